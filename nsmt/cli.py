@@ -1,0 +1,91 @@
+"""The console script `nsmt`: sub-commands over one Hydra configuration; wiring alone."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig
+
+from nsmt.commands.bench import BenchConfig, bench
+from nsmt.commands.compose import checked, checked_overrides, conf_folder
+from nsmt.commands.config import RunConfig
+from nsmt.commands.evaluate import EvaluateConfig, evaluate
+from nsmt.commands.failure import reporting_failures
+from nsmt.commands.identify import IdentifyConfig, identify
+from nsmt.commands.prepare import prepare_corpus
+from nsmt.commands.report import ReportConfig, report_run
+from nsmt.commands.train import train
+from nsmt.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A sub-command: its root in `conf/`, its schema, what runs it, and a line of help."""
+
+    root: str
+    schema: type[Settings]
+    run: Callable[[Any], object]
+    summary: str
+
+
+COMMANDS = {
+    "train": Command("train", RunConfig, train, "the main job: prepare, train, test, report"),
+    "prepare": Command("train", RunConfig, prepare_corpus, "make the corpus of data=… and stop"),
+    "identify": Command(
+        "identify", IdentifyConfig, identify, "find the neurons of a checkpoint's directions"
+    ),
+    "evaluate": Command(
+        "evaluate", EvaluateConfig, evaluate, "score a run, a checkpoint or published outputs"
+    ),
+    "report": Command("report", ReportConfig, report_run, "write a run's tables and page again"),
+    "bench": Command("bench", BenchConfig, bench, "measure speed against a peer, in one run"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run `nsmt COMMAND [key=value …]`."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        sys.stdout.write(_help())
+        return
+    with reporting_failures():
+        if words[0] not in COMMANDS:
+            sys.stderr.write(f"error: unknown command '{words[0]}'\n{_help()}")
+            sys.exit(2)
+        _run(words[0], words[1:])
+
+
+def _run(name: str, words: list[str]) -> None:
+    command = COMMANDS[name]
+    if "--check" in words:
+        words = [word for word in words if word != "--check"] + ["check=true"]
+    # What is no override is a flag of Hydra's own, or its value (--cfg job).
+    flags = [word for word in words if "=" not in word and not word.startswith("~")]
+    given = [word for word in words if word not in flags]
+    overrides = checked_overrides(command.root, given, command.schema)
+
+    def task(config: DictConfig) -> None:
+        with reporting_failures():
+            command.run(checked(config, command.schema))
+
+    # Hydra reads the command line itself, so that its flags and sweeps work as everywhere.
+    sys.argv = [name, *flags, *overrides]
+    decorate = hydra.main(
+        version_base="1.3", config_path=str(conf_folder().resolve()), config_name=command.root
+    )
+    decorate(task)()
+
+
+def _help() -> str:
+    lines = [f"  {name:<10}{command.summary}" for name, command in COMMANDS.items()]
+    return (
+        "usage: nsmt COMMAND [key=value …]\n\n"
+        + "\n".join(lines)
+        + "\n\nnsmt COMMAND --help lists the groups and keys that can be chosen;\n"
+        "nsmt train --check … validates a configuration without running it;\n"
+        "nsmt train -m key=1,2,3 … runs a sweep.\n"
+    )

@@ -1,0 +1,203 @@
+"""From the command line to a checked configuration, with errors that name the key and the fix."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import BaseModel, ValidationError
+
+import nsmt
+from nsmt.errors import ConfigurationError
+from nsmt.settings import Settings
+
+S = TypeVar("S", bound=Settings)
+
+
+def conf_folder() -> Path:
+    """`conf/` of the checkout, or the copy inside an installed package."""
+    package = Path(nsmt.__file__).parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+def composed(root: str, overrides: Sequence[str], schema: type[S]) -> S:
+    """Compose `conf/ROOT.yaml` with command-line overrides and check the result."""
+    overrides = checked_overrides(root, overrides, schema)
+    with initialize_config_dir(config_dir=str(conf_folder().resolve()), version_base="1.3"):
+        try:
+            config = compose(root, overrides=overrides)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise _plain(error) from None
+    return checked(config, schema)
+
+
+def checked(config: DictConfig, schema: type[S]) -> S:
+    """The typed settings of a composed configuration; every fault in one ConfigurationError."""
+    try:
+        container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise _plain(error) from None
+    try:
+        # JSON mode is strict about types and still knows lists from tuples.
+        return schema.model_validate_json(json.dumps(container))
+    except ValidationError as error:
+        faults = [_describe(fault, schema) for fault in error.errors(include_url=False)]
+        raise ConfigurationError(
+            _listed("the configuration has", faults),
+            fix="correct the keys above; `--check` tries a configuration without running it",
+        ) from None
+
+
+def checked_overrides(root: str, overrides: Sequence[str], schema: type[Settings]) -> list[str]:
+    """Find misspelt keys and group choices before Hydra does, and suggest the right ones.
+
+    Returns the overrides with `++` before the keys that the schema knows: Hydra itself only lets
+    those through that some YAML file happens to mention.
+    """
+    try:
+        parsed = OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise ConfigurationError(
+            f"cannot read the command line: {str(error).splitlines()[0]}",
+            fix="write overrides as key=value; quote values with special characters",
+        ) from None
+    faults = [fault for override in parsed for fault in _override_faults(override, root, schema)]
+    if faults:
+        raise ConfigurationError(
+            _listed("the command line has", faults), fix="correct the overrides above"
+        )
+    known = set(key_paths(schema))
+    return [
+        f"++{text}"
+        if override.type == OverrideType.CHANGE
+        and (key := override.key_or_group) not in _groups()
+        and (key in known or _open_ended(schema, key.split(".")))
+        else text
+        for override, text in zip(parsed, overrides, strict=True)
+    ]
+
+
+def _override_faults(override: Override, root: str, schema: type[Settings]) -> Iterator[str]:
+    key = override.key_or_group
+    if key.split(".")[0].split("/")[0] == "hydra" or override.is_force_add():
+        return
+    groups = _groups()
+    if key in groups:
+        yield from _choice_faults(override, key, groups[key])
+        return
+    known = set(key_paths(schema)) | set(groups)
+    if key not in known and not _open_ended(schema, key.split(".")):
+        near = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.5)
+        hint = f"; did you mean '{near[0]}'?" if near else f"; see conf/{root}.yaml"
+        yield f"unknown key '{key}'{hint}"
+
+
+def _choice_faults(override: Override, group: str, options: Sequence[str]) -> Iterator[str]:
+    value = override.value()
+    choices = value if isinstance(value, list) else [value]
+    if override.is_sweep_override():
+        choices = list(override.sweep_string_iterator())
+    for choice in choices:
+        if choice is not None and str(choice) not in options:
+            near = difflib.get_close_matches(str(choice), options, n=1)
+            hint = f"; did you mean '{near[0]}'?" if near else ""
+            yield f"{group}={choice} is not there{hint} (choices: {', '.join(options)})"
+
+
+@cache
+def _groups() -> dict[str, list[str]]:
+    """Every configuration group and its choices, nested ones by path."""
+    conf = conf_folder()
+    found: dict[str, list[str]] = {}
+    for path in sorted(conf.rglob("*.yaml")):
+        relative = path.relative_to(conf).with_suffix("")
+        for depth in range(1, len(relative.parts)):
+            group = "/".join(relative.parts[:depth])
+            found.setdefault(group, []).append("/".join(relative.parts[depth:]))
+    return found
+
+
+def key_paths(schema: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """Every dotted key of a schema, of all variants where there are several."""
+    for name, field in schema.model_fields.items():
+        yield prefix + name
+        for model in _models(field.annotation):
+            yield from key_paths(model, f"{prefix}{name}.")
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401 -- any type expression
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    elif get_origin(annotation) not in (dict, Mapping):
+        for argument in get_args(annotation):
+            yield from _models(argument)
+
+
+def _open_ended(schema: type[BaseModel], path: Sequence[str]) -> bool:
+    """Whether the path leads into a mapping whose keys are the user's own."""
+    field = schema.model_fields.get(path[0])
+    if field is None or len(path) == 1:
+        return False
+    if get_origin(field.annotation) is dict:
+        return True
+    return any(_open_ended(inner, path[1:]) for inner in _models(field.annotation))
+
+
+def _describe(fault: Any, schema: type[Settings]) -> str:  # noqa: ANN401 -- pydantic's TypedDict
+    key = ".".join(str(part) for part in _without_tags(fault["loc"], schema))
+    if fault["type"] == "extra_forbidden":
+        siblings = [path for path in key_paths(schema) if path.count(".") == key.count(".")]
+        near = difflib.get_close_matches(key, siblings, n=1, cutoff=0.5)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        return f"unknown key '{key}'{hint}"
+    if fault["type"] == "missing":
+        return f"missing key '{key}'"
+    value = json.dumps(fault["input"], default=str)
+    value = value if len(value) <= 60 else f"{value[:57]}..."
+    message = fault["msg"].removeprefix("Value error, ")
+    return f"{key}={value}: {message[0].lower()}{message[1:]}"
+
+
+def _without_tags(location: Sequence[str | int], schema: type[BaseModel]) -> Iterator[str | int]:
+    """The keys of a pydantic location, which also names the variants it went through."""
+    models: list[type[BaseModel]] = [schema]
+    for part in location:
+        fields = [model.model_fields[part] for model in models if part in model.model_fields]
+        if fields or isinstance(part, int) or not _is_tag(part, models):
+            yield part
+        if fields:
+            models = [inner for field in fields for inner in _models(field.annotation)]
+
+
+def _is_tag(part: str, models: Sequence[type[BaseModel]]) -> bool:
+    """Whether `part` is the discriminating value of one of the variants."""
+    return any(
+        part in get_args(field.annotation)
+        for model in models
+        for field in model.model_fields.values()
+        if get_origin(field.annotation) is Literal
+    )
+
+
+def _listed(opening: str, faults: Sequence[str]) -> str:
+    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    return f"{opening} {count}:\n" + "\n".join(f"  - {fault}" for fault in faults)
+
+
+def _plain(error: Exception) -> ConfigurationError:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return ConfigurationError(
+        lines[0] if lines else type(error).__name__,
+        fix=" ".join(lines[1:3]) or "see conf/ for the groups and their choices",
+    )

@@ -1,0 +1,94 @@
+"""The configuration of a whole run: every room's settings joined, and how one is read.
+
+Hydra composes the YAML of `conf/`; pydantic checks the result against these schemas, all faults at
+once, each by the name of its key (design contract 9).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from nsmt.data.plan import BatchSettings
+from nsmt.data.settings import DataSettings
+from nsmt.methods import MethodSettings
+from nsmt.models.decoding import DecodingSettings
+from nsmt.models.settings import ModelSettings
+from nsmt.neurons.selection import Percent, SelectionSettings
+from nsmt.settings import Settings
+from nsmt.training.settings import (
+    CallbackSettings,
+    LoggerSettings,
+    OptimizerSettings,
+    ScheduleSettings,
+    TrainerSettings,
+)
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class PathSettings(Settings):
+    """Where runs, prepared corpora and downloads are kept."""
+
+    runs: str = "runs"
+    corpora: str = "corpora"
+    downloads: str = "downloads"
+
+
+class ScoringSettings(Settings):
+    """How the test sets are scored and compared."""
+
+    bootstrap_samples: Positive = Field(1000, description="paired bootstrap resamples")
+    seed: int = 12345
+
+
+class ReportSettings(Settings):
+    """What the report shows."""
+
+    overlap_k: Percent = Field(
+        70.0, description="k of the sets whose overlap is drawn; the paper's figures use 70"
+    )
+    samples: Annotated[int, Field(ge=0)] = Field(1, description="translations shown a direction")
+
+
+class RunConfig(Settings):
+    """All of `python train.py`."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", description="first half of the run folder")
+    seed: Annotated[int, Field(ge=0)] = 1
+    check: bool = Field(default=False, description="validate and build on the meta device only")
+    overwrite: bool = Field(default=False, description="start again where a run is finished")
+    data: DataSettings
+    model: ModelSettings
+    method: MethodSettings
+    schedule: ScheduleSettings
+    selection: SelectionSettings
+    optimizer: OptimizerSettings
+    batch: BatchSettings
+    trainer: TrainerSettings
+    logger: LoggerSettings
+    callbacks: CallbackSettings
+    decoding: DecodingSettings
+    test: ScoringSettings
+    report: ReportSettings
+    paths: PathSettings
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the numbers: not where things are kept, shown or tracked."""
+        presentation = {"check", "overwrite", "paths", "logger", "report"}
+        return self.model_dump(mode="json", exclude=presentation)
+
+    @property
+    def run_name(self) -> str:
+        """The name and a hash of the resolved configuration and seed."""
+        text = json.dumps(self.identity(), sort_keys=True)
+        return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder: the same command comes back to the same place."""
+        return Path(self.paths.runs) / self.run_name

@@ -1,0 +1,25 @@
+"""How a command ends when the user must mend something: one message, status 2, no traceback."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+
+from nsmt.errors import NsmtError
+
+
+@contextmanager
+def reporting_failures() -> Iterator[None]:
+    """Print an NsmtError and exit; everything else is a fault of ours and keeps its traceback."""
+    try:
+        yield
+    except NsmtError as error:
+        console = Console(stderr=True, highlight=False)
+        console.print(f"error: {error.problem}", style="bold red", markup=False, soft_wrap=True)
+        console.print(f"  fix: {error.fix}", markup=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,60 @@
+"""`identify`: the neurons of a checkpoint's directions, as statistics and an atlas on disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from rich.console import Console
+
+from nsmt.commands.config import PathSettings
+from nsmt.data.corpus import Corpus
+from nsmt.data.datamodule import TranslationData
+from nsmt.data.plan import BatchSettings
+from nsmt.errors import CheckpointError
+from nsmt.models.checkpoint import load_checkpoint
+from nsmt.neurons.selection import SelectionSettings, select
+from nsmt.settings import Settings
+from nsmt.training.identification import gather_statistics
+from nsmt.training.settings import TrainerSettings
+
+
+class IdentifyConfig(Settings):
+    """All of `nsmt identify`."""
+
+    checkpoint: str = Field(description="the folder of a trained model")
+    corpus: str = Field(description="the folder of a prepared corpus with its vocabulary")
+    output: str = Field(description="where statistics.safetensors and atlas.safetensors go")
+    selection: SelectionSettings
+    batch: BatchSettings
+    trainer: TrainerSettings
+    paths: PathSettings
+
+
+def identify(config: IdentifyConfig) -> None:
+    """Count on the validation sets in one pass, select, write both files."""
+    trained = load_checkpoint(Path(config.checkpoint))
+    corpus = Corpus.open(Path(config.corpus))
+    if trained.vocabulary.fingerprint != corpus.vocabulary.fingerprint:
+        raise CheckpointError(
+            "the checkpoint's vocabulary is not that of the corpus",
+            fix="name the corpus that the checkpoint was trained on",
+        )
+    data = TranslationData(
+        corpus, batch=config.batch, temperature=1.0, seed=0, directions=trained.directions
+    )
+    output = Path(config.output)
+    statistics = gather_statistics(
+        trained, data, rule=config.selection.count_rule, trainer=config.trainer, folder=output
+    )
+    output.mkdir(parents=True, exist_ok=True)
+    statistics.save(output / "statistics.safetensors")
+    atlas = select(statistics, config.selection, pivot=corpus.pivot)
+    atlas.save(output / "atlas.safetensors")
+    kept = [f"{site.name} {atlas.masks(site).double().mean().item():.1%}" for site in atlas.sites]
+    Console().print(
+        f"{len(atlas.tasks)} directions at {len(atlas.sites)} sites; neurons kept on average: "
+        f"{', '.join(kept)}\natlas: {output / 'atlas.safetensors'}",
+        highlight=False,
+        markup=False,
+    )

@@ -1,0 +1,98 @@
+"""Start the ranks of a run by torchrun, from a written configuration and never from `sys.argv`.
+
+Lightning's own launcher parses the command line again in every rank, which breaks Hydra's multirun
+(pitfalls 1 and 2); here rank 0's decisions are on disk before any rank starts.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from nsmt.commands.config import RunConfig
+from nsmt.data.corpus import Corpus
+from nsmt.data.prepare import folder_name, prepare
+from nsmt.data.sources import make_source
+from nsmt.errors import NsmtError
+from nsmt.files import replace_text
+from nsmt.methods import CONTROL, DENSE
+from nsmt.training.stages import StageContext, run_schedule
+from nsmt.training.trainer import launched, rank
+
+CONFIG = "config.json"
+
+
+class RankError(NsmtError):
+    """A rank that failed; its own message is above."""
+
+
+def run_stages(config: RunConfig, corpus: Corpus) -> list[str] | None:
+    """Train in this process, or in as many as the trainer asks for; the names of the stages.
+
+    In a rank other than the first of an outside launcher, None: there is nothing left to do.
+    """
+    if config.trainer.world > 1 and not launched():
+        _torchrun(config)
+    else:
+        names = train_here(config, corpus)
+        if rank() > 0:
+            return None
+        return names
+    return stage_names(config)
+
+
+def train_here(config: RunConfig, corpus: Corpus) -> list[str]:
+    """Run every stage as one rank."""
+    context = StageContext(
+        name=config.run_name,
+        folder=config.folder,
+        seed=config.seed,
+        corpus=corpus,
+        temperature=config.data.temperature,
+        model=config.model,
+        batch=config.batch,
+        optimizer=config.optimizer,
+        selection=config.selection,
+        trainer=config.trainer,
+        logger=config.logger,
+        callbacks=config.callbacks,
+    )
+    return run_schedule(context, config.schedule, config.method)
+
+
+def shared_corpus(config: RunConfig, *, patience_s: float = 24 * 3600) -> Corpus:
+    """Prepare the corpus in rank 0; other ranks wait for it to appear."""
+    corpora, downloads = Path(config.paths.corpora), Path(config.paths.downloads)
+    if rank() == 0:
+        return prepare(config.data, corpora=corpora, downloads=downloads)
+    folder = corpora / folder_name(config.data, make_source(config.data))
+    deadline = time.monotonic() + patience_s
+    while not folder.exists():
+        if time.monotonic() > deadline:
+            raise RankError(f"no corpus appeared in {folder}", fix="look at the log of rank 0")
+        time.sleep(1)
+    return Corpus.open(folder)
+
+
+def _torchrun(config: RunConfig) -> None:
+    path = config.folder / CONFIG
+    replace_text(path, config.model_dump_json(indent=1))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += [f"--nproc-per-node={config.trainer.devices}", "-m", "nsmt.commands.rank", str(path)]
+    if config.trainer.num_nodes > 1:
+        raise RankError(
+            f"trainer.num_nodes={config.trainer.num_nodes} needs a launcher on every node",
+            fix="start this command by srun, or by torchrun on each node",
+        )
+    status = subprocess.run(command, check=False).returncode  # noqa: S603 -- our own module
+    if status:
+        raise RankError(f"the ranks ended with status {status}", fix="the first error is above")
+
+
+def stage_names(config: RunConfig) -> list[str]:
+    """The stages that a finished schedule leaves, in table order."""
+    if config.schedule.kind == "dense":
+        return [DENSE]
+    return list(dict.fromkeys((DENSE, CONTROL, config.method.name)))

@@ -1,0 +1,21 @@
+"""`prepare`: make the corpus that a configuration names, and stop."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from nsmt.commands.config import RunConfig
+from nsmt.data.prepare import prepare
+from nsmt.data.tally import report_table
+
+
+def prepare_corpus(config: RunConfig) -> None:
+    """Prepare or open the corpus, and show what it holds."""
+    corpus = prepare(
+        config.data, corpora=Path(config.paths.corpora), downloads=Path(config.paths.downloads)
+    )
+    console = Console()
+    console.print(report_table(corpus.report))
+    console.print(f"corpus: {corpus.folder}", soft_wrap=True, highlight=False, markup=False)

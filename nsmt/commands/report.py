@@ -1,0 +1,247 @@
+"""`report`: tables, figures and one HTML page from what a run folder holds; nothing is measured."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from pydantic import Field
+from rich.console import Console
+
+from nsmt.commands.config import RunConfig
+from nsmt.commands.score import LABELS, TRANSLATIONS, comparison_path
+from nsmt.errors import DataError
+from nsmt.evaluation.results import Comparison
+from nsmt.files import replace_text
+from nsmt.languages import LanguageTable
+from nsmt.methods import CONTROL, DENSE
+from nsmt.neurons.atlas import NeuronAtlas
+from nsmt.neurons.selection import cumulative
+from nsmt.neurons.statistics import ActivationStatistics
+from nsmt.records import read_record
+from nsmt.reporting import neurons
+from nsmt.reporting.figures import Curve, save_figure, training_curves
+from nsmt.reporting.html import (
+    DefinitionSection,
+    FigureSection,
+    Sample,
+    SamplesSection,
+    Section,
+    TableSection,
+    TextSection,
+    render_report,
+)
+from nsmt.reporting.results_tables import direction_table, group_table, main_table
+from nsmt.reporting.tables import Table
+from nsmt.settings import Settings
+from nsmt.training.stages import CHECKPOINT, IDENTIFICATION
+
+
+class ReportConfig(Settings):
+    """All of `nsmt report`."""
+
+    run: str = Field(description="the folder of a finished run")
+
+
+_INTRODUCTION = (
+    "The dense model was trained first. Both other rows start from its weights, with a fresh "
+    "optimiser, on the same batches for the same number of updates: continue-dense uses every "
+    "neuron, the specialised model gives each direction its own. What specialisation brings is its "
+    "difference to continue-dense; the difference to the dense model includes the further training."
+)
+
+
+def report_run(config: ReportConfig) -> None:
+    """Write a finished run's report again and show its main table."""
+    report(Path(config.run))
+    show(Path(config.run))
+
+
+def report(folder: Path) -> Path:
+    """Write `report/` into a run folder and return the path of the page."""
+    record = read_record(folder)
+    if "stages" not in record:
+        raise DataError(
+            f"{folder} holds no finished run", fix="train first: python train.py experiment=…"
+        )
+    config = RunConfig.model_validate_json(json.dumps(record["config"]))
+    place = folder / "report"
+    tables = results_tables(folder)
+    for name, table in tables.items():
+        for suffix, text in (
+            ("csv", table.to_csv()),
+            ("md", table.to_markdown()),
+            ("tex", table.to_latex()),
+        ):
+            replace_text(place / "tables" / f"{name}.{suffix}", text)
+    figures = list(_figures(folder, config, record["stages"]))
+    for name, section in figures:
+        save_figure(section.figure, place / "figures", name)
+    sections: list[Section] = [
+        TextSection("What was compared", [_INTRODUCTION]),
+        *(TableSection(table, open=name == "main") for name, table in tables.items()),
+        *(section for _, section in figures),
+        _samples(folder, config, record["stages"]),
+        _data(record),
+    ]
+    page = render_report(sections, _certificate(record), title=config.run_name)
+    replace_text(place / "report.html", page)
+    return place / "report.html"
+
+
+def show(folder: Path) -> None:
+    """Print the main table and where everything is."""
+    console = Console()
+    for comparison in _comparisons(folder)[-1:]:
+        table = main_table(comparison, title=folder.name)
+        console.print(table.to_rich())
+    page = (folder / "report" / "report.html").resolve()
+    console.print(f"report: {page}", soft_wrap=True, highlight=False, markup=False)
+
+
+def results_tables(folder: Path) -> dict[str, Table]:
+    """The tables of a run, by the name of their files."""
+    comparisons = _comparisons(folder)
+    against = comparisons[-1]
+    tables = {"main": main_table(against, also=comparisons[:-1])}
+    for metric in against.metrics:
+        name = metric.replace("++", "pp")
+        tables[f"groups-{name}"] = group_table(against, metric)
+        tables[f"directions-{name}"] = direction_table(against, metric)
+    return tables
+
+
+def _comparisons(folder: Path) -> list[Comparison]:
+    """Against the dense model and, last, against the control where there is one."""
+    paths = [comparison_path(folder, baseline) for baseline in (DENSE, CONTROL)]
+    return [
+        Comparison.from_json(path.read_text(encoding="utf-8")) for path in paths if path.is_file()
+    ]
+
+
+def _figures(
+    folder: Path, config: RunConfig, stages: Sequence[str]
+) -> Iterator[tuple[str, FigureSection]]:
+    yield (
+        "training-curves",
+        FigureSection(
+            "Training",
+            _curves(folder, stages),
+            "Negative log-likelihood a target token in nats, on training batches and on the mean "
+            "of the validation sets. Both branches begin where the dense model ended.",
+        ),
+    )
+    path = folder / IDENTIFICATION / "statistics.safetensors"
+    if not path.is_file():
+        return
+    statistics = ActivationStatistics.load(path)
+    pivot, k = config.data.pivot, config.report.overlap_k
+    overlap = cumulative(statistics, lambda task, site: k)  # noqa: ARG005 -- one k for all
+    if neurons.comparable(overlap, pivot=pivot):
+        table = config.data.language_table()
+        yield from _overlap_figures(overlap, table, pivot=pivot, k=k)
+    for name in stages:
+        atlas = folder / name / CHECKPOINT / "atlas.safetensors"
+        if atlas.is_file():
+            yield (
+                f"sparsity-{name}",
+                FigureSection(
+                    f"Sparsity of {LABELS[name]}",
+                    neurons.sparsity_by_layer(NeuronAtlas.load(atlas), pivot=pivot),
+                    f"The share of neurons that a direction may not use, at k = "
+                    f"{config.selection.k:g}.",
+                ),
+            )
+
+
+def _overlap_figures(
+    overlap: NeuronAtlas, languages: LanguageTable, *, pivot: str, k: float
+) -> Iterator[tuple[str, FigureSection]]:
+    heatmaps: Figure = neurons.overlap_heatmaps(overlap, languages, pivot=pivot)
+    yield (
+        "iou-heatmaps",
+        FigureSection(
+            "Overlap by layer and family",
+            heatmaps,
+            f"Intersection over union of the neurons found at k = {k:g} in the dense model, "
+            "languages ordered by family. Colours are the values themselves.",
+        ),
+    )
+    yield (
+        "iou-by-depth",
+        FigureSection(
+            "Overlap against depth",
+            neurons.overlap_by_depth(overlap, pivot=pivot),
+            f"All pairs of directions at k = {k:g}; the dashed line is the overlap of random sets "
+            "of the same sizes.",
+        ),
+    )
+
+
+def _curves(folder: Path, stages: Sequence[str]) -> Figure:
+    training, validation = {}, {}
+    start = 0.0
+    for place, name in enumerate(stages):
+        rows = _metrics(folder / name / "metrics.csv")
+        training[LABELS[name]] = _curve(rows, "train/nll", start)
+        validation[LABELS[name]] = _curve(rows, "valid/nll", start)
+        if place == 0 and training[LABELS[name]].updates:
+            start = training[LABELS[name]].updates[-1]
+    return training_curves(training, validation, starts=[start] if len(stages) > 1 else [])
+
+
+def _curve(rows: Sequence[Mapping[str, str]], key: str, start: float) -> Curve:
+    points = [(float(row["step"]) + start, float(row[key])) for row in rows if row.get(key)]
+    return Curve([update for update, _ in points], [value for _, value in points])
+
+
+def _metrics(path: Path) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _samples(folder: Path, config: RunConfig, stages: Sequence[str]) -> SamplesSection:
+    samples = []
+    for direction in map(str, config.data.parsed_directions):
+        place = folder / TRANSLATIONS / direction
+        columns = [_lines(place / f"{name}.txt") for name in ("src", "ref")]
+        systems = {LABELS[name]: _lines(place / f"hyp.{name}.txt") for name in stages}
+        for row in range(min(config.report.samples, len(columns[0]))):
+            translations = {label: lines[row] for label, lines in systems.items()}
+            samples.append(Sample(direction, columns[0][row], columns[1][row], translations))
+    note = "The first sentences of each test set, not chosen."
+    return SamplesSection("Translations", samples, note)
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+def _data(record: Mapping[str, Any]) -> DefinitionSection:
+    entries = {"fingerprint": str(record["data_fingerprint"])}
+    for pair, splits in record.get("preparation", {}).items():
+        entries[pair] = ", ".join(f"{split} {count:,}" for split, count in splits.items())
+    entries |= {f"licence of {code}": text for code, text in record.get("licences", {}).items()}
+    return DefinitionSection("Data", entries)
+
+
+def _certificate(record: Mapping[str, Any]) -> dict[str, str]:
+    environment = record["environment"]
+    return {
+        "command": record["command"],
+        "seed": str(record["seed"]),
+        "data": str(record["data_fingerprint"]),
+        "nsmt": f"{record['nsmt']} ({record['commit'] or 'no checkout'})",
+        "hardware": f"{environment['processor']}, {environment['threads']} threads"
+        + (f", {environment['gpu']}" if environment["gpu"] else ""),
+        "python": f"{environment['python']} on {environment['system']}",
+        "packages": ", ".join(f"{name} {version}" for name, version in record["packages"].items()),
+        "started": record["started"],
+        "finished": record["finished"],
+    }

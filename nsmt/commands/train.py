@@ -1,0 +1,136 @@
+"""`train`: the main job. Prepare, train every stage, test, report."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import torch
+from omegaconf import OmegaConf
+from rich.console import Console
+
+from nsmt.commands.config import RunConfig
+from nsmt.commands.launch import run_stages, shared_corpus
+from nsmt.commands.report import report, show
+from nsmt.commands.score import score_systems
+from nsmt.data.plan import BatchSettings
+from nsmt.data.split import SPLITS
+from nsmt.errors import ConfigurationError
+from nsmt.files import replace_text
+from nsmt.models.transformer import Transformer
+from nsmt.records import certificate, command_line, now, read_record, write_record
+from nsmt.training.trainer import check_world, rank
+
+
+def train(config: RunConfig) -> Path | None:
+    """Run the whole job; the path of its report, or None where there is none to make."""
+    check_world(config.trainer)
+    check_consistency(config)
+    if config.check:
+        show_check(config)
+        return None
+    first = rank() == 0
+    if first and config.overwrite:
+        shutil.rmtree(config.folder, ignore_errors=True)
+    if first and (finished := finished_report(config.folder)) is not None:
+        Console().print(f"{config.run_name} is finished; overwrite=true would start it again.")
+        show(config.folder)
+        return finished
+    corpus = shared_corpus(config)
+    record = certificate(
+        command=command_line(),
+        config=config.model_dump(mode="json"),
+        seed=config.seed,
+        fingerprint=corpus.fingerprint,
+    )
+    record["licences"] = corpus.licences
+    record["preparation"] = {
+        str(pair): {split: len(corpus.table(pair, split)) for split in SPLITS}
+        for pair in corpus.pairs
+    }
+    if first:
+        write_record(config.folder, record)
+        resolved = OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json")))
+        replace_text(config.folder / "config.yaml", resolved)
+    names = run_stages(config, corpus)
+    if names is None:
+        return None
+    score_systems(config, corpus, names)
+    write_record(config.folder, record | {"stages": names, "finished": now()})
+    path = report(config.folder)
+    show(config.folder)
+    return path
+
+
+def finished_report(folder: Path) -> Path | None:
+    """The report of a run that came to its end."""
+    path = folder / "report" / "report.html"
+    return path if "finished" in read_record(folder) and path.is_file() else None
+
+
+def check_consistency(config: RunConfig) -> None:
+    """Find what each group allows by itself but not together with the others."""
+    faults = []
+    per_update, world = config.batch.per_update, config.trainer.world
+    if per_update % world:
+        multiple = -(-per_update // world) * world
+        faults.append(
+            f"batch.per_update={per_update} cannot be shared by {world} ranks; "
+            f"{multiple} could, with batch.tokens smaller in proportion"
+        )
+    longest = config.data.cleaning.max_tokens + 2
+    if config.model.max_positions < longest:
+        faults.append(
+            f"model.max_positions={config.model.max_positions} is too short for "
+            f"data.cleaning.max_tokens={config.data.cleaning.max_tokens} with tag and </s>"
+        )
+    if config.trainer.accelerator == "gpu" and not torch.cuda.is_available() and not config.check:
+        faults.append("trainer.accelerator=gpu, but torch sees no GPU")
+    if config.batch.tokens < longest:
+        faults.append(f"batch.tokens={config.batch.tokens} cannot hold a sentence of {longest}")
+    paths = [("checkpoint", config.schedule.checkpoint), ("atlas", config.schedule.atlas)]
+    faults += [
+        f"schedule.{key}={path} does not exist"
+        for key, path in paths
+        if path is not None and not Path(path).exists()
+    ]
+    if faults:
+        raise ConfigurationError(
+            "the configuration does not fit together:\n" + "\n".join(f"  - {f}" for f in faults),
+            fix="change one side of each",
+        )
+
+
+def show_check(config: RunConfig) -> None:
+    """Build the model without memory and say what a run would do."""
+    vocabulary = config.data.vocabulary.size
+    with torch.device("meta"):
+        model = Transformer(config.model, vocabulary_size=vocabulary, pad=0)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    neurons = sum(site.width for site in model.sites)
+    directions = config.data.parsed_directions
+    lines = [
+        f"run         {config.folder}",
+        f"corpus      {config.data.name}: {len(directions)} directions "
+        f"({', '.join(map(str, directions[:6]))}{', …' if len(directions) > 6 else ''})",
+        f"model       {parameters / 1e6:,.1f}M parameters, {neurons:,} feed-forward neurons "
+        f"at {len(model.sites)} sites, vocabulary {vocabulary:,}",
+        f"schedule    {config.schedule.kind}, {_updates(config)} updates",
+        f"ranks       {config.trainer.world} x {config.trainer.accelerator}, "
+        f"{_batches(config.batch)}",
+    ]
+    Console().print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+
+
+def _updates(config: RunConfig) -> str:
+    schedule = config.schedule
+    stages = {
+        "dense": [schedule.dense],
+        "two_stage": [schedule.dense, schedule.specialise],
+        "specialize": [schedule.specialise],
+    }
+    return " + ".join(f"{stage.updates:,}" for stage in stages[schedule.kind])
+
+
+def _batches(batch: BatchSettings) -> str:
+    return f"{batch.per_update} x {batch.tokens:,} tokens an update"

@@ -1,0 +1,142 @@
+"""The LightningDataModule: planned batches, sliced by rank, collated on the way to the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from nsmt.data.batch import BatchLayout, SequenceFormat
+from nsmt.data.corpus import Corpus, TokenTable
+from nsmt.data.plan import BatchSettings, PlannedBatch, TrainingPlan, in_order
+from nsmt.data.vocabulary import Vocabulary
+from nsmt.errors import ConfigurationError
+from nsmt.languages import Direction
+
+
+def sequence_format(vocabulary: Vocabulary) -> SequenceFormat:
+    """The framing tokens of a vocabulary."""
+    tags = {code: vocabulary.tag(code) for code in vocabulary.languages}
+    return SequenceFormat(pad=vocabulary.pad, eos=vocabulary.eos, tags=tags)
+
+
+class TableReader:
+    """Turns planned sentences of some token tables into batches."""
+
+    def __init__(self, tables: Mapping[Direction, TokenTable], sequences: SequenceFormat) -> None:
+        self.directions = list(tables)
+        self._tables = list(tables.values())
+        self._sequences = sequences
+
+    def read(self, planned: PlannedBatch, *, update_tokens: int | None = None) -> BatchLayout:
+        """Collate one planned batch."""
+        pairs = list(zip(planned.direction.tolist(), planned.row.tolist(), strict=True))
+        return self._sequences.collate(
+            [self._tables[direction].source(row) for direction, row in pairs],
+            [self._tables[direction].target(row) for direction, row in pairs],
+            [self.directions[direction] for direction, _ in pairs],
+            rows=[direction for direction, _ in pairs],
+            update_tokens=update_tokens,
+        )
+
+
+class PlannedUpdates(IterableDataset[BatchLayout]):
+    """This rank's micro-batches of every update, from a position on, without end."""
+
+    def __init__(self, plan: TrainingPlan, reader: TableReader, *, rank: int, world: int) -> None:
+        self.plan, self.reader, self.rank, self.world = plan, reader, rank, world
+        self.position = (0, 0)
+
+    def __iter__(self) -> Iterator[BatchLayout]:
+        epoch, index = self.position
+        for update in self.plan.updates(epoch=epoch, index=index):
+            for planned in update.batches[self.rank :: self.world]:
+                yield self.reader.read(planned, update_tokens=update.target_tokens)
+
+
+class PlannedSlice(Dataset[BatchLayout]):
+    """This rank's share of batches that are read once, in order."""
+
+    def __init__(self, batches: Sequence[PlannedBatch], reader: TableReader) -> None:
+        self.batches, self.reader = batches, reader
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, place: int) -> BatchLayout:
+        return self.reader.read(self.batches[place])
+
+
+class TranslationData(pl.LightningDataModule):
+    """Training and validation batches of a prepared corpus, the same for any number of ranks."""
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        *,
+        batch: BatchSettings,
+        temperature: float,
+        seed: int,
+        directions: Sequence[Direction] | None = None,
+    ) -> None:
+        super().__init__()
+        self.corpus = corpus
+        self.batch = batch
+        self.temperature = temperature
+        self.seed = seed
+        self.directions = list(directions or corpus.directions)
+        self.sequences = sequence_format(corpus.vocabulary)
+
+    def accumulation(self, world: int) -> int:
+        """Micro-batches that each of `world` ranks takes in one update."""
+        if self.batch.per_update % world:
+            multiple = -(-self.batch.per_update // world) * world
+            raise ConfigurationError(
+                f"batch.per_update={self.batch.per_update} cannot be shared by {world} ranks",
+                fix=f"set batch.per_update to a multiple of {world}, such as {multiple}",
+            )
+        return self.batch.per_update // world
+
+    def plan(self) -> TrainingPlan:
+        """The global plan of the training split."""
+        return TrainingPlan(
+            self._tables("train"),
+            batch=self.batch,
+            temperature=self.temperature,
+            seed=self.seed,
+        )
+
+    def train_dataloader(self) -> DataLoader[BatchLayout]:
+        """This rank's part of the plan."""
+        rank, world = self._ranks()
+        self.accumulation(world)
+        reader = TableReader(self._tables("train"), self.sequences)
+        dataset = PlannedUpdates(self.plan(), reader, rank=rank, world=world)
+        return _loader(dataset)
+
+    def val_dataloader(self) -> DataLoader[BatchLayout]:
+        """This rank's part of every direction's validation set."""
+        rank, world = self._ranks()
+        tables = self._tables("valid")
+        batches = in_order(tables, tokens=self.batch.tokens)[rank::world]
+        return _loader(PlannedSlice(batches, TableReader(tables, self.sequences)))
+
+    def transfer_batch_to_device(
+        self, batch: BatchLayout, device: torch.device, dataloader_idx: int
+    ) -> BatchLayout:
+        """Move a batch; Lightning's own way cannot rebuild a frozen dataclass."""
+        del dataloader_idx
+        return batch.to(device, non_blocking=True)
+
+    def _tables(self, split: str) -> dict[Direction, TokenTable]:
+        return {direction: self.corpus.table(direction, split) for direction in self.directions}
+
+    def _ranks(self) -> tuple[int, int]:
+        trainer = self.trainer
+        return (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
+
+
+def _loader(dataset: Dataset[BatchLayout]) -> DataLoader[BatchLayout]:
+    return DataLoader(dataset, batch_size=None, num_workers=0)

@@ -1,0 +1,26 @@
+"""Where parallel text comes from: one module a corpus family, one interface."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from nsmt.data.settings import Bible8Settings, DataSettings, FilesSettings, SyntheticSettings
+from nsmt.data.sources.base import ParallelSource
+from nsmt.data.sources.bible8 import Bible8Source
+from nsmt.data.sources.files import FilesSource
+from nsmt.data.sources.synthetic import SyntheticSource
+
+__all__ = ["ParallelSource", "make_source"]
+
+
+def make_source(settings: DataSettings) -> ParallelSource:
+    """The source that a configuration names; a ConfigurationError if it cannot serve it."""
+    match settings:
+        case Bible8Settings():
+            return Bible8Source(settings)
+        case FilesSettings():
+            return FilesSource(settings)
+        case SyntheticSettings():
+            return SyntheticSource(settings)
+        case _:
+            assert_never(settings)

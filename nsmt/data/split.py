@@ -1,0 +1,78 @@
+"""Which split a sentence belongs to, and which training text must therefore go.
+
+Where the source gives no valid or test, the hash of the pivot side decides: a sentence of the
+pivot language is in one and the same split for all its translations, so the held-out sets are
+parallel over languages and no pivot text of valid or test is ever trained on. A pair without the
+pivot is decided by its first language.
+
+Held-out text is recognised in train whatever the source gave. A pair is looked up by its pivot
+side; a pair without the pivot by both its sides, and it is looked for by both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+from nsmt.data.settings import SplitSettings
+from nsmt.data.text import recognition_key
+from nsmt.languages import Direction
+
+SPLITS = ("train", "valid", "test")
+
+
+class HashSplit:
+    """Deals sentences to test, valid and train by a hash of their text."""
+
+    def __init__(self, settings: SplitSettings, *, given: tuple[str, ...] = ("train",)) -> None:
+        """Splits that are `given` by the source get no share of what it calls train."""
+        self._person = hashlib.blake2b(settings.seed_text.encode(), digest_size=32).digest()
+        self._test = 0.0 if "test" in given else settings.test
+        self._valid = 0.0 if "valid" in given else settings.valid
+
+    def place(self, key: bytes) -> float:
+        """A number in [0, 1), equal for texts with an equal recognition key."""
+        digest = hashlib.blake2b(key, digest_size=7, key=self._person).digest()
+        # 53 bits, the most that a float holds exactly.
+        return (int.from_bytes(digest, "little") >> 3) / (1 << 53)
+
+    def split(self, key: bytes) -> str:
+        """The split: test takes the lowest hashes, valid the next."""
+        place = self.place(key)
+        if place < self._test:
+            return "test"
+        return "valid" if place < self._test + self._valid else "train"
+
+
+def pair_keys(source: str, target: str) -> tuple[bytes, bytes]:
+    """The recognition keys of both sides."""
+    return recognition_key(source), recognition_key(target)
+
+
+def deciding_side(pair: Direction, pivot: str) -> int:
+    """Whose text decides the split: 0 for the source, 1 for the target language of the pair."""
+    return 1 if pair.target == pivot else 0
+
+
+class HeldOut:
+    """The text of every valid and test set, to be kept out of every train."""
+
+    def __init__(self, pivot: str) -> None:
+        self._pivot = pivot
+        # What a pair with the pivot is looked up in, and what a pair without it is.
+        self._deciding: set[tuple[str, bytes]] = set()
+        self._any_side: set[tuple[str, bytes]] = set()
+
+    def add(self, pair: Direction, keys: tuple[bytes, bytes]) -> None:
+        """Remember one pair of valid or test."""
+        sides = list(zip((pair.source, pair.target), keys, strict=True))
+        self._any_side.update(sides)
+        self._deciding.update(side for side in sides if self._decides(pair, side[0]))
+
+    def covers(self, pair: Direction, keys: tuple[bytes, bytes]) -> bool:
+        """Whether a pair of train says what valid or test of any pair says."""
+        sides = zip((pair.source, pair.target), keys, strict=True)
+        known = self._deciding if self._pivot in (pair.source, pair.target) else self._any_side
+        return any(side in known for side in sides)
+
+    def _decides(self, pair: Direction, language: str) -> bool:
+        return language == self._pivot or self._pivot not in (pair.source, pair.target)

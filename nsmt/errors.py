@@ -1,0 +1,34 @@
+"""The errors that a user can cause, each with its fix."""
+
+from __future__ import annotations
+
+
+class NsmtError(Exception):
+    """A mistake that the user can mend: one line that says what is wrong, one that says the fix.
+
+    Entry points print it without a traceback and exit with status 2.
+    """
+
+    def __init__(self, problem: str, *, fix: str) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.fix = fix
+
+    def __str__(self) -> str:
+        return f"{self.problem}\n  fix: {self.fix}"
+
+
+class ConfigurationError(NsmtError):
+    """A configuration that does not fit its schema; `problem` lists every fault found."""
+
+
+class DataError(NsmtError):
+    """Text, corpora or downloads that cannot be used as they are."""
+
+
+class CheckpointError(NsmtError):
+    """A checkpoint that is missing, torn, corrupt or made for something else."""
+
+
+class AtlasError(NsmtError):
+    """A neuron atlas that is damaged or belongs to another model."""

@@ -1,0 +1,267 @@
+"""Scoring systems and comparing them with baselines by the paired bootstrap.
+
+Every comparison is paired: all systems are scored on the same resampled test sets, direction by
+direction. A group's score is the mean over its directions, as in the paper's tables, and its
+interval comes from the same mean on resamples. Directions are resampled independently of each
+other unless `together`, for multi-parallel test sets whose sentences vary in difficulty in all
+languages at once. The paper reports no variance; a gain that it calls a gain has an interval here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+
+from nsmt.errors import ConfigurationError, DataError
+from nsmt.evaluation.groups import Group
+from nsmt.evaluation.results import Comparison, SystemResult, TestOutput
+from nsmt.evaluation.scoring import DEFAULT_TOKENIZER, metrics, signature_of
+from nsmt.evaluation.significance import (
+    NLL_KEY,
+    Difference,
+    Floats,
+    SentenceStatistics,
+    likelihood_statistics,
+    resample,
+    summarise,
+    text_statistics,
+)
+from nsmt.languages import Direction
+
+_NLL_SIGNATURE = "natural logarithm, per target token, teacher-forced"
+
+Measured = Mapping[str, Mapping[Direction, Mapping[str, SentenceStatistics]]]
+Drawn = Mapping[str, Mapping[str, Mapping[Direction, Floats]]]
+
+
+def compare(
+    systems: Mapping[str, Mapping[Direction, TestOutput]],
+    *,
+    baseline: str,
+    groups: Sequence[Group],
+    samples: int = 1000,
+    seed: int = 12345,
+    labels: Mapping[str, str] | None = None,
+    together: bool = False,
+    tokenizer: str = DEFAULT_TOKENIZER,
+) -> Comparison:
+    """Score all systems and compare each with `baseline`; see `compare_all`."""
+    return compare_all(
+        systems,
+        baselines=[baseline],
+        groups=groups,
+        samples=samples,
+        seed=seed,
+        labels=labels,
+        together=together,
+        tokenizer=tokenizer,
+    )[baseline]
+
+
+def compare_all(
+    systems: Mapping[str, Mapping[Direction, TestOutput]],
+    *,
+    baselines: Sequence[str],
+    groups: Sequence[Group],
+    samples: int = 1000,
+    seed: int = 12345,
+    labels: Mapping[str, str] | None = None,
+    together: bool = False,
+    tokenizer: str = DEFAULT_TOKENIZER,
+) -> dict[str, Comparison]:
+    """One comparison a baseline, from one measurement and the same resamples.
+
+    Raises DataError unless all systems translated the same sentences in the same directions, and
+    ConfigurationError if a baseline or a group names what was not evaluated.
+    """
+    _check_comparable(systems, baselines=baselines, groups=groups)
+    measured = _measure(systems, tokenizer=tokenizer)
+    results = tuple(
+        _result(name, (labels or {}).get(name, name), measured[name], tokenizer=tokenizer)
+        for name in systems
+    )
+    sentences = {d: len(out.references) for d, out in next(iter(systems.values())).items()}
+    drawn = _draw(measured, sentences, samples=samples, seed=seed, together=together)
+    comparisons = {}
+    for base in (result for name in baselines for result in results if result.name == name):
+        found = {
+            system.name: _compare_with(base, system, drawn, groups=groups)
+            for system in results
+            if system is not base
+        }
+        comparisons[base.name] = Comparison(
+            baseline=base.name,
+            systems=results,
+            groups=tuple(groups),
+            by_direction={name: by_direction for name, (by_direction, _) in found.items()},
+            by_group={name: by_group for name, (_, by_group) in found.items()},
+            sentences=sentences,
+            samples=samples,
+            seed=seed,
+            together=together,
+        )
+    return comparisons
+
+
+def measure(
+    systems: Mapping[str, Mapping[Direction, TestOutput]],
+    *,
+    labels: Mapping[str, str] | None = None,
+    tokenizer: str = DEFAULT_TOKENIZER,
+) -> list[SystemResult]:
+    """The scores of each system by itself; systems may cover different directions."""
+    return [
+        _result(
+            name,
+            (labels or {}).get(name, name),
+            _measure({name: outputs}, tokenizer=tokenizer)[name],
+            tokenizer=tokenizer,
+        )
+        for name, outputs in systems.items()
+    ]
+
+
+def _check_comparable(
+    systems: Mapping[str, Mapping[Direction, TestOutput]],
+    *,
+    baselines: Sequence[str],
+    groups: Sequence[Group],
+) -> None:
+    unknown = [name for name in baselines if name not in systems]
+    if unknown or not systems:
+        raise ConfigurationError(
+            f"no outputs of the baseline {', '.join(unknown)}" if unknown else "no systems given",
+            fix=f"compare with one of {', '.join(systems)}" if systems else "evaluate a system",
+        )
+    first = next(iter(systems))
+    for other in systems:
+        _check_same_test_sets((first, systems[first]), (other, systems[other]))
+    _check_groups(groups, evaluated=systems[first])
+
+
+def _check_same_test_sets(
+    first: tuple[str, Mapping[Direction, TestOutput]],
+    other: tuple[str, Mapping[Direction, TestOutput]],
+) -> None:
+    lacking = sorted(map(str, first[1].keys() ^ other[1].keys()))
+    if lacking:
+        raise DataError(
+            f"only one of '{first[0]}' and '{other[0]}' has outputs for {', '.join(lacking)}",
+            fix="evaluate all systems on the same directions",
+        )
+    for direction, output in other[1].items():
+        if list(output.references) != list(first[1][direction].references):
+            raise DataError(
+                f"'{first[0]}' and '{other[0]}' have different references for {direction}",
+                fix="evaluate all systems on the same test sets",
+            )
+
+
+def _check_groups(groups: Sequence[Group], *, evaluated: Collection[Direction]) -> None:
+    strangers = sorted({str(d) for g in groups for d in g.directions if d not in evaluated})
+    if strangers:
+        raise ConfigurationError(
+            f"groups name directions that were not evaluated: {', '.join(strangers)}",
+            fix="group only directions that were evaluated",
+        )
+    if len({group.name for group in groups}) != len(groups):
+        raise ConfigurationError(
+            "two groups of directions have the same name",
+            fix="give tiers and families names that differ",
+        )
+
+
+def _measure(
+    systems: Mapping[str, Mapping[Direction, TestOutput]], *, tokenizer: str
+) -> dict[str, dict[Direction, dict[str, SentenceStatistics]]]:
+    measured: dict[str, dict[Direction, dict[str, SentenceStatistics]]] = {s: {} for s in systems}
+    for direction in next(iter(systems.values())):
+        outputs = {name: of_system[direction] for name, of_system in systems.items()}
+        references = next(iter(outputs.values())).references
+        texts = {name: output.hypotheses for name, output in outputs.items()}
+        for name, of_metric in text_statistics(texts, references, tokenizer=tokenizer).items():
+            measured[name][direction] = of_metric
+        for name, output in outputs.items():
+            if output.nll is not None and output.target_tokens is not None:
+                statistics = likelihood_statistics(output.nll, output.target_tokens)
+                measured[name][direction][NLL_KEY] = statistics
+    return measured
+
+
+def _result(
+    name: str,
+    label: str,
+    measured: Mapping[Direction, Mapping[str, SentenceStatistics]],
+    *,
+    tokenizer: str,
+) -> SystemResult:
+    scores = {
+        direction: {metric: entry.corpus_value() for metric, entry in of_metric.items()}
+        for direction, of_metric in measured.items()
+    }
+    signatures = {key: signature_of(m) for key, m in metrics(tokenizer=tokenizer).items()}
+    if scores and all(NLL_KEY in of_metric for of_metric in scores.values()):
+        signatures[NLL_KEY] = _NLL_SIGNATURE
+    return SystemResult(name, label, scores, signatures)
+
+
+def _draw(
+    measured: Measured,
+    sentences: Mapping[Direction, int],
+    *,
+    samples: int,
+    seed: int,
+    together: bool,
+) -> Drawn:
+    """Scores on resampled test sets: [system][metric][direction] -> [samples]."""
+    if together and len(set(sentences.values())) > 1:
+        raise ConfigurationError(
+            "directions with test sets of different sizes cannot be resampled together",
+            fix="resample them independently, or use a multi-parallel test set",
+        )
+    drawn: dict[str, dict[str, dict[Direction, Floats]]] = {name: {} for name in measured}
+    for direction in sentences:
+        entries = {
+            (name, metric): entry
+            for name, of_direction in measured.items()
+            for metric, entry in of_direction[direction].items()
+        }
+        stream = "" if together else str(direction)
+        for (name, metric), values in resample(
+            entries, samples=samples, seed=seed, stream=stream
+        ).items():
+            drawn[name].setdefault(metric, {})[direction] = values
+    return drawn
+
+
+def _compare_with(
+    base: SystemResult,
+    system: SystemResult,
+    drawn: Drawn,
+    *,
+    groups: Sequence[Group],
+) -> tuple[dict[str, dict[Direction, Difference]], dict[str, dict[str, Difference]]]:
+    """The differences by direction and by group, for each metric that both systems have."""
+    by_direction: dict[str, dict[Direction, Difference]] = {}
+    by_group: dict[str, dict[str, Difference]] = {}
+    for metric in (m for m in system.signatures if m in base.signatures):
+        theirs, ours = drawn[base.name][metric], drawn[system.name][metric]
+        observed = {
+            d: scores[metric] - base.scores[d][metric] for d, scores in system.scores.items()
+        }
+        resampled = {d: ours[d] - theirs[d] for d in observed}
+        by_direction[metric] = {d: summarise(observed[d], resampled[d]) for d in observed}
+        by_group[metric] = {
+            group.name: _mean_difference(group.directions, observed, resampled) for group in groups
+        }
+    return by_direction, by_group
+
+
+def _mean_difference(
+    directions: Sequence[Direction],
+    observed: Mapping[Direction, float],
+    resampled: Mapping[Direction, Floats],
+) -> Difference:
+    mean = sum(observed[d] for d in directions) / len(directions)
+    return summarise(mean, np.mean([resampled[d] for d in directions], axis=0))

@@ -1,0 +1,59 @@
+"""Writing so that nothing half-written is ever seen, and telling files by their content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def sha256(path: Path) -> str:
+    """The hexadecimal sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def replace_folder(folder: Path) -> Iterator[Path]:
+    """Build a folder under a temporary name beside it, sync it, and put it in place at the end.
+
+    An error inside the block leaves whatever was at `folder` before untouched.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    building = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir()
+    try:
+        yield building
+        for path in building.rglob("*"):
+            if path.is_file():
+                _sync(path)
+        _sync(building)
+        old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+        if folder.exists():
+            folder.rename(old)
+        building.rename(folder)
+        _sync(folder.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a text file under a temporary name, sync it and put it in place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    building = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    building.write_text(text, encoding="utf-8")
+    _sync(building)
+    building.replace(path)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

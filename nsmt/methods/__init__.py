@@ -1,0 +1,13 @@
+"""What a run does to a model: one file a method, one interface."""
+
+from nsmt.methods.base import Evidence, Method, MethodName, MethodSettings
+from nsmt.methods.continue_dense import ContinueDense
+from nsmt.methods.neuron_specialization import NeuronSpecialization
+
+DENSE = "dense"
+CONTROL = ContinueDense.name
+METHODS: dict[str, Method] = {
+    method.name: method for method in (ContinueDense(), NeuronSpecialization())
+}
+
+__all__ = ["CONTROL", "DENSE", "METHODS", "Evidence", "Method", "MethodName", "MethodSettings"]

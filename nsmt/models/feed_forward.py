@@ -1,0 +1,37 @@
+"""The feed-forward layer whose neurons a direction may be denied.
+
+Neuron Specialization (arXiv 2404.11201, equation 4) multiplies the rows of the first weight with a
+direction's mask: relu((m ⊙ W1) x + b1). As m is constant along a row, masking the product is the
+same function, (m ⊙ W1) x = m ⊙ (W1 x), and needs neither a copy of the weight nor batches of one
+direction only. The bias is not masked: a masked neuron puts out relu(b1), a constant.
+
+Shape suffixes: B sentences, S positions, D model width, F neurons.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+class FeedForward(nn.Module):
+    """W2 relu(where(m, W1 x + b1, b1)) + b2."""
+
+    def __init__(
+        self, d_model: int, d_ff: int, *, dropout: float = 0.0, mask_bias: bool = False
+    ) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(d_model, d_ff)
+        self.fc2 = nn.Linear(d_ff, d_model)
+        self.dropout = nn.Dropout(dropout)
+        self.mask_bias = mask_bias
+
+    def forward(self, x_BSD: Tensor, mask_B1F: Tensor | None = None) -> Tensor:
+        """Apply the layer; `mask_B1F` is True where a sentence may use a neuron."""
+        hidden_BSF = self.fc1(x_BSD)
+        if mask_B1F is not None:
+            silent = torch.zeros_like(self.fc1.bias) if self.mask_bias else self.fc1.bias
+            hidden_BSF = torch.where(mask_B1F, hidden_BSF, silent.to(hidden_BSF.dtype))
+        output: Tensor = self.fc2(self.dropout(F.relu(hidden_BSF)))
+        return output

@@ -1,0 +1,236 @@
+"""The multilingual Transformer: pre-norm, sinusoidal positions, maskable feed-forward layers.
+
+The arithmetic is that of the papers' models (Vaswani et al. 2017 with layer norm before each
+block and at the end of each stack): embeddings times √d, sines in the first half of a position's
+vector and cosines in the second, frequencies 10000^(-i/(d/2-1)), counted from position 2.
+
+Shape suffixes: B sentences, S source positions, T target positions, D model width, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nsmt.data.batch import BatchLayout
+from nsmt.models.attention import Attention, KeyValues
+from nsmt.models.feed_forward import FeedForward
+from nsmt.models.masks import SiteMasks
+from nsmt.models.settings import ModelSettings
+from nsmt.neurons.sites import Site
+
+_FIRST_POSITION = 2
+
+
+class EncoderLayer(nn.Module):
+    """Self-attention and feed-forward, each on a normalised input, added to the stream."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(settings.d_model)
+        self.attention = _attention(settings)
+        self.feed_forward_norm = nn.LayerNorm(settings.d_model)
+        self.feed_forward = _feed_forward(settings)
+        self.dropout = nn.Dropout(settings.dropout)
+
+    def forward(self, x_BSD: Tensor, allowed_B11S: Tensor, mask_B1F: Tensor | None) -> Tensor:
+        """One layer of the encoder."""
+        normed = self.attention_norm(x_BSD)
+        attended = self.attention(normed, self.attention.project(normed), allowed_B1QK=allowed_B11S)
+        x_BSD = x_BSD + self.dropout(attended)
+        fed = self.feed_forward(self.feed_forward_norm(x_BSD), mask_B1F)
+        return x_BSD + self.dropout(fed)  # type: ignore[no-any-return]
+
+
+class DecoderLayer(nn.Module):
+    """Causal self-attention, attention to the source, feed-forward."""
+
+    def __init__(self, settings: ModelSettings) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(settings.d_model)
+        self.attention = _attention(settings)
+        self.cross_norm = nn.LayerNorm(settings.d_model)
+        self.cross_attention = _attention(settings)
+        self.feed_forward_norm = nn.LayerNorm(settings.d_model)
+        self.feed_forward = _feed_forward(settings)
+        self.dropout = nn.Dropout(settings.dropout)
+
+    def forward(
+        self,
+        x_BTD: Tensor,
+        past: KeyValues | None,
+        memory: KeyValues,
+        allowed_B11S: Tensor,
+        mask_B1F: Tensor | None,
+    ) -> tuple[Tensor, KeyValues]:
+        """One layer of the decoder; returns the stream and the keys and values seen so far.
+
+        Rows of `x_BTD` that translate the same sentence (beams) share its row of `memory`,
+        `allowed_B11S` and `mask_B1F`: only self-attention needs to tell them apart.
+        """
+        normed = self.attention_norm(x_BTD)
+        present = self.attention.project(normed)
+        if past is not None:
+            past.append(present.keys, present.values)
+            present = past
+        attended = self.attention(normed, present, causal=past is None)
+        stream = x_BTD + self.dropout(attended)
+        stream = stream.view(len(memory.keys), -1, stream.shape[-1])
+        looked = self.cross_attention(self.cross_norm(stream), memory, allowed_B1QK=allowed_B11S)
+        stream = stream + self.dropout(looked)
+        fed = self.feed_forward(self.feed_forward_norm(stream), mask_B1F)
+        return (stream + self.dropout(fed)).view_as(x_BTD), present
+
+
+class Transformer(nn.Module):
+    """Encoder-decoder over one joint vocabulary of `vocabulary_size` pieces."""
+
+    positions_PD: Tensor
+
+    def __init__(self, settings: ModelSettings, *, vocabulary_size: int, pad: int) -> None:
+        super().__init__()
+        self.settings = settings
+        self.pad = pad
+        width = settings.d_model
+        self.decoder_embedding = nn.Embedding(vocabulary_size, width, padding_idx=pad)
+        if settings.share_embeddings == "all":
+            self.encoder_embedding = self.decoder_embedding
+        else:
+            self.encoder_embedding = nn.Embedding(vocabulary_size, width, padding_idx=pad)
+        self.encoder = nn.ModuleList(EncoderLayer(settings) for _ in range(settings.encoder_layers))
+        self.encoder_norm = nn.LayerNorm(width)
+        self.decoder = nn.ModuleList(DecoderLayer(settings) for _ in range(settings.decoder_layers))
+        self.decoder_norm = nn.LayerNorm(width)
+        self.output = nn.Linear(width, vocabulary_size, bias=False)
+        self.dropout = nn.Dropout(settings.dropout)
+        self.register_buffer(
+            "positions_PD", _sinusoids(settings.max_positions, width), persistent=False
+        )
+        self.apply(_initialise)
+        if settings.share_embeddings != "none":
+            self.output.weight = self.decoder_embedding.weight
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """Every feed-forward layer, encoder first."""
+        return tuple(self.projections)
+
+    @property
+    def projections(self) -> dict[Site, nn.Module]:
+        """The second projection of every feed-forward layer, for recorders."""
+        stacks: list[tuple[str, Sequence[EncoderLayer | DecoderLayer]]] = [
+            ("encoder", self.encoder_stack),
+            ("decoder", self.decoder_stack),
+        ]
+        return {
+            Site(name, depth, self.settings.d_ff): layer.feed_forward.fc2
+            for name, layers in stacks
+            for depth, layer in enumerate(layers)
+        }
+
+    @property
+    def encoder_stack(self) -> list[EncoderLayer]:
+        """The encoder's layers, by depth."""
+        return [cast("EncoderLayer", layer) for layer in self.encoder]
+
+    @property
+    def decoder_stack(self) -> list[DecoderLayer]:
+        """The decoder's layers, by depth."""
+        return [cast("DecoderLayer", layer) for layer in self.decoder]
+
+    def encode(self, source_BS: Tensor, real_BS: Tensor, masks: SiteMasks | None) -> Tensor:
+        """Read source tokens: [B, S, D]."""
+        x_BSD = self._embed(self.encoder_embedding, source_BS, start=0)
+        allowed_B11S = real_BS[:, None, None]
+        for depth, layer in enumerate(self.encoder_stack):
+            x_BSD = layer(x_BSD, allowed_B11S, _at(masks, f"encoder.{depth}"))
+        output: Tensor = self.encoder_norm(x_BSD)
+        return output
+
+    def forward(self, batch: BatchLayout, masks: SiteMasks | None = None) -> Tensor:
+        """Teacher-forced hidden states at every target position: [B, T, D]."""
+        memory_BSD = self.encode(batch.source_BS, batch.source_real_BS, masks)
+        allowed_B11S = batch.source_real_BS[:, None, None]
+        x_BTD = self._embed(self.decoder_embedding, batch.target_in_BT, start=0)
+        for depth, layer in enumerate(self.decoder_stack):
+            memory = layer.cross_attention.project(memory_BSD)
+            x_BTD, _ = layer(x_BTD, None, memory, allowed_B11S, _at(masks, f"decoder.{depth}"))
+        output: Tensor = self.decoder_norm(x_BTD)
+        return output
+
+    def memories(self, memory_BSD: Tensor) -> list[KeyValues]:
+        """What each decoder layer attends to, computed once a sentence when decoding."""
+        return [layer.cross_attention.project(memory_BSD) for layer in self.decoder_stack]
+
+    def step(
+        self,
+        token_B1: Tensor,
+        position: int,
+        *,
+        past: list[KeyValues | None],
+        memories: list[KeyValues],
+        real_BS: Tensor,
+        masks: SiteMasks | None,
+    ) -> Tensor:
+        """Decode one more token: logits [B, V]; `past` is extended in place."""
+        x_B1D = self._embed(self.decoder_embedding, token_B1, start=position)
+        allowed_B11S = real_BS[:, None, None]
+        for depth, layer in enumerate(self.decoder_stack):
+            x_B1D, past[depth] = layer(
+                x_B1D, past[depth], memories[depth], allowed_B11S, _at(masks, f"decoder.{depth}")
+            )
+        logits: Tensor = self.output(self.decoder_norm(x_B1D))[:, 0]
+        return logits
+
+    def _embed(self, embedding: nn.Embedding, tokens_BS: Tensor, *, start: int) -> Tensor:
+        end = start + tokens_BS.shape[1]
+        if end > self.settings.max_positions:
+            raise ValueError(f"a sequence of {end} tokens exceeds model.max_positions")
+        scale = math.sqrt(self.settings.d_model)
+        embedded = F.embedding(tokens_BS, embedding.weight, padding_idx=self.pad) * scale
+        return self.dropout(embedded + self.positions_PD[start:end])  # type: ignore[no-any-return]
+
+
+def _at(masks: SiteMasks | None, site: str) -> Tensor | None:
+    return None if masks is None else masks[site]
+
+
+def _attention(settings: ModelSettings) -> Attention:
+    return Attention(settings.d_model, settings.heads, dropout=settings.attention_dropout)
+
+
+def _feed_forward(settings: ModelSettings) -> FeedForward:
+    return FeedForward(
+        settings.d_model,
+        settings.d_ff,
+        dropout=settings.activation_dropout,
+        mask_bias=settings.mask_bias,
+    )
+
+
+def _sinusoids(positions: int, width: int) -> Tensor:
+    half = width // 2
+    frequency = torch.exp(torch.arange(half) * (-math.log(10_000) / (half - 1)))
+    angle = torch.arange(_FIRST_POSITION, positions + _FIRST_POSITION)[:, None] * frequency
+    return torch.cat((angle.sin(), angle.cos()), dim=1)
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Embedding):
+        nn.init.normal_(module.weight, std=module.embedding_dim**-0.5)
+        if module.padding_idx is not None:
+            with torch.no_grad():
+                module.weight[module.padding_idx].zero_()
+    elif isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, Attention):
+        # Children come first, so this has the last word: smaller projections of the inputs.
+        for projection in (module.query, module.key, module.value):
+            nn.init.xavier_uniform_(projection.weight, gain=1 / math.sqrt(2))

@@ -1,0 +1,62 @@
+"""How much neuron sets share: intersection over union, by site and by pair of tasks.
+
+Source: Neuron Specialization (arXiv 2404.11201), section 5.1. As there, encoders are compared
+across directions into the pivot (the source language varies) and decoders across directions out of
+it (the target language varies). Values are true shares in [0, 1].
+
+Shape suffixes: T tasks, F neurons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from nsmt.languages import Direction
+from nsmt.neurons.atlas import NeuronAtlas
+from nsmt.neurons.sites import Site
+
+
+def iou_matrix(masks_TF: Tensor) -> Tensor:
+    """Pairwise intersection over union of boolean masks: float64 [T, T].
+
+    Two empty sets are equal, so their overlap is 1.
+    """
+    member_TF = masks_TF.to(torch.float64)
+    intersection_TT = member_TF @ member_TF.T
+    size_T = member_TF.sum(-1)
+    union_TT = size_T[:, None] + size_T[None] - intersection_TT
+    return torch.where(union_TT > 0, intersection_TT / union_TT.clamp(min=1), 1.0)
+
+
+def site_iou(atlas: NeuronAtlas, tasks: Sequence[str], site: Site) -> Tensor:
+    """The overlap of some tasks at one site: float64 [T, T] in the order of `tasks`."""
+    return iou_matrix(atlas.select(tasks).masks(site))
+
+
+def pair_values(matrix_TT: Tensor) -> Tensor:
+    """The values above the diagonal: one a pair of tasks, float64 [T·(T-1)/2]."""
+    rows, columns = matrix_TT.shape
+    above = torch.triu_indices(rows, columns, offset=1)
+    return matrix_TT[above[0], above[1]]
+
+
+def chance_iou(atlas: NeuronAtlas, tasks: Sequence[str], site: Site) -> float:
+    """The mean overlap of random sets with the sizes of those found.
+
+    For kept shares p and q of the neurons it is pq / (p + q - pq), and 1 if both are empty.
+    """
+    kept_T = atlas.select(tasks).masks(site).double().mean(-1)
+    both_TT = kept_T[:, None] * kept_T[None]
+    either_TT = kept_T[:, None] + kept_T[None] - both_TT
+    expected_TT = torch.where(either_TT > 0, both_TT / either_TT, 1.0)
+    values = pair_values(expected_TT)
+    return values.mean().item() if len(values) else float("nan")
+
+
+def varying_tasks(tasks: Sequence[str], stack: str, *, pivot: str) -> list[str]:
+    """The directions whose language varies on the side that `stack` handles."""
+    side = "target" if stack == "encoder" else "source"
+    return [task for task in tasks if getattr(Direction.parse(task), side) == pivot]

@@ -1,0 +1,57 @@
+"""Watch the feed-forward layers of a running model and count what fires.
+
+The post-activation values are the input of the second feed-forward projection, so a pre-hook on
+that module sees them in any model, without a change to the model. While a recorder is attached,
+`observe` tells it which task each sentence of the coming forward pass belongs to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from nsmt.neurons.sites import Site
+from nsmt.neurons.statistics import ActivationStatistics
+
+# For a site: the second projection of its block. Models offer this mapping.
+Projections = Mapping[Site, nn.Module]
+
+
+class ActivationRecorder:
+    """Feeds `statistics` from forward pre-hooks on the second projections of a model."""
+
+    def __init__(self, statistics: ActivationStatistics) -> None:
+        self.statistics = statistics
+        self._task_B: Tensor | None = None
+        self._real: Mapping[str, Tensor] = {}
+
+    @contextmanager
+    def attached(self, projections: Projections) -> Iterator[None]:
+        """Hook every site for the length of the block, and always unhook."""
+        handles = [
+            module.register_forward_pre_hook(self._hook(site))
+            for site, module in projections.items()
+        ]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def observe(self, task_B: Tensor, real_BS: Mapping[str, Tensor]) -> None:
+        """Name the tasks of the next forward pass and, a stack, which positions are no padding."""
+        self._task_B = task_B
+        self._real = real_BS
+
+    def _hook(self, site: Site) -> Any:  # noqa: ANN401 -- torch's hook protocol
+        def count(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            if self._task_B is None:
+                raise RuntimeError("observe() must name the tasks before the forward pass")
+            self.statistics.update(
+                site.name, inputs[0].detach(), task_B=self._task_B, real_BS=self._real[site.stack]
+            )
+
+        return count

@@ -1,0 +1,205 @@
+"""How often each neuron fires for each task: counted on the device, merged across ranks.
+
+Source: Neuron Specialization (arXiv 2404.11201), section 3.1, and the released code, which differ
+in the unit of a count. `token` counts every position at which the post-ReLU value is not zero (the
+code); `sentence_union` counts each sentence in which the neuron fired at least once (as the paper
+is reported to say). Padding is left out unless `count_padding` asks for it, as the code does.
+
+Counts are int64 and therefore exact whatever the order of batches, ranks or layouts.
+
+Shape suffixes: B sentences, S positions, F neurons of a site, T tasks.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import torch
+from pydantic import ValidationError
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from nsmt.errors import AtlasError
+from nsmt.neurons.sites import Site, require_same_sites
+from nsmt.settings import Settings
+
+CountUnit = Literal["token", "sentence_union"]
+_FORMAT = "nsmt.activation_statistics"
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class CountRule:
+    """What one count is, so that statistics of different rules are never added up."""
+
+    unit: CountUnit = "token"
+    count_padding: bool = False
+
+
+class Header(Settings):
+    """The JSON in the header of this room's files: what their tensors are about."""
+
+    format: str
+    version: int
+    tasks: tuple[str, ...]
+    sites: tuple[tuple[str, int], ...]
+    provenance: dict[str, Any]
+
+
+class _StatisticsHeader(Header):
+    rule: CountRule
+
+
+HeaderType = TypeVar("HeaderType", bound=Header)
+
+
+class ActivationStatistics:
+    """Activation counts of named tasks at the sites of one model.
+
+    `active[site.name]` is int64 [T, F]: how many units (tokens or sentences) of each task had the
+    neuron active. `units[site.name]` is int64 [T]: how many were looked at.
+    """
+
+    def __init__(
+        self,
+        tasks: Sequence[str],
+        sites: Sequence[Site],
+        *,
+        rule: CountRule | None = None,
+        provenance: Mapping[str, Any] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if len(set(tasks)) != len(tasks):
+            raise AtlasError("a task is named twice", fix="give every direction once")
+        self.tasks = tuple(tasks)
+        self.sites = tuple(sites)
+        self.rule = rule or CountRule()
+        self.provenance = dict(provenance or {})
+        count = len(self.tasks)
+        self.active = {
+            site.name: torch.zeros(count, site.width, dtype=torch.int64, device=device)
+            for site in self.sites
+        }
+        self.units = {
+            site.name: torch.zeros(count, dtype=torch.int64, device=device) for site in self.sites
+        }
+
+    def update(self, site: str, activation_BSF: Tensor, *, task_B: Tensor, real_BS: Tensor) -> None:
+        """Add the post-ReLU activations of one batch, which may mix tasks.
+
+        `task_B` holds positions in `tasks`; `real_BS` is False at padding. Nothing leaves the
+        device and nothing waits for it.
+        """
+        fired_BF, units_B = count_fired(activation_BSF, real_BS=real_BS, rule=self.rule)
+        self.active[site].index_add_(0, task_B, fired_BF)
+        self.units[site].index_add_(0, task_B, units_B)
+
+    def merge(self, other: ActivationStatistics) -> None:
+        """Add the counts of `other`, which must be of the same tasks, sites and rule."""
+        require_same_sites(self.sites, other.sites, what="the statistics")
+        if self.tasks != other.tasks or self.rule != other.rule:
+            raise AtlasError(
+                "statistics of different tasks or counting rules cannot be added",
+                fix="gather both with the same directions, count_unit and count_padding",
+            )
+        for site in self.sites:
+            self.active[site.name] += other.active[site.name]
+            self.units[site.name] += other.units[site.name]
+
+    def all_reduce(self) -> None:
+        """Sum over all ranks of the default process group; without one, do nothing."""
+        if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+            return
+        for site in self.sites:
+            torch.distributed.all_reduce(self.active[site.name])
+            torch.distributed.all_reduce(self.units[site.name])
+
+    def save(self, path: Path) -> None:
+        """Write safetensors, with everything that is not a tensor as JSON in its header."""
+        header = {
+            "format": _FORMAT,
+            "version": _VERSION,
+            "tasks": self.tasks,
+            "sites": [[site.name, site.width] for site in self.sites],
+            "rule": {"unit": self.rule.unit, "count_padding": self.rule.count_padding},
+            "provenance": self.provenance,
+        }
+        tensors = {f"active.{name}": counts.cpu() for name, counts in self.active.items()}
+        tensors |= {f"units.{name}": units.cpu() for name, units in self.units.items()}
+        save_file(tensors, path, metadata={"nsmt": json.dumps(header)})
+
+    @classmethod
+    def load(cls, path: Path) -> ActivationStatistics:
+        """Read what `save` wrote; anything else is an AtlasError."""
+        header, tensors = read_tensors(
+            path, _StatisticsHeader, format_name=_FORMAT, version=_VERSION
+        )
+        sites = [Site.parse(name, width) for name, width in header.sites]
+        statistics = cls(header.tasks, sites, rule=header.rule, provenance=header.provenance)
+        for kind, counts in (("active", statistics.active), ("units", statistics.units)):
+            for site in sites:
+                counts[site.name] = _like(counts[site.name], tensors, f"{kind}.{site.name}", path)
+        return statistics
+
+
+def count_fired(
+    activation_BSF: Tensor, *, real_BS: Tensor, rule: CountRule
+) -> tuple[Tensor, Tensor]:
+    """Count active units by sentence: int64 [B, F], and the units looked at: int64 [B].
+
+    The sum over positions is a batched product with the 0/1 weights of the positions, which is
+    several times faster than a boolean reduction and exact in fp32 up to 2^24 positions.
+    """
+    weight_BS = torch.ones_like(real_BS) if rule.count_padding else real_BS
+    weight_B1S = weight_BS[:, None].to(torch.float32)
+    with torch.autocast(activation_BSF.device.type, enabled=False):
+        fired_BF = torch.bmm(weight_B1S, (activation_BSF != 0).to(torch.float32))[:, 0]
+    units_B = weight_BS.sum(1)
+    if rule.unit == "sentence_union":
+        return (fired_BF > 0).to(torch.int64), (units_B > 0).to(torch.int64)
+    return fired_BF.to(torch.int64), units_B
+
+
+def read_tensors(
+    path: Path, schema: type[HeaderType], *, format_name: str, version: int
+) -> tuple[HeaderType, dict[str, Tensor]]:
+    """Read one of this room's safetensors files and its JSON header, checked for format."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get("nsmt", "{}")
+            header = dict(json.loads(text))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise AtlasError(f"no file {path}", fix="run `nsmt identify` to make one") from None
+    except Exception as error:
+        raise AtlasError(f"{path} cannot be read: {error}", fix="make it again") from error
+    if header.get("format") != format_name:
+        found = header.get("format", "something else")
+        raise AtlasError(f"{path} holds {found}, not {format_name}", fix="name another file")
+    if header.get("version") != version:
+        raise AtlasError(
+            f"{path} has version {header.get('version')} of its format, "
+            f"this release reads {version}",
+            fix="make it again with this release",
+        )
+    try:
+        return schema.model_validate_json(text), tensors
+    except ValidationError as error:
+        raise AtlasError(
+            f"the header of {path} is damaged: {error}", fix="make it again"
+        ) from error
+
+
+def _like(expected: Tensor, tensors: Mapping[str, Tensor], name: str, path: Path) -> Tensor:
+    """The tensor of that name, if it has the shape and type of `expected`."""
+    found = tensors.get(name)
+    if found is None or (found.shape, found.dtype) != (expected.shape, expected.dtype):
+        raise AtlasError(
+            f"{path} does not hold the counts {name} that its header names", fix="make it again"
+        )
+    return found

@@ -1,0 +1,114 @@
+"""The birth certificate of a result (design contract 8): what made it, from what, where, when."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import nsmt
+from nsmt.files import replace_text
+
+RECORD = "record.json"
+_PACKAGES = (
+    "torch",
+    "pytorch-lightning",
+    "hydra-core",
+    "omegaconf",
+    "numpy",
+    "pyarrow",
+    "sentencepiece",
+    "sacrebleu",
+    "sacremoses",
+    "safetensors",
+)
+
+
+def certificate(
+    *, command: str, config: Mapping[str, Any], seed: int, fingerprint: str | None
+) -> dict[str, Any]:
+    """Everything that a number needs in order to be had again; `fingerprint` is the data's."""
+    return {
+        "command": command,
+        "config": dict(config),
+        "seed": seed,
+        "data_fingerprint": fingerprint,
+        "nsmt": nsmt.__version__,
+        "commit": commit(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "environment": {
+            "python": platform.python_version(),
+            "system": platform.platform(),
+            "processor": _processor(),
+            "threads": torch.get_num_threads(),
+            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        },
+        "started": now(),
+    }
+
+
+def write_record(folder: Path, record: Mapping[str, Any]) -> None:
+    """Put the certificate into a run folder."""
+    replace_text(folder / RECORD, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The certificate of a run folder, empty where there is none."""
+    path = folder / RECORD
+    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return record
+
+
+def now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def commit() -> str | None:
+    """The commit of the checkout, marked if files were changed since; None outside of one."""
+    root = Path(nsmt.__file__).parent.parent
+    try:
+        head = _git(root, "rev-parse", "HEAD")
+        changed = _git(root, "status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return f"{head}, with changes" if changed else head
+
+
+def command_line() -> str:
+    """How this process was called, by the name of its script."""
+    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
+def _git(root: Path, *arguments: str) -> str:
+    done = subprocess.run(  # noqa: S603 -- fixed words
+        ["git", "-C", str(root), *arguments],  # noqa: S607 -- the user's own git
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _processor() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.is_file():
+        for line in information.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor()

@@ -1,0 +1,273 @@
+"""Figures: overlap of neuron sets, sparsity by layer, and training curves.
+
+These are Figures 1 and 2 of Neuron Specialization and what a run needs beside them. Three
+deviations: colours show the IoU itself, on one scale for all panels (the published notebook
+shows a power of it, rescaled column by column and clipped); rows are labelled by the data and
+never from a second list (which swapped Amharic and Hausa there); and where it is known, the
+overlap of random sets of the same size is drawn, without which an IoU says little.
+
+Nothing here touches pyplot or global settings, and files carry no dates or random identifiers:
+the same numbers give the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Any, Final, ParamSpec
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+
+# Okabe and Ito's palette, told apart in all common forms of colour blindness.
+PALETTE: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5CA8")
+INK: Final = "#1f2328"
+MUTED: Final = "#8b929a"
+_STYLE: Final[dict[Any, Any]] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 10.0,
+    "axes.titlesize": 11.0,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 10.0,
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": INK,
+    "axes.titlecolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.labelsize": 9.0,
+    "ytick.labelsize": 9.0,
+    "grid.color": MUTED,
+    "grid.alpha": 0.3,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 9.0,
+    "lines.linewidth": 1.8,
+    "lines.markersize": 5.0,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "nsmt",
+}
+_PNG_DPI: Final = 200
+_PANELS_A_ROW: Final = 3
+_LABEL_LIMIT: Final = 40
+_MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")
+_DASHES: Final = ("-", "--", "-.", ":")
+
+Matrix = npt.NDArray[np.floating[Any]]
+Arguments = ParamSpec("Arguments")
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One stage of training: values against update."""
+
+    updates: Sequence[float]
+    values: Sequence[float]
+
+
+@contextmanager
+def _style() -> Iterator[None]:
+    with rc_context(_STYLE):
+        yield
+
+
+def _styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
+    """Draw under the house style, and lay the figure out before the style is gone."""
+
+    @wraps(draw)
+    def styled(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Figure:
+        with _style():
+            figure = draw(*args, **kwargs)
+            figure.canvas.draw()
+            return figure
+
+    return styled
+
+
+@_styled
+def iou_heatmaps(
+    matrices: Mapping[str, Matrix], labels: Sequence[str], families: Sequence[str]
+) -> Figure:
+    """One panel a layer of pairwise IoU, tasks ordered by family with lines between families.
+
+    `matrices` maps a panel's title to a [T, T] array in the order of `labels`; `families` names
+    the family of each label. The colour scale runs from 0 to 1 and is the same in all panels.
+    """
+    order = _family_order(families)
+    names = [labels[place] for place in order]
+    grouped = [families[place] for place in order]
+    figure, panels = _panels(len(matrices), width=3.9, height=3.8)
+    image: AxesImage | None = None
+    for axes, (title, matrix) in zip(panels, matrices.items(), strict=True):
+        ordered = np.asarray(matrix, float)[np.ix_(order, order)]
+        image = axes.imshow(ordered, cmap="viridis", vmin=0, vmax=1, interpolation="none")
+        axes.set_title(title)
+        _mark_families(axes, names, grouped)
+    if image is not None:
+        bar = figure.colorbar(image, ax=panels, shrink=0.8, aspect=35, pad=0.015)
+        bar.set_label("IoU of neuron sets")
+        bar.outline.set_visible(False)
+    return figure
+
+
+@_styled
+def iou_by_depth(
+    encoder: Sequence[Sequence[float]],
+    decoder: Sequence[Sequence[float]],
+    *,
+    pivot: str,
+    chance: Mapping[str, Sequence[float]] | None = None,
+) -> Figure:
+    """Pairwise IoU by layer: boxes, the mean as a line, and optionally the IoU of random sets.
+
+    `encoder` and `decoder` hold a list of IoU values for each layer, of directions into and out of
+    the pivot; `chance` maps "encoder" and "decoder" to one value a layer.
+    """
+    titles = (f"Encoder, directions X→{pivot}", f"Decoder, directions {pivot}→X")
+    figure, panels = _panels(2, width=4.6, height=3.6, share_y=True)
+    stacks = zip(panels, ("encoder", "decoder"), (encoder, decoder), titles, PALETTE, strict=False)
+    for axes, stack, layers, title, colour in stacks:
+        places = np.arange(1, len(layers) + 1)
+        _boxes(axes, layers, places, colour)
+        axes.plot(places, [np.mean(v) for v in layers], "o-", color=colour, label="mean", zorder=4)
+        if chance and stack in chance:
+            axes.plot(places, chance[stack], "--", color=MUTED, label="random sets of that size")
+        axes.set(title=title, xlabel="Layer", ylim=(0, 1), xticks=places)
+        axes.grid(axis="y")
+        axes.legend(loc="lower left")
+    panels[0].set_ylabel("IoU of two languages' sets")
+    return figure
+
+
+@_styled
+def sparsity(
+    encoder: Mapping[str, Sequence[float]], decoder: Mapping[str, Sequence[float]]
+) -> Figure:
+    """The share of masked neurons by layer, a line for each type of direction."""
+    figure, panels = _panels(2, width=4.6, height=3.4, share_y=True)
+    for axes, series, title in zip(panels, (encoder, decoder), ("Encoder", "Decoder"), strict=True):
+        _lines(axes, {name: Curve(range(1, len(v) + 1), v) for name, v in series.items()})
+        depth = max((len(values) for values in series.values()), default=0)
+        axes.set(title=title, xlabel="Layer", xticks=range(1, depth + 1))
+    panels[0].set_ylabel("Masked neurons")
+    panels[0].yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+    panels[0].set_ylim(bottom=0)
+    panels[-1].legend(loc="best")
+    return figure
+
+
+@_styled
+def training_curves(
+    loss: Mapping[str, Curve], validation: Mapping[str, Curve], *, starts: Sequence[float] = ()
+) -> Figure:
+    """Training loss and validation nll against update, a curve for each stage or system.
+
+    `starts` marks the updates at which a new stage begins.
+    """
+    figure, panels = _panels(2, width=4.6, height=3.4)
+    titles = ("Training loss", "Validation nll per token")
+    for axes, curves, title in zip(panels, (loss, validation), titles, strict=True):
+        _lines(axes, curves, markers=False)
+        for start in starts:
+            axes.axvline(start, color=MUTED, linestyle=":", linewidth=1)
+        axes.set(title=title, xlabel="Update")
+        axes.xaxis.set_major_formatter(lambda update, _: f"{update:,.0f}")
+    panels[0].legend(loc="best")
+    return figure
+
+
+def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
+    """Write NAME.png and NAME.svg, reproducible byte for byte; returns both paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    png, svg = folder / f"{name}.png", folder / f"{name}.svg"
+    with _style():
+        figure.savefig(png, dpi=_PNG_DPI, facecolor="white", metadata={"Software": None})
+    svg.write_text(to_svg(figure, salt=name, facecolor="white"), encoding="utf-8")
+    return [png, svg]
+
+
+def to_svg(figure: Figure, *, salt: str, facecolor: str = "none") -> str:
+    """The figure as SVG text without a date; `salt` keeps identifiers apart in one document."""
+    text = io.StringIO()
+    with rc_context({**_STYLE, "svg.hashsalt": salt}):
+        figure.savefig(
+            text, format="svg", facecolor=facecolor, metadata={"Date": None, "Creator": None}
+        )
+    return text.getvalue()
+
+
+def _panels(
+    count: int, *, width: float, height: float, share_y: bool = False
+) -> tuple[Figure, list[Axes]]:
+    columns = min(max(count, 1), _PANELS_A_ROW)
+    rows = max(-(-count // columns), 1)
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    grid = figure.subplots(rows, columns, squeeze=False, sharey=share_y)
+    flat: list[Axes] = list(grid.ravel())
+    for spare in flat[count:]:
+        spare.set_visible(False)
+    return figure, flat[:count]
+
+
+def _family_order(families: Sequence[str]) -> list[int]:
+    first = {family: place for place, family in reversed(list(enumerate(families)))}
+    return sorted(range(len(families)), key=lambda place: first[families[place]])
+
+
+def _mark_families(axes: Axes, names: Sequence[str], families: Sequence[str]) -> None:
+    count = len(names)
+    size = 9.0 if count <= _LABEL_LIMIT // 2 else 6.0
+    shown = range(count) if count <= _LABEL_LIMIT else range(0, count, count // _LABEL_LIMIT + 1)
+    axes.set_xticks(shown, [names[place] for place in shown], rotation=90, fontsize=size)
+    axes.set_yticks(shown, [names[place] for place in shown], fontsize=size)
+    axes.tick_params(length=0, pad=2)
+    axes.spines[:].set_visible(False)
+    edges = [place for place in range(1, count) if families[place] != families[place - 1]]
+    for edge in edges:
+        axes.axhline(edge - 0.5, color="white", linewidth=1.4)
+        axes.axvline(edge - 0.5, color="white", linewidth=1.4)
+
+
+def _boxes(
+    axes: Axes, layers: Sequence[Sequence[float]], places: npt.NDArray[np.integer[Any]], colour: str
+) -> None:
+    axes.boxplot(
+        [np.asarray(values, float) for values in layers],
+        positions=places,
+        widths=0.5,
+        showfliers=False,
+        patch_artist=True,
+        boxprops={"facecolor": f"{colour}33", "edgecolor": colour},
+        medianprops={"color": colour, "linewidth": 1.6},
+        whiskerprops={"color": colour},
+        capprops={"color": colour},
+    )
+
+
+def _lines(axes: Axes, curves: Mapping[str, Curve], *, markers: bool = True) -> None:
+    looks = zip(itertools.cycle(PALETTE), itertools.cycle(_MARKERS), itertools.cycle(_DASHES))
+    for (name, curve), (colour, marker, dash) in zip(curves.items(), looks, strict=False):
+        axes.plot(
+            list(curve.updates),
+            list(curve.values),
+            color=colour,
+            marker=marker if markers else None,
+            linestyle="-" if markers else dash,
+            label=name,
+        )
+    axes.grid(axis="y")

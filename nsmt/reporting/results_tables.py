@@ -1,0 +1,225 @@
+"""The tables of results: main, by group, by direction, and the paper's Table 11.
+
+A specialised model has trained longer than the dense model it started from, and at small scale
+all of its gain over that model is extra training (+1.05 BLEU, where continuing the dense model
+gives +1.23). So every table that lacks the continued dense model says so. Every table also says
+how small a difference it could have seen; a difference below that is not a finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from nsmt.evaluation.groups import Group
+from nsmt.evaluation.published import TierTable
+from nsmt.evaluation.results import Comparison, SystemResult
+from nsmt.evaluation.scoring import BLEU_KEY, CHRF_KEY
+from nsmt.evaluation.significance import NLL_KEY, SIGNIFICANCE_LEVEL, Difference
+from nsmt.reporting.tables import MISSING, Table
+
+DENSE: Final = "dense"
+CONTROL: Final = "continue_dense"
+_HEADINGS: Final = {BLEU_KEY: "BLEU", CHRF_KEY: "chrF++", NLL_KEY: "nll ↓"}
+_DECIMALS: Final = {NLL_KEY: 4}
+_MAIN_KINDS: Final = ("side", "all", "zero-shot")
+_MARK: Final = "*"
+
+
+def main_table(
+    comparison: Comparison,
+    *,
+    also: Sequence[Comparison] = (),
+    metrics: Sequence[str] | None = None,
+    control: str = CONTROL,
+    title: str = "Main results",
+) -> Table:
+    """Group means of every metric, and the differences of the overall mean to each baseline.
+
+    Rows are the dense model, the control, then the other systems as given. The first comparison
+    and those in `also` each add a column of differences a metric. `metrics` are all by default.
+    """
+    comparisons = [comparison, *also]
+    groups = sorted(
+        (group for group in comparison.groups if group.kind in _MAIN_KINDS),
+        key=lambda group: _MAIN_KINDS.index(group.kind),
+    )
+    overall = _overall(comparison)
+    metrics = comparison.metrics if metrics is None else metrics
+    columns = ["System", *(f"{_HEADINGS[m]} {group.name}" for m in metrics for group in groups)]
+    columns += [f"Δ {_HEADINGS[m]} vs {_label(c)}" for c in comparisons for m in metrics]
+    rows = []
+    for system in _row_order(comparison, control=control):
+        means = [
+            format_score(system.mean(m, group.directions), m) for m in metrics for group in groups
+        ]
+        differences = [
+            _group_difference(c, system, m, overall) for c in comparisons for m in metrics
+        ]
+        rows.append([system.label, *means, *differences])
+    notes = [
+        f"Means over directions; differences of the mean over {overall.name} "
+        f"({len(overall.directions)} directions).",
+        *(_resolution_note(c, [overall.name], metrics) for c in comparisons),
+        *common_notes(comparison, metrics, control=control),
+    ]
+    return Table(title, columns, rows, notes)
+
+
+def group_table(
+    comparison: Comparison, metric: str, *, control: str = CONTROL, title: str | None = None
+) -> Table:
+    """One metric by group of directions: every system's mean and its difference to the baseline."""
+    systems = _row_order(comparison, control=control)
+    columns = ["Group", "Directions", *_system_columns(comparison, systems)]
+    rows = []
+    for group in comparison.groups:
+        cells = [group.name, str(len(group.directions))]
+        for system in systems:
+            cells.append(format_score(system.mean(metric, group.directions), metric))
+            if system.name != comparison.baseline:
+                cells.append(_group_difference(comparison, system, metric, group))
+        rows.append(cells)
+    heading = title or f"{_HEADINGS[metric]} by group of directions"
+    resolution = _resolution_note(comparison, [group.name for group in comparison.groups], [metric])
+    return Table(
+        heading, columns, rows, [resolution, *common_notes(comparison, [metric], control=control)]
+    )
+
+
+def direction_table(
+    comparison: Comparison, metric: str, *, control: str = CONTROL, title: str | None = None
+) -> Table:
+    """One metric by direction: every system's score and its difference to the baseline."""
+    systems = _row_order(comparison, control=control)
+    columns = ["Direction", "Sentences", *_system_columns(comparison, systems)]
+    rows = []
+    for direction, sentences in comparison.sentences.items():
+        cells = [str(direction), str(sentences)]
+        for system in systems:
+            cells.append(format_score(system.scores[direction].get(metric), metric))
+            if system.name != comparison.baseline:
+                found = comparison.by_direction[system.name].get(metric, {}).get(direction)
+                cells.append(format_difference(found, metric))
+        rows.append(cells)
+    widths = [
+        found.smallest_visible_difference
+        for of_metric in comparison.by_direction.values()
+        for found in of_metric.get(metric, {}).values()
+    ]
+    notes = [_range_note(widths, metric), *common_notes(comparison, [metric], control=control)]
+    return Table(
+        title or f"{_HEADINGS[metric]} by direction", columns, rows, [n for n in notes if n]
+    )
+
+
+def published_table(table: TierTable, *, title: str = "Published outputs, scored again") -> Table:
+    """The paper's Table 11 with the scores that its published outputs get here."""
+    columns = ["Metric", "System", *(f"{column.block} {column.side}" for column in table.columns)]
+    rows = [
+        [_HEADINGS[metric], label, *(MISSING if v is None else f"{v:.1f}" for v in means)]
+        for metric, of_system in table.values.items()
+        for label, means in of_system.items()
+    ]
+    notes = [f"{_HEADINGS[m]}: {signature}" for m, signature in table.signatures.items()]
+    notes.append("Means of scores rounded to one decimal; Avg is the mean of O2M and M2O.")
+    if table.missing:
+        notes.append(
+            f"{len(table.missing)} of {table.expected} directions are missing: "
+            f"{', '.join(map(str, table.missing))}."
+        )
+    return Table(title, columns, rows, notes)
+
+
+def common_notes(
+    comparison: Comparison, metrics: Iterable[str] | None = None, *, control: str = CONTROL
+) -> list[str]:
+    """What must stand below every table of a comparison: meaning of marks, method, signatures."""
+    notes = [
+        f"Differences have 95 % intervals; {_MARK} p < {SIGNIFICANCE_LEVEL}, two-sided, not "
+        "corrected for the number of comparisons; the variation between training runs is not included.",
+        f"Intervals: {comparison.resampling}",
+    ]
+    names = [system.name for system in comparison.systems]
+    if DENSE in names and control not in names:
+        notes.insert(
+            0,
+            f"The control '{control}' is not in this table: differences to the dense model include "
+            "the effect of longer training.",
+        )
+    signatures = comparison.signatures
+    shown = comparison.metrics if metrics is None else metrics
+    return notes + [f"{_HEADINGS[m]}: {signatures[m]}" for m in shown if m in signatures]
+
+
+def format_score(value: float | None, metric: str) -> str:
+    """A score at the precision of its metric."""
+    return MISSING if value is None else f"{value:.{_DECIMALS.get(metric, 2)}f}"
+
+
+def format_difference(difference: Difference | None, metric: str) -> str:
+    """As "+0.29 [+0.13, +0.45]*", where the mark says p < 0.05."""
+    if difference is None:
+        return MISSING
+    digits = _DECIMALS.get(metric, 2)
+    value, low, high = (
+        f"{number:+.{digits}f}" for number in (difference.value, difference.low, difference.high)
+    )
+    return f"{value} [{low}, {high}]{_MARK if difference.significant else ''}"
+
+
+def _row_order(comparison: Comparison, *, control: str) -> list[SystemResult]:
+    first = {DENSE: 0, control: 1}
+    return sorted(comparison.systems, key=lambda system: first.get(system.name, len(first)))
+
+
+def _overall(comparison: Comparison) -> Group:
+    whole = [group for group in comparison.groups if group.kind == "all"]
+    return whole[0] if whole else max(comparison.groups, key=lambda group: len(group.directions))
+
+
+def _label(comparison: Comparison) -> str:
+    return comparison.system(comparison.baseline).label
+
+
+def _system_columns(comparison: Comparison, systems: Sequence[SystemResult]) -> list[str]:
+    columns = []
+    for system in systems:
+        columns.append(system.label)
+        if system.name != comparison.baseline:
+            columns.append(f"{system.label} − {_label(comparison)}")
+    return columns
+
+
+def _group_difference(
+    comparison: Comparison, system: SystemResult, metric: str, group: Group
+) -> str:
+    found = comparison.by_group.get(system.name, {}).get(metric, {}).get(group.name)
+    return format_difference(found, metric)
+
+
+def _resolution_note(comparison: Comparison, groups: Sequence[str], metrics: Sequence[str]) -> str:
+    parts = []
+    for metric in metrics:
+        widths = [
+            of_metric[metric][group].smallest_visible_difference
+            for of_metric in comparison.by_group.values()
+            if metric in of_metric
+            for group in groups
+        ]
+        if widths:
+            parts.append(f"{_HEADINGS[metric]} {_range(widths, metric)}")
+    against = _label(comparison)
+    return f"Smallest visible difference to {against} (half of the interval): {', '.join(parts)}."
+
+
+def _range_note(widths: Sequence[float], metric: str) -> str:
+    if not widths:
+        return ""
+    seen = _range(widths, metric)
+    return f"Smallest visible difference of a direction (half of the interval): {seen}."
+
+
+def _range(widths: Sequence[float], metric: str) -> str:
+    low, high = format_score(min(widths), metric), format_score(max(widths), metric)
+    return low if low == high else f"{low} to {high}"

@@ -1,0 +1,125 @@
+"""What a person wants to see of a stage, and which of its weights to keep."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from rich.progress import Progress
+
+from nsmt.progress import progress_bar
+from nsmt.training.module import TranslationModule
+
+
+class StageMetrics(pl.Callback):
+    """Logs training sums every `log_every` updates and shows the stage's progress."""
+
+    def __init__(self, stage: str, *, updates: int, log_every: int, progress: bool) -> None:
+        self.stage = stage
+        self.updates = updates
+        self.log_every = log_every
+        self.progress = progress
+        self._bar: Progress | None = None
+        self._step = 0
+        self._since = time.perf_counter()
+        self._status: dict[str, str] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show the bar on rank 0."""
+        del pl_module
+        self._since = time.perf_counter()
+        if self.progress and trainer.is_global_zero:
+            self._bar = progress_bar()
+            self._bar.add_task(self.stage, total=self.updates, status="")
+            self._bar.start()
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,  # noqa: ANN401 -- Lightning's protocol
+        batch: Any,  # noqa: ANN401
+        batch_idx: int,
+    ) -> None:
+        """At the end of an update: advance, and log now and then."""
+        del outputs, batch, batch_idx
+        if trainer.global_step == self._step:
+            return
+        self._step = trainer.global_step
+        if self._step % self.log_every == 0 or self._step == self.updates:
+            self._log(trainer, pl_module)
+        if self._bar is not None:
+            self._bar.update(
+                self._bar.task_ids[0],
+                completed=self._step,
+                status=" ".join(f"{name} {value}" for name, value in self._status.items()),
+            )
+
+    def _log(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, TranslationModule)  # noqa: S101 -- narrows the type
+        sums = pl_module.take_training_sums()
+        now = time.perf_counter()
+        speed = sums["target_tokens"] / (now - self._since)
+        self._since = now
+        self._status |= {"nll": f"{sums['nll']:.3f}", "tok/s": f"{speed:,.0f}"}
+        values = {
+            "train/nll": sums["nll"],
+            "train/target_tokens_per_second": speed,
+            "train/learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+        }
+        for logger in trainer.loggers:
+            logger.log_metrics(values, step=self._step)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Log and show the newest validation."""
+        del pl_module
+        values = {
+            name: value.item()
+            for name, value in trainer.callback_metrics.items()
+            if name.startswith("valid/")
+        }
+        for logger in trainer.loggers:
+            logger.log_metrics(values, step=trainer.global_step)
+        self._status["valid"] = f"{values['valid/nll']:.3f}"
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave the finished bar on the screen."""
+        del trainer, pl_module
+        if self._bar is not None:
+            self._bar.stop()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Give the terminal back."""
+        del trainer, pl_module, exception
+        if self._bar is not None:
+            self._bar.stop()
+
+
+class KeepBest(pl.Callback):
+    """Puts the weights with the best validation nll back at the end of a stage."""
+
+    def __init__(self) -> None:
+        self.best = float("inf")
+        self._weights: dict[str, torch.Tensor] = {}
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Copy the weights if they are the best so far."""
+        assert isinstance(pl_module, TranslationModule)  # noqa: S101 -- narrows the type
+        if trainer.sanity_checking:
+            return
+        value = trainer.callback_metrics["valid/nll"].item()
+        if value < self.best:
+            self.best = value
+            state = pl_module.model.state_dict()
+            self._weights = {name: tensor.detach().clone() for name, tensor in state.items()}
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Restore them."""
+        del trainer
+        assert isinstance(pl_module, TranslationModule)  # noqa: S101 -- narrows the type
+        if self._weights:
+            pl_module.model.load_state_dict(self._weights)

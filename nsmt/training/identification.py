@@ -1,0 +1,109 @@
+"""Gather activation statistics while Lightning validates: one pass over all directions.
+
+Batches mix directions and stay on the device; counts are summed over ranks at the end. The paper
+records each direction in a run of its own, which gives the same counts of real tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from nsmt.data.batch import BatchLayout
+from nsmt.data.datamodule import TranslationData
+from nsmt.errors import AtlasError
+from nsmt.models.checkpoint import TrainedModel
+from nsmt.neurons.recording import ActivationRecorder
+from nsmt.neurons.statistics import ActivationStatistics, CountRule
+from nsmt.training.module import TranslationModule
+from nsmt.training.settings import OptimizerSettings, TrainerSettings
+from nsmt.training.trainer import make_trainer
+
+
+def gather_statistics(
+    trained: TrainedModel,
+    data: TranslationData,
+    *,
+    rule: CountRule,
+    trainer: TrainerSettings,
+    folder: Path,
+) -> ActivationStatistics:
+    """Count what fires for each direction on its validation set; all ranks get the sums."""
+    module = TranslationModule(
+        trained.model,
+        directions=trained.directions,
+        masks=trained.masks(),
+        optimizer=OptimizerSettings(),
+        updates=1,
+    )
+    provenance = {
+        "model": trained.fingerprint,
+        "corpus": data.corpus.fingerprint,
+        "split": "valid",
+    }
+    callback = IdentifyNeurons(rule, provenance=provenance)
+    make_trainer(trainer, folder=folder, callbacks=[callback]).validate(
+        module, datamodule=data, verbose=False
+    )
+    if callback.statistics is None:
+        raise AtlasError("nothing was counted", fix="give every direction validation text")
+    return callback.statistics
+
+
+class IdentifyNeurons(pl.Callback):
+    """After `trainer.validate(...)`, `statistics` holds the counts of every direction."""
+
+    def __init__(self, rule: CountRule, *, provenance: Mapping[str, Any] | None = None) -> None:
+        self.rule = rule
+        self.provenance = dict(provenance or {})
+        self.statistics: ActivationStatistics | None = None
+        self._recorder: ActivationRecorder | None = None
+        self._hooks = ExitStack()
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start with empty counts and hook every feed-forward layer."""
+        del trainer
+        assert isinstance(pl_module, TranslationModule)  # noqa: S101 -- narrows the type
+        self.statistics = ActivationStatistics(
+            [str(direction) for direction in pl_module.directions],
+            pl_module.model.sites,
+            rule=self.rule,
+            provenance=self.provenance,
+            device=pl_module.device,
+        )
+        self._recorder = ActivationRecorder(self.statistics)
+        self._hooks.enter_context(self._recorder.attached(pl_module.model.projections))
+
+    def on_validation_batch_start(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        batch: BatchLayout,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Say whose activations come next."""
+        del trainer, pl_module, batch_idx, dataloader_idx
+        assert self._recorder is not None  # noqa: S101 -- narrows the type
+        self._recorder.observe(
+            batch.direction_B,
+            {"encoder": batch.source_real_BS, "decoder": batch.target_real_BT},
+        )
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Unhook and sum over ranks."""
+        del trainer, pl_module
+        self._hooks.close()
+        if self.statistics is not None:
+            self.statistics.all_reduce()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Never leave hooks behind."""
+        del trainer, pl_module, exception
+        self._hooks.close()

@@ -1,0 +1,115 @@
+"""The LightningModule: one step, the optimiser and what is logged, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.types import OptimizerLRScheduler
+from torch import Tensor
+
+from nsmt.data.batch import BatchLayout
+from nsmt.languages import Direction
+from nsmt.models.loss import smoothed_cross_entropy
+from nsmt.models.masks import DirectionMasks
+from nsmt.models.transformer import Transformer
+from nsmt.training.optimization import make_optimizer, rate
+from nsmt.training.settings import OptimizerSettings
+
+
+class TranslationModule(pl.LightningModule):
+    """Teacher-forced training of a Transformer, dense or with each direction's masks.
+
+    The loss of a micro-batch is its sum over target tokens divided by the tokens of the whole
+    update, so that ranks and accumulation add up to one step (design contract 6).
+    """
+
+    def __init__(
+        self,
+        model: Transformer,
+        *,
+        directions: Sequence[Direction],
+        masks: DirectionMasks | None,
+        optimizer: OptimizerSettings,
+        updates: int,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.masks = masks
+        self.directions = list(directions)
+        self.optimizer_settings = optimizer
+        self.updates = updates
+        # Sums since the last log line: nll, target tokens, source tokens.
+        self.register_buffer("trained", torch.zeros(3, dtype=torch.float64), persistent=False)
+        # By direction, of the running validation: nll, target tokens.
+        empty = torch.zeros(2, len(self.directions), dtype=torch.float64)
+        self.register_buffer("validated", empty, persistent=False)
+        self.trained: Tensor
+        self.validated: Tensor
+
+    def token_losses(self, batch: BatchLayout) -> tuple[Tensor, Tensor]:
+        """The summed loss, and the nll of every real target token in batch order: [N]."""
+        masks = None if self.masks is None else self.masks(batch.direction_B)
+        hidden_BTD = self.model(batch, masks)
+        real = batch.target_real_BT
+        return smoothed_cross_entropy(
+            hidden_BTD[real],
+            self.model.output.weight,
+            batch.target_out_BT[real],
+            smoothing=self.optimizer_settings.label_smoothing if self.training else 0.0,
+        )
+
+    def training_step(self, batch: BatchLayout, batch_idx: int) -> Tensor:
+        """The batch's share of the update's loss."""
+        del batch_idx
+        loss, nll_N = self.token_losses(batch)
+        with torch.no_grad():
+            tokens = (nll_N.sum(), batch.target_real_BT.sum(), batch.source_real_BS.sum())
+            self.trained += torch.stack([count.to(torch.float64) for count in tokens])
+        # Lightning averages over accumulated batches and DDP over ranks; the loss is a sum.
+        copies = self.trainer.world_size * self.trainer.accumulate_grad_batches
+        return loss * (copies / batch.update_tokens)
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the validation before."""
+        self.validated.zero_()
+
+    def validation_step(self, batch: BatchLayout, batch_idx: int) -> None:
+        """Sum nll and tokens by direction."""
+        del batch_idx
+        _, nll_N = self.token_losses(batch)
+        row_N = batch.direction_B[:, None].expand_as(batch.target_real_BT)[batch.target_real_BT]
+        self.validated[0].index_add_(0, row_N, nll_N.to(torch.float64))
+        self.validated[1].index_add_(0, row_N, torch.ones_like(nll_N, dtype=torch.float64))
+
+    def on_validation_epoch_end(self) -> None:
+        """Nll a token, by direction and their mean, for callbacks to log."""
+        sums = self.validated.clone()
+        if self.trainer.world_size > 1:
+            torch.distributed.all_reduce(sums)
+        nll_T = sums[0] / sums[1].clamp(min=1)
+        values = {
+            f"valid/nll/{direction}": nll_T[row].item()
+            for row, direction in enumerate(self.directions)
+        }
+        self.log_dict({"valid/nll": nll_T.mean().item(), **values}, logger=False)
+
+    def take_training_sums(self) -> dict[str, float]:
+        """Nll a token and tokens since the last call, over all ranks."""
+        sums = self.trained.clone()
+        self.trained.zero_()
+        if self.trainer.world_size > 1:
+            torch.distributed.all_reduce(sums)
+        nll, target, source = sums.tolist()
+        return {"nll": nll / max(target, 1), "target_tokens": target, "source_tokens": source}
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """A fresh optimiser: every stage starts with empty moments and its own warm-up."""
+        trainable = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        optimizer = make_optimizer(trainable, self.optimizer_settings)
+        factor = rate(self.optimizer_settings, updates=self.updates)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        scheduler: dict[str, Any] = {"scheduler": schedule, "interval": "step"}
+        return {"optimizer": optimizer, "lr_scheduler": scheduler}  # type: ignore[return-value]

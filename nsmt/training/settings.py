@@ -1,0 +1,103 @@
+"""Schemas of conf/optimizer, conf/schedule, conf/trainer, conf/logger and conf/callbacks."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from nsmt.settings import Settings
+
+Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class OptimizerSettings(Settings):
+    """Adam and its learning-rate schedule; the defaults are the paper's."""
+
+    name: Literal["adam", "adamw"] = "adam"
+    learning_rate: Annotated[float, Field(gt=0)] = Field(5e-4, description="at its peak")
+    betas: tuple[Share, Share] = (0.9, 0.98)
+    epsilon: Annotated[float, Field(gt=0)] = 1e-6
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    warmup_updates: Annotated[int, Field(ge=0)] = 4000
+    decay: Literal["inverse_sqrt", "linear", "constant"] = Field(
+        "inverse_sqrt", description="after warm-up; linear reaches 0 at the stage's last update"
+    )
+    clip_norm: Annotated[float, Field(ge=0)] = Field(0.0, description="0 leaves gradients alone")
+    label_smoothing: Share = 0.1
+
+
+class StageSettings(Settings):
+    """One stretch of training with an optimiser and learning-rate schedule of its own."""
+
+    updates: Positive
+    validate_every: Positive = Field(500, description="updates between validations")
+    learning_rate: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="peak of this stage; None takes optimizer.learning_rate"
+    )
+    warmup_updates: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="warm-up of this stage; None takes optimizer.warmup_updates"
+    )
+
+
+class ScheduleSettings(Settings):
+    """The stages of a run; settings of stages that the kind does not have are left alone.
+
+    `dense` trains a dense model and stops. `two_stage` goes on from it: identify, then
+    continue-dense and the method, both from the dense weights. `specialize` is the second half of
+    that, from a checkpoint (and, if given, an atlas) on disk.
+    """
+
+    kind: Literal["dense", "two_stage", "specialize"]
+    dense: StageSettings
+    specialise: StageSettings
+    checkpoint: str | None = Field(None, description="for kind=specialize: a trained model")
+    atlas: str | None = Field(None, description="for kind=specialize: masks found before")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if (self.kind == "specialize") != (self.checkpoint is not None):
+            raise ValueError("checkpoint must be given for kind=specialize, and for no other")
+        if self.atlas is not None and self.kind != "specialize":
+            raise ValueError("atlas can only be given for kind=specialize")
+        return self
+
+
+class TrainerSettings(Settings):
+    """Where and how fast: what is handed to Lightning's Trainer."""
+
+    accelerator: Literal["cpu", "gpu"] = "cpu"
+    devices: Positive = Field(1, description="ranks on each node")
+    num_nodes: Positive = 1
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    deterministic: bool = True
+    threads: Positive | None = Field(None, description="CPU threads a rank; None lets torch choose")
+
+    @property
+    def world(self) -> int:
+        """Ranks over all nodes."""
+        return self.devices * self.num_nodes
+
+
+class LoggerSettings(Settings):
+    """Where metrics go; metrics.csv is always written."""
+
+    kind: Literal["csv", "wandb", "tensorboard", "none"] = "csv"
+    project: str = "nsmt"
+    offline: bool | None = Field(
+        None, description="W&B offline; None goes online only where a key is set"
+    )
+
+
+class CallbackSettings(Settings):
+    """What watches a stage."""
+
+    progress: bool = True
+    log_every: Positive = Field(50, description="updates between lines of metrics.csv")
+    patience: Positive | None = Field(
+        None, description="validations without improvement before a stage ends early"
+    )
+    keep: Literal["last", "best"] = Field(
+        "last", description="the weights a stage ends with: its last, or best on validation"
+    )

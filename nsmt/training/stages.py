@@ -1,0 +1,224 @@
+"""The stages of a run: dense training, identification, and the branches that follow.
+
+Each stage leaves a folder with its checkpoint and metrics; a stage whose checkpoint is whole is not
+trained again. Branches start from the same dense weights, see the same batches and draw the same
+dropout, so that they differ in their masks alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import EarlyStopping
+
+from nsmt.data.corpus import Corpus
+from nsmt.data.datamodule import TranslationData
+from nsmt.data.plan import BatchSettings
+from nsmt.errors import AtlasError, CheckpointError
+from nsmt.methods import CONTROL, DENSE, METHODS, Evidence, MethodSettings
+from nsmt.models.checkpoint import TrainedModel, is_complete, load_checkpoint, save_checkpoint
+from nsmt.models.settings import ModelSettings
+from nsmt.models.transformer import Transformer
+from nsmt.neurons.atlas import NeuronAtlas
+from nsmt.neurons.selection import SelectionSettings
+from nsmt.neurons.statistics import ActivationStatistics
+from nsmt.training.callbacks import KeepBest, StageMetrics
+from nsmt.training.identification import gather_statistics
+from nsmt.training.module import TranslationModule
+from nsmt.training.optimization import for_stage
+from nsmt.training.settings import (
+    CallbackSettings,
+    LoggerSettings,
+    OptimizerSettings,
+    ScheduleSettings,
+    StageSettings,
+    TrainerSettings,
+)
+from nsmt.training.trainer import make_trainer, open_loggers, rank, set_threads
+
+IDENTIFICATION = "identification"
+CHECKPOINT = "checkpoint"
+
+
+@dataclass(frozen=True, slots=True)
+class StageContext:
+    """What all stages of a run share."""
+
+    name: str
+    folder: Path
+    seed: int
+    corpus: Corpus
+    temperature: float
+    model: ModelSettings
+    batch: BatchSettings
+    optimizer: OptimizerSettings
+    selection: SelectionSettings
+    trainer: TrainerSettings
+    logger: LoggerSettings
+    callbacks: CallbackSettings
+
+    def data(self, *, stage_seed: int) -> TranslationData:
+        """The batches of a stage."""
+        return TranslationData(
+            self.corpus, batch=self.batch, temperature=self.temperature, seed=stage_seed
+        )
+
+
+def run_schedule(
+    context: StageContext, schedule: ScheduleSettings, method: MethodSettings
+) -> list[str]:
+    """Run every stage and return their names, in the order of a table's rows."""
+    set_threads(context.trainer)
+    if schedule.checkpoint is not None:
+        dense = _fitting(load_checkpoint(Path(schedule.checkpoint)), context)
+        _keep(context.folder / DENSE, dense)
+    else:
+        dense = train_stage(
+            context, DENSE, schedule.dense, start=lambda: _new_model(context), seed=context.seed
+        )
+    if schedule.kind == "dense":
+        return [DENSE]
+    statistics = identify(context, dense)
+    evidence = Evidence(statistics, context.selection, context.corpus.pivot)
+    names = list(dict.fromkeys((CONTROL, method.name)))
+    for name in names:
+        atlas = METHODS[name].atlas(evidence)
+        if atlas is not None and schedule.atlas is not None:
+            atlas = _given_atlas(Path(schedule.atlas), dense)
+        train_stage(
+            context,
+            name,
+            schedule.specialise,
+            start=lambda: load_checkpoint(context.folder / DENSE / CHECKPOINT),
+            atlas=atlas,
+            seed=context.seed + 1,
+        )
+    return [DENSE, *names]
+
+
+def train_stage(
+    context: StageContext,
+    name: str,
+    stage: StageSettings,
+    *,
+    start: Callable[[], TrainedModel],
+    seed: int,
+    atlas: NeuronAtlas | None = None,
+) -> TrainedModel:
+    """Train from `start` with a fresh optimiser; all ranks return the same model."""
+    folder = context.folder / name
+    if is_complete(folder / CHECKPOINT):
+        return load_checkpoint(folder / CHECKPOINT)
+    # The same on all ranks for new weights, then each rank has its own dropout.
+    pl.seed_everything(seed, workers=True, verbose=False)
+    trained = start()
+    trained.atlas = atlas
+    torch.manual_seed(seed + 1_000_003 * rank())
+    optimizer = for_stage(context.optimizer, stage)
+    module = TranslationModule(
+        trained.model,
+        directions=trained.directions,
+        masks=trained.masks(),
+        optimizer=optimizer,
+        updates=stage.updates,
+    )
+    data = context.data(stage_seed=seed)
+    with open_loggers(context.logger, folder=folder, run=context.name, stage=name) as loggers:
+        trainer = make_trainer(
+            context.trainer,
+            folder=folder,
+            callbacks=_callbacks(context, name, stage),
+            loggers=loggers,
+            updates=stage.updates,
+            validate_every=stage.validate_every,
+            accumulation=data.accumulation(context.trainer.world),
+            optimizer=optimizer,
+        )
+        trained.model.train()
+        trainer.fit(module, datamodule=data)
+        updates = trainer.global_step
+    trained.model.eval()
+    trained.history = {
+        "stage": name,
+        "updates": updates,
+        "corpus": context.corpus.fingerprint,
+        "start": trained.fingerprint or "random",
+    }
+    _keep(folder, trained)
+    trainer.strategy.barrier()
+    return load_checkpoint(folder / CHECKPOINT)
+
+
+def identify(context: StageContext, trained: TrainedModel) -> ActivationStatistics:
+    """Count what fires for each direction on its validation set, in one pass."""
+    path = context.folder / IDENTIFICATION / "statistics.safetensors"
+    if path.is_file():
+        statistics = ActivationStatistics.load(path)
+        if statistics.provenance.get("model") == trained.fingerprint:
+            return statistics
+    statistics = gather_statistics(
+        trained,
+        context.data(stage_seed=context.seed),
+        rule=context.selection.count_rule,
+        trainer=context.trainer,
+        folder=path.parent,
+    )
+    if rank() == 0:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        statistics.save(path)
+    return statistics
+
+
+def _callbacks(context: StageContext, name: str, stage: StageSettings) -> list[pl.Callback]:
+    settings = context.callbacks
+    callbacks: list[pl.Callback] = [
+        StageMetrics(
+            name,
+            updates=stage.updates,
+            log_every=settings.log_every,
+            progress=settings.progress,
+        )
+    ]
+    if settings.keep == "best":
+        callbacks.append(KeepBest())
+    if settings.patience is not None:
+        callbacks.append(EarlyStopping("valid/nll", patience=settings.patience, mode="min"))
+    return callbacks
+
+
+def _new_model(context: StageContext) -> TrainedModel:
+    vocabulary = context.corpus.vocabulary
+    model = Transformer(context.model, vocabulary_size=vocabulary.size, pad=vocabulary.pad)
+    return TrainedModel(model, vocabulary, list(context.corpus.directions))
+
+
+def _fitting(trained: TrainedModel, context: StageContext) -> TrainedModel:
+    """The checkpoint, if it speaks this corpus's vocabulary."""
+    if trained.vocabulary.fingerprint != context.corpus.vocabulary.fingerprint:
+        raise CheckpointError(
+            "the checkpoint's vocabulary is not that of the corpus",
+            fix="prepare the corpus as it was for that checkpoint, with the same data settings",
+        )
+    trained.directions = list(context.corpus.directions)
+    return trained
+
+
+def _given_atlas(path: Path, dense: TrainedModel) -> NeuronAtlas:
+    atlas = NeuronAtlas.load(path)
+    measured = atlas.provenance.get("statistics", {}).get("model")
+    if measured is not None and measured != dense.fingerprint:
+        raise AtlasError(
+            f"{path} was identified on another model than schedule.checkpoint",
+            fix="identify the neurons of this checkpoint, or name the checkpoint of the atlas",
+        )
+    return atlas
+
+
+def _keep(folder: Path, trained: TrainedModel) -> None:
+    """Write the stage's checkpoint, once, on rank 0."""
+    if rank() == 0:
+        trained.fingerprint = save_checkpoint(folder / CHECKPOINT, trained)

@@ -1,0 +1,141 @@
+"""Lightning's Trainer as a stage needs it: devices, ranks, loggers, callbacks."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.strategies import DDPStrategy, Strategy
+
+from nsmt.errors import ConfigurationError
+from nsmt.training.settings import LoggerSettings, OptimizerSettings, TrainerSettings
+
+
+def launched() -> bool:
+    """Whether a launcher (torchrun, srun) started this process as one of several ranks."""
+    return "WORLD_SIZE" in os.environ or int(os.environ.get("SLURM_NTASKS", "1")) > 1
+
+
+def rank() -> int:
+    """This process's rank, before any process group exists."""
+    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) if launched() else 0)
+
+
+def check_world(settings: TrainerSettings) -> None:
+    """Compare the ranks that the launcher started with those asked for."""
+    if not launched():
+        return
+    found = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1")))
+    if found != settings.world:
+        raise ConfigurationError(
+            f"the launcher started {found} ranks, trainer.devices x trainer.num_nodes asks for "
+            f"{settings.world}",
+            fix=f"set both so that their product is {found}, or launch {settings.world} ranks",
+        )
+
+
+def make_trainer(
+    settings: TrainerSettings,
+    *,
+    folder: Path,
+    callbacks: Sequence[pl.Callback] = (),
+    loggers: Sequence[Logger] = (),
+    updates: int = 1,
+    validate_every: int | None = None,
+    accumulation: int = 1,
+    optimizer: OptimizerSettings | None = None,
+) -> pl.Trainer:
+    """A Trainer without Lightning's own checkpoints, samplers and bars."""
+    quieten()
+    return pl.Trainer(
+        accelerator=settings.accelerator,
+        devices=settings.devices,
+        num_nodes=settings.num_nodes,
+        strategy=_strategy(settings),
+        precision=settings.precision,
+        deterministic=settings.deterministic,
+        max_steps=updates,
+        accumulate_grad_batches=accumulation,
+        gradient_clip_val=(optimizer.clip_norm or None) if optimizer else None,
+        val_check_interval=min(validate_every or updates, updates) * accumulation,
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        logger=list(loggers),
+        callbacks=list(callbacks),
+        default_root_dir=folder,
+    )
+
+
+@contextmanager
+def open_loggers(
+    settings: LoggerSettings, *, folder: Path, run: str, stage: str
+) -> Iterator[list[Logger]]:
+    """metrics.csv, and the tracker that was asked for; always closed."""
+    loggers: list[Logger] = [CSVLogger(folder, name="", version="")]
+    if settings.kind == "tensorboard":
+        loggers.append(TensorBoardLogger(folder, name="", version="tensorboard"))
+    if settings.kind == "wandb":
+        keyless = "WANDB_API_KEY" not in os.environ
+        offline = keyless if settings.offline is None else settings.offline
+        loggers.append(
+            WandbLogger(
+                name=f"{run}/{stage}",
+                id=f"{run}-{stage}".replace("/", "-"),
+                group=run,
+                project=settings.project,
+                save_dir=folder,
+                offline=offline,
+            )
+        )
+    status = "failed"
+    try:
+        yield loggers
+        status = "success"
+    finally:
+        for logger in loggers:
+            logger.finalize(status)
+        if settings.kind == "wandb":
+            import wandb  # slow to import, and only some runs want it
+
+            wandb.finish()
+
+
+def quieten() -> None:
+    """Silence what Lightning says about things that are meant."""
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    for harmless in (
+        ".*does not have many workers.*",
+        ".*Experiment logs directory.*",
+        ".*LeafSpec.*is deprecated.*",
+    ):
+        warnings.filterwarnings("ignore", message=harmless)
+    warnings.filterwarnings("ignore", category=UserWarning, module="pytorch_lightning.*")
+
+
+def set_threads(settings: TrainerSettings) -> None:
+    """Give this rank its CPU threads."""
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+
+
+def _strategy(settings: TrainerSettings) -> Strategy | str:
+    if settings.world == 1:
+        return "auto"
+    return DDPStrategy(
+        process_group_backend="nccl" if settings.accelerator == "gpu" else "gloo",
+        gradient_as_bucket_view=True,
+        # Ranks may validate different numbers of batches, so nothing may sync in between.
+        broadcast_buffers=False,
+    )

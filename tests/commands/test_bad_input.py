@@ -1,0 +1,160 @@
+"""The user's mistakes are answered by name, with the fix, before anything is written."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from small_run import SMALL
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def nsmt(tmp_path, corpora, monkeypatch, capsys):
+    """Run a command in this process as the console script would; status and standard error."""
+    from nsmt.cli import main
+
+    def run(*words: str) -> tuple[int, str]:
+        monkeypatch.setattr(sys, "argv", ["nsmt", *words])
+        try:
+            main()
+        except SystemExit as end:
+            return int(end.code or 0), capsys.readouterr().err
+        return 0, capsys.readouterr().err
+
+    return run
+
+
+@pytest.fixture
+def small(tmp_path):
+    paths = [f"paths.runs={tmp_path}/runs", f"paths.corpora={tmp_path}/corpora"]
+    synthetic = ("data=", "data.sentences=")
+    return [word for word in SMALL if not word.startswith(synthetic)] + paths
+
+
+def refused(outcome, *parts):
+    """Status 2, one message, a fix, no traceback."""
+    status, error = outcome
+    assert status == 2, error
+    assert error.lstrip().startswith("error: ")
+    assert "\n  fix: " in error
+    assert "Traceback" not in error
+    for part in parts:
+        assert part in error
+
+
+def nothing_written(tmp_path):
+    corpora = tmp_path / "corpora"
+    assert not (tmp_path / "runs").exists()
+    assert not corpora.exists() or [p.name for p in corpora.iterdir()] in ([], [".lock"])
+
+
+def write(folder, name, lines):
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def files(folder, pair="en-de"):
+    return ["data=files", f"data.root={folder}", f"data.pairs=[{pair}]"]
+
+
+def test_a_missing_file_is_named(nsmt, small, tmp_path):
+    (tmp_path / "text").mkdir()
+    write(tmp_path / "text", "train.en-de.en", ["one"])
+    refused(nsmt("train", *small, *files(tmp_path / "text")), "train.en-de.de")
+    nothing_written(tmp_path)
+
+
+def test_unequal_files_are_refused_with_the_line_number(nsmt, small, tmp_path):
+    write(tmp_path / "text", "train.en-de.en", ["one", "two", "three"])
+    write(tmp_path / "text", "train.en-de.de", ["eins", "zwei"])
+    refused(nsmt("train", *small, *files(tmp_path / "text")), "line 3")
+    nothing_written(tmp_path)
+
+
+def test_a_corpus_that_is_empty_after_cleaning_is_refused(nsmt, small, tmp_path):
+    for language in ("en", "de"):
+        write(tmp_path / "text", f"train.en-de.{language}", ["same"] * 50)
+    refused(nsmt("train", *small, *files(tmp_path / "text")), "en-de", "cop")
+    nothing_written(tmp_path)
+
+
+@pytest.mark.parametrize("code", ["xx", "enn-", "../etc", "de/x", "DE"])
+def test_an_unknown_or_malformed_language_code_is_named(nsmt, small, tmp_path, code):
+    refused(nsmt("train", *small, *files(tmp_path, f"'en-{code}'")), code.split("-")[0])
+    nothing_written(tmp_path)
+
+
+@pytest.mark.parametrize("k", ["-1", "100.5", "many"])
+def test_k_out_of_range_is_refused(nsmt, small, tmp_path, k):
+    refused(nsmt("train", *small, "data=synthetic", f"selection.k={k}"), "selection.k", k)
+    nothing_written(tmp_path)
+
+
+def test_several_faults_are_answered_at_once_with_suggestions(nsmt, small):
+    outcome = nsmt("train", *small, "modle=tiny", "selection.kk=3", "trainer=cpuu")
+    refused(outcome, "3 faults", "did you mean 'model'", "selection.k", "did you mean 'cpu'")
+
+
+def test_a_mistyped_value_names_its_key(nsmt, small):
+    outcome = nsmt("train", *small, "data=synthetic", "model.d_ff=wide", "seed=-1")
+    refused(outcome, "2 faults", 'model.d_ff="wide"', "seed=-1")
+
+
+def test_groups_that_do_not_fit_together_are_refused(nsmt, small, tmp_path):
+    words = (
+        "data=synthetic",
+        "data.cleaning.max_tokens=500",
+        "trainer=ddp_sim",
+        "batch.per_update=3",
+    )
+    refused(nsmt("train", *small, *words), "max_positions", "shared by 2 ranks")
+    nothing_written(tmp_path)
+
+
+def test_a_checkpoint_that_is_not_there_is_named(nsmt, small, tmp_path):
+    words = ("data=synthetic", "schedule=specialize", f"schedule.checkpoint={tmp_path}/none")
+    refused(nsmt("train", *small, *words), f"{tmp_path}/none")
+    nothing_written(tmp_path)
+
+
+def test_a_corrupt_checkpoint_is_refused(nsmt, run_copy, corpora, tmp_path):
+    (run_copy / "dense" / "checkpoint" / "model.json").write_text("{}", encoding="utf-8")
+    corpus = next(path for path in corpora.iterdir() if path.is_dir())
+    outcome = nsmt(
+        "identify",
+        f"checkpoint={run_copy}/dense/checkpoint",
+        f"corpus={corpus}",
+        f"output={tmp_path}/found",
+    )
+    refused(outcome, "model.json", "corrupt")
+    assert not (tmp_path / "found").exists()
+
+
+def test_a_folder_without_published_outputs_is_refused(nsmt, tmp_path):
+    refused(nsmt("evaluate", "eval=paper_ec30", f"outputs={tmp_path}"), "no published outputs")
+    refused(nsmt("evaluate", "eval=paper_ec30"), "outputs is not given")
+
+
+def test_a_run_that_is_not_finished_has_no_report(nsmt, tmp_path):
+    refused(nsmt("report", f"run={tmp_path}"), "no finished run")
+
+
+def test_an_unknown_command_lists_those_there_are(nsmt):
+    status, error = nsmt("trian")
+    assert status == 2
+    assert "unknown command 'trian'" in error
+    assert "identify" in error
+
+
+@pytest.mark.slow
+def test_the_entry_point_ends_with_status_2_and_no_traceback():
+    done = subprocess.run(
+        [sys.executable, "train.py", "experiment=quikstart"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    refused((done.returncode, done.stderr), "did you mean 'quickstart'")

@@ -1,0 +1,183 @@
+"""Claims about whole runs: what they leave behind, and that what is shown is what was measured."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from small_run import SMALL
+
+from nsmt.cli import main
+from nsmt.commands.compose import composed, conf_folder
+from nsmt.commands.config import RunConfig
+from nsmt.commands.train import train
+from nsmt.data.corpus import Corpus
+from nsmt.evaluation.results import Comparison
+from nsmt.neurons.atlas import NeuronAtlas
+
+ROOT = Path(__file__).parents[2]
+STAGES = ["dense", "continue_dense", "neuron_specialization"]
+
+
+def nsmt(monkeypatch, *words):
+    monkeypatch.setattr(sys, "argv", ["nsmt", *words])
+    main()
+
+
+def test_a_run_is_a_record(finished_run):
+    record = json.loads((finished_run / "record.json").read_text())
+    assert record["seed"] == 1
+    assert record["stages"] == STAGES
+    assert record["config"]["selection"]["k"] == 95.0
+    assert record["packages"]["torch"] == torch.__version__
+    assert len(record["data_fingerprint"]) == 64
+    assert yaml.safe_load((finished_run / "config.yaml").read_text()) == record["config"]
+    for stage in STAGES:
+        names = {path.name for path in (finished_run / stage / "checkpoint").iterdir()}
+        assert {"model.safetensors", "model.json", "manifest.json", "vocabulary.model"} <= names
+        assert (finished_run / stage / "metrics.csv").is_file()
+
+
+def test_nothing_in_a_run_is_executable(finished_run):
+    suffixes = {path.suffix for path in finished_run.rglob("*") if path.is_file()}
+    assert suffixes <= {
+        *(".json", ".yaml", ".safetensors", ".model", ".csv", ".tsv", ".txt"),
+        *(".md", ".tex", ".html", ".png", ".svg"),
+    }
+
+
+def test_the_table_has_the_control_beside_the_specialised_model(finished_run):
+    with (finished_run / "report" / "tables" / "main.csv").open() as file:
+        rows = [row for row in csv.reader(file) if row and not row[0].startswith("#")]
+    labels = [row[0] for row in rows]
+    place = labels.index("dense")
+    assert labels[place : place + 3] == ["dense", "continue-dense", "neuron specialisation"]
+
+
+def test_the_comparison_can_be_had_again_from_the_translations(finished_run):
+    from nsmt.evaluation.scoring import score
+
+    text = (finished_run / "results" / "against-continue_dense.json").read_text()
+    comparison = Comparison.from_json(text)
+    for system in comparison.systems:
+        for direction, scores in system.scores.items():
+            place = finished_run / "translations" / str(direction)
+            lines = [
+                (place / f"{name}.txt").read_text().splitlines()
+                for name in (f"hyp.{system.name}", "ref")
+            ]
+            found = score(*lines)
+            assert {key: value.value for key, value in found.items()} == pytest.approx(
+                {key: scores[key] for key in found}
+            )
+
+
+def test_the_report_is_one_page_with_every_part(finished_run):
+    page = (finished_run / "report" / "report.html").read_text()
+    for part in ("continue-dense", "Overlap by layer", "Sparsity", "Training", "fingerprint"):
+        assert part in page
+    assert "<svg" in page
+    assert "http-equiv" not in page
+    assert not [word for word in ('src="http', 'href="http') if word in page]
+    for name in ("iou-heatmaps", "iou-by-depth", "training-curves"):
+        for suffix in (".png", ".svg"):
+            assert (finished_run / "report" / "figures" / f"{name}{suffix}").stat().st_size > 1000
+
+
+def test_the_same_command_again_finds_the_finished_run(finished_run, capsys):
+    record = json.loads((finished_run / "record.json").read_text())
+    config = RunConfig.model_validate_json(json.dumps(record["config"]))
+    before = (finished_run / "record.json").stat().st_mtime_ns
+    assert train(config) == finished_run / "report" / "report.html"
+    assert "is finished" in capsys.readouterr().out
+    assert (finished_run / "record.json").stat().st_mtime_ns == before
+
+
+def test_identify_finds_the_atlas_of_the_run(finished_run, corpora, tmp_path, monkeypatch):
+    corpus = Corpus.open(next(p for p in corpora.iterdir() if p.is_dir() and "synthetic" in p.name))
+    nsmt(
+        monkeypatch,
+        "identify",
+        f"checkpoint={finished_run}/dense/checkpoint",
+        f"corpus={corpus.folder}",
+        f"output={tmp_path}/found",
+    )
+    found = NeuronAtlas.load(tmp_path / "found" / "atlas.safetensors")
+    place = finished_run / "neuron_specialization" / "checkpoint" / "atlas.safetensors"
+    assert found == NeuronAtlas.load(place)
+
+
+def test_evaluating_a_run_again_gives_its_scores(run_copy, monkeypatch):
+    path = run_copy / "results" / "against-dense.json"
+    before = json.loads(path.read_text())
+    path.unlink()
+    words = ("decoding=greedy", "decoding.max_length_extra=20")
+    nsmt(monkeypatch, "evaluate", f"run={run_copy}", *words)
+    assert json.loads(path.read_text()) == before
+
+
+def test_evaluating_a_checkpoint_prints_its_scores(finished_run, corpora, monkeypatch, capsys):
+    corpus = next(p for p in corpora.iterdir() if p.is_dir() and "synthetic" in p.name)
+    nsmt(
+        monkeypatch,
+        "evaluate",
+        "eval=checkpoint",
+        f"checkpoint={finished_run}/dense/checkpoint",
+        f"corpus={corpus}",
+        "decoding=greedy",
+        "decoding.max_length_extra=20",
+    )
+    shown = capsys.readouterr().out
+    assert "en-de" in shown
+    assert "chrf++" in shown.lower()
+
+
+@pytest.mark.parametrize(
+    "path", sorted(conf_folder().glob("experiment/**/*.yaml")), ids=lambda p: p.stem
+)
+def test_every_experiment_composes_and_fits(path):
+    name = path.relative_to(conf_folder() / "experiment").with_suffix("").as_posix()
+    config = composed("train", [f"experiment={name}"], RunConfig)
+    assert config.name
+
+
+def test_every_choice_of_every_group_composes():
+    needs = {"data=files": ["data.root=text", "data.pairs=[en-de]"]}
+    needs["schedule=specialize"] = ["schedule.checkpoint=folder"]
+    for group in ("data", "model", "method", "schedule", "optimizer", "trainer", "logger"):
+        for path in (conf_folder() / group).glob("*.yaml"):
+            choice = f"{group}={path.stem}"
+            assert composed("train", [choice, *needs.get(choice, [])], RunConfig)
+
+
+def test_a_check_builds_no_weights_and_writes_nothing(small_config, tmp_path, capsys):
+    assert train(small_config("check=true", "model=mt_big", "model.max_positions=64")) is None
+    shown = capsys.readouterr().out
+    assert "parameters" in shown
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_run_folder_does_not_depend_on_where_things_are_kept(small_config, tmp_path):
+    config = small_config()
+    assert small_config("logger=wandb").run_name == config.run_name
+    assert small_config(f"paths.runs={tmp_path}/x").run_name == config.run_name
+    assert small_config("seed=3").run_name != config.run_name
+
+
+@pytest.mark.slow
+def test_a_sweep_makes_a_run_for_each_value(tmp_path):
+    words = [*SMALL, "schedule.dense.updates=2", "schedule.specialise.updates=2"]
+    paths = [f"paths.runs={tmp_path}/runs", f"paths.corpora={tmp_path}/corpora"]
+    subprocess.run(
+        [sys.executable, "train.py", "-m", *words, *paths, "selection.k=80,95"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    records = [json.loads(p.read_text()) for p in tmp_path.glob("runs/small-*/record.json")]
+    assert sorted(record["config"]["selection"]["k"] for record in records) == [80.0, 95.0]
+    assert all("finished" in record for record in records)

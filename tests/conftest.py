@@ -1,0 +1,50 @@
+"""What tests of whole runs share: a small synthetic configuration, and one finished run."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from small_run import SMALL
+
+from nsmt.commands.compose import composed
+from nsmt.commands.config import RunConfig
+from nsmt.commands.train import train
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def corpora(tmp_path_factory):
+    """One folder of prepared corpora for all tests."""
+    return tmp_path_factory.mktemp("corpora")
+
+
+@pytest.fixture
+def small_config(tmp_path, corpora):
+    """Compose a small run with further overrides; its run folder is the test's own."""
+
+    def compose(*overrides: str) -> RunConfig:
+        paths = (f"paths.runs={tmp_path}/runs", f"paths.corpora={corpora}")
+        return composed("train", [*SMALL, *paths, *overrides], RunConfig)
+
+    return compose
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory, corpora) -> Path:
+    """The folder of a small two-stage run that came to its end. Do not write into it."""
+    place = tmp_path_factory.mktemp("finished")
+    overrides = [*SMALL, f"paths.runs={place}/runs", f"paths.corpora={corpora}"]
+    config = composed("train", overrides, RunConfig)
+    assert train(config) == config.folder / "report" / "report.html"
+    return config.folder
+
+
+@pytest.fixture
+def run_copy(finished_run, tmp_path) -> Path:
+    """A copy of the finished run that a test may spoil."""
+    return Path(shutil.copytree(finished_run, tmp_path / "runs" / finished_run.name))

@@ -1,0 +1,113 @@
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nsmt.data.cleaning import Cleaner
+from nsmt.data.settings import CleaningSettings, StepName
+from nsmt.data.text import normalise, recognition_key
+from nsmt.languages import Direction
+
+PAIR = Direction("en", "de")
+
+
+def clean(source: str, target: str, **settings: object) -> tuple[str, str, str | None]:
+    return tuple(Cleaner(CleaningSettings(**settings), PAIR)(source, target))
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "reason"),
+    [
+        ("a b", "c d", None),
+        ("", "c d", "empty"),
+        ("a b", " \u200b ***", "empty"),
+        ("one two three four five", "eins zwei drei vier fünf", "too_many_words"),
+        ("a" * 41, "b", "too_many_characters"),
+        ("a b c d", "a", "length_ratio"),
+        ("same text", "same  text", "copy"),
+    ],
+)
+def test_each_fault_has_its_reason(source, target, reason):
+    assert clean(source, target, max_words=4, max_characters=40, max_ratio=2.0)[2] == reason
+
+
+def test_too_few_words_are_a_reason_of_their_own():
+    assert clean("one", "eins zwei", min_words=2)[2] == "too_few_words"
+
+
+def test_steps_run_in_the_order_given_and_only_those():
+    assert clean("same", "same", steps=("unicode",))[2] is None
+    dropped = Cleaner(CleaningSettings(steps=("copies", "empty")), PAIR)("", "")
+    assert dropped.reason == "copy"
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "kept"),
+    [
+        ("press {0} now", "drücke {0} jetzt", True),
+        ("press {0} now", "drücke jetzt", False),
+        ("%(name)s is <b>new</b>", "<b>neu</b>: %(name)s", True),
+        ("100% sure", "100 % sicher", True),
+        ("%d files", "%s Dateien", False),
+    ],
+)
+def test_placeholders_must_agree_where_asked(source, target, kept):
+    result = clean(source, target, steps=("placeholders",))[2]
+    assert result == (None if kept else "placeholders_differ")
+
+
+def test_punctuation_is_normalised_where_asked():
+    assert clean("„Ja“ , sagte er", "x", steps=("punctuation",))[0].startswith('"Ja"')
+
+
+def test_scripts_without_spaces_are_compared_by_characters():
+    english, chinese = "he went to the market to buy a new red coat", "他去市场买了一件新的红色大衣"
+    assert clean(english, chinese)[2] is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "परमेश्\u200dवर ने आकाश और पृथ्वी की सृष्टि की।",
+        "نمی\u200cدانم، آسمانها را آفرید؟",
+        "في البدء خلق الله السموات والارض.",
+        "Straße, naïve café, под ёлкой",
+    ],
+)
+def test_text_of_other_scripts_survives_as_it_is(text):
+    assert clean(text, "Gott schuf am Anfang Himmel und Erde heute")[:3:2] == (text, None)
+
+
+def test_invisible_characters_go_and_decomposed_ones_are_composed():
+    assert clean("\ufeffa\u00ad\u200e\u202bb\tc\u0000d\u0085e", "cafe\u0301 x y")[:2] == (
+        "ab cd e",
+        "café x y",
+    )
+
+
+@given(st.text())
+def test_normalising_twice_is_normalising_once(text):
+    assert normalise(normalise(text)) == normalise(text)
+
+
+@given(st.text(), st.text())
+def test_a_kept_pair_passes_again_unchanged(source, target):
+    once = clean(source, target)
+    if once[2] is None:
+        assert clean(*once[:2]) == once
+
+
+@given(st.text())
+def test_recognition_ignores_spacing_case_and_normal_form(text):
+    assert recognition_key(normalise(text)) == recognition_key(f"  {text}\n")
+
+
+def test_recognition_keeps_vowel_signs_apart():
+    words = ["की", "के", "को", "का", "कि", "कु"]
+    assert max(Counter(map(recognition_key, words)).values()) == 1
+    assert recognition_key("And God said, Light!") == recognition_key("and God  said: LIGHT")
+
+
+def test_every_step_name_has_a_step():
+    Cleaner(CleaningSettings(steps=StepName.__args__), PAIR)("a b", "c d")

@@ -1,0 +1,120 @@
+import json
+import pickle
+import time
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nsmt.data.corpus import MANIFEST, TokenColumn, token_type, write_table
+from nsmt.data.text import normalise
+from nsmt.errors import DataError
+from nsmt.languages import Direction
+
+DE_EN = Direction("de", "en")
+
+
+def test_both_ways_read_the_same_file(run, synthetic):
+    corpus = run(synthetic)
+    there, back = corpus.table(DE_EN.reverse, "train"), corpus.table(DE_EN, "train")
+    assert len(there) == len(back) == corpus.report["pairs"]["en-de"]["train"]["kept"] > 100
+    for row in (0, len(there) - 1):
+        np.testing.assert_array_equal(there.source(row), back.target(row))
+        np.testing.assert_array_equal(there.target(row), back.source(row))
+    assert there.source_lengths.dtype == np.int32
+    assert there.source_lengths.tolist() == back.target_lengths.tolist()
+    assert [len(there.source(row)) for row in range(len(there))] == there.source_lengths.tolist()
+
+
+def test_pieces_are_views_on_the_mapped_file(run, synthetic):
+    table = run(synthetic).table(DE_EN, "train")
+    allocated = pa.total_allocated_bytes()
+    first = table.source(0)
+    assert first.base is not None
+    assert not first.flags.writeable
+    assert first.dtype == np.uint16
+    assert np.shares_memory(first, table.sources.values)
+    assert pa.total_allocated_bytes() == allocated
+
+
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_held_out_texts_are_those_of_the_pieces(run, synthetic, split):
+    corpus = run(synthetic)
+    sources, targets = corpus.texts(DE_EN, split)
+    table = corpus.table(DE_EN, split)
+    pieces = [table.source(row) for row in range(len(table))]
+    assert len(table) > 5
+    assert corpus.vocabulary.decode(pieces) == [normalise(text) for text in sources]
+    assert corpus.texts(DE_EN.reverse, split) == (targets, sources)
+
+
+def test_what_the_corpus_says_of_itself(run, synthetic):
+    corpus = run(synthetic)
+    assert corpus.pivot == "en"
+    assert [str(pair) for pair in corpus.pairs] == ["en-de", "en-fr", "de-fr"]
+    assert [str(direction) for direction in corpus.directions] == ["en-de", "de-en", "fr-en"]
+    assert corpus.languages["fr"].family == "Romance"
+    assert set(corpus.licences) == {"en", "de", "fr"}
+    assert set(corpus.vocabulary.languages) == {"en", "de", "fr"}
+
+
+def test_opening_takes_milliseconds_and_workers_open_anew(run, synthetic):
+    corpus = run(synthetic)
+    corpus.table(DE_EN, "train")
+    start = time.perf_counter()
+    again = type(corpus).open(corpus.folder)
+    assert time.perf_counter() - start < 0.1
+    assert again.fingerprint == corpus.fingerprint
+    sent = pickle.dumps(corpus)
+    assert len(sent) < 1000
+    assert len(pickle.loads(sent).table(DE_EN, "train")) == len(corpus.table(DE_EN, "train"))
+
+
+def test_missing_text_is_answered_by_what_there_is(run, synthetic):
+    corpus = run(synthetic)
+    with pytest.raises(DataError, match="en-de, en-fr, de-fr"):
+        corpus.table(Direction("en", "es"), "train")
+    with pytest.raises(DataError, match="train, valid, test"):
+        corpus.table(DE_EN, "dev")
+    with pytest.raises(DataError, match="not kept"):
+        corpus.texts(DE_EN, "train")
+
+
+def test_damage_is_told_by_name(run, synthetic, tmp_path):
+    corpus = run(synthetic)
+    open_again = type(corpus).open
+    with pytest.raises(DataError, match=r"no readable corpus\.json"):
+        open_again(tmp_path)
+    path = corpus.folder / "train.en-fr.arrow"
+    content = path.read_bytes()
+    corpus.verify()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(DataError, match=r"train\.en-fr\.arrow was changed"):
+        corpus.verify()
+    path.write_bytes(content[:-1])
+    with pytest.raises(DataError, match=r"train\.en-fr\.arrow is missing or was cut short"):
+        open_again(corpus.folder)
+    path.unlink()
+    with pytest.raises(DataError, match="incomplete"):
+        open_again(corpus.folder)
+    manifest = json.loads((corpus.folder / MANIFEST).read_text())
+    (corpus.folder / MANIFEST).write_text(json.dumps(manifest | {"version": 99}))
+    with pytest.raises(DataError, match="version 99"):
+        open_again(corpus.folder)
+
+
+def test_ids_take_the_smallest_type_that_holds_them():
+    assert token_type(65_536) == np.uint16
+    assert token_type(65_537) == np.uint32
+
+
+@given(st.lists(st.lists(st.integers(0, 2**16 - 1), max_size=6), max_size=8))
+def test_a_written_column_reads_back(tmp_path_factory, sentences):
+    path = tmp_path_factory.mktemp("table") / "table.arrow"
+    flat = np.array([piece for sentence in sentences for piece in sentence], dtype=np.uint16)
+    offsets = np.cumsum([0, *map(len, sentences)])
+    write_table(path, {"en": TokenColumn(flat, offsets)})
+    with pa.memory_map(str(path)) as mapped:
+        assert pa.ipc.open_file(mapped).get_batch(0).column("en").to_pylist() == sentences

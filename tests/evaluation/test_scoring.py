@@ -1,0 +1,41 @@
+import pytest
+from sacrebleu.metrics import BLEU, CHRF
+
+from nsmt.errors import ConfigurationError, DataError
+from nsmt.evaluation.scoring import score
+
+HYPOTHESES = ["the cat sat on the mat .", "a dog barked at the old postman", "no"]
+REFERENCES = ["the cat is on the mat .", "the dog barked at the postman", "yes"]
+
+
+def test_scores_are_those_of_sacrebleu():
+    scores = score(HYPOTHESES, REFERENCES)
+    assert scores["bleu"].value == BLEU().corpus_score(HYPOTHESES, [REFERENCES]).score
+    expected = CHRF(word_order=2).corpus_score(HYPOTHESES, [REFERENCES]).score
+    assert scores["chrf++"].value == expected
+
+
+def test_signatures_are_those_of_the_paper_but_for_the_version():
+    scores = score(HYPOTHESES, REFERENCES)
+    stems = {key: entry.signature.rpartition("|version:")[0] for key, entry in scores.items()}
+    assert stems == {
+        "bleu": "nrefs:1|case:mixed|eff:no|tok:13a|smooth:exp",
+        "chrf++": "nrefs:1|case:mixed|eff:yes|nc:6|nw:2|space:no",
+    }
+
+
+def test_another_tokeniser_shows_in_the_signature():
+    entry = score(HYPOTHESES, REFERENCES, tokenizer="char")["bleu"]
+    assert "tok:char" in entry.signature
+    assert entry.value != score(HYPOTHESES, REFERENCES)["bleu"].value
+
+
+def test_unknown_tokeniser_is_answered_with_the_nearest():
+    with pytest.raises(ConfigurationError, match="did you mean '13a'"):
+        score(HYPOTHESES, REFERENCES, tokenizer="v13a")
+
+
+@pytest.mark.parametrize(("hypotheses", "references"), [(["a"], ["a", "b"]), ([], [])])
+def test_unequal_or_empty_test_sets_are_refused(hypotheses, references):
+    with pytest.raises(DataError):
+        score(hypotheses, references)
