@@ -28,11 +28,10 @@ console = Console(stderr=True)
 def progress_bar(*, shown: bool = True) -> Progress:
     """Bars with count, time spent, time left and a `status` field, which every task must give."""
     return Progress(
-        TextColumn("{task.description:<32}"),
-        BarColumn(bar_width=28),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=10),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TextColumn("left"),
         TimeRemainingColumn(compact=True),
         TextColumn("{task.fields[status]}"),
         console=console,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from nsmt.reporting.html import (
     render_report,
 )
 from nsmt.reporting.results_tables import direction_table, group_table, main_table
+from nsmt.reporting.score_tables import summary_table
 from nsmt.reporting.tables import Table
 from nsmt.settings import Settings
 from nsmt.training.stages import CHECKPOINT, IDENTIFICATION
@@ -94,11 +96,11 @@ def report(folder: Path) -> Path:
 
 
 def show(folder: Path) -> None:
-    """Print the main table and where everything is."""
-    console = Console()
+    """Print a summary and where everything is."""
+    # Without a terminal there is no width to fit, and lines must not break within an interval.
+    console = Console(width=None if sys.stdout.isatty() else 110)
     for comparison in _comparisons(folder)[-1:]:
-        table = main_table(comparison, title=folder.name)
-        console.print(table.to_rich())
+        console.print(summary_table(comparison, title=folder.name).to_rich())
     page = (folder / "report" / "report.html").resolve()
     console.print(f"report: {page}", soft_wrap=True, highlight=False, markup=False)
 

@@ -79,7 +79,7 @@ def score_model(
     texts = {direction: corpus.texts(direction, split) for direction in trained.directions}
     total = sum(len(sources) for sources, _ in texts.values())
     with progress_bar(shown=progress) as bar:
-        task = bar.add_task(f"translate: {label}", total=total, status="")
+        task = bar.add_task(f"translate {label}", total=total, status="")
         hypotheses = translate(
             trained,
             {direction: sources for direction, (sources, _) in texts.items()},

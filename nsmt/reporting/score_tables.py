@@ -1,13 +1,35 @@
-"""The scores of systems by themselves: a row a direction and, below, a row a group."""
+"""Tables that are tall instead of wide: a summary for the terminal, and scores by direction."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from nsmt.evaluation.groups import Group
-from nsmt.evaluation.results import SystemResult
-from nsmt.reporting.results_tables import format_score
+from nsmt.evaluation.results import Comparison, SystemResult
+from nsmt.reporting.results_tables import common_notes, format_difference, format_score
 from nsmt.reporting.tables import Table
+
+
+def summary_table(comparison: Comparison, *, title: str) -> Table:
+    """Group means with a column a system, and what the last one gains over the baseline."""
+    last = comparison.systems[-1]
+    gain = last.name != comparison.baseline
+    base = comparison.system(comparison.baseline)
+    columns = ["", *(system.label for system in comparison.systems)]
+    columns += [f"gain over {base.label}"] if gain else []
+    rows = []
+    for metric in comparison.metrics:
+        for group in comparison.groups:
+            scores = [
+                format_score(system.mean(metric, group.directions), metric)
+                for system in comparison.systems
+            ]
+            row = [f"{metric} {group.name}", *scores]
+            if gain:
+                found = comparison.by_group[last.name][metric][group.name]
+                row.append(format_difference(found, metric))
+            rows.append(row)
+    return Table(title, columns, rows, common_notes(comparison, comparison.metrics))
 
 
 def scores_table(

@@ -32,7 +32,7 @@ class StageMetrics(pl.Callback):
         self._since = time.perf_counter()
         if self.progress and trainer.is_global_zero:
             self._bar = progress_bar()
-            self._bar.add_task(self.stage, total=self.updates, status="")
+            self._bar.add_task(self.stage.replace("_", " "), total=self.updates, status="")
             self._bar.start()
 
     def on_train_batch_end(
@@ -63,7 +63,7 @@ class StageMetrics(pl.Callback):
         now = time.perf_counter()
         speed = sums["target_tokens"] / (now - self._since)
         self._since = now
-        self._status |= {"nll": f"{sums['nll']:.3f}", "tok/s": f"{speed:,.0f}"}
+        self._status |= {"nll": f"{sums['nll']:.2f}", "tok/s": f"{speed:,.0f}"}
         values = {
             "train/nll": sums["nll"],
             "train/target_tokens_per_second": speed,
@@ -82,7 +82,7 @@ class StageMetrics(pl.Callback):
         }
         for logger in trainer.loggers:
             logger.log_metrics(values, step=trainer.global_step)
-        self._status["valid"] = f"{values['valid/nll']:.3f}"
+        self._status["valid"] = f"{values['valid/nll']:.2f}"
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the finished bar on the screen."""

@@ -62,7 +62,7 @@ def files(folder, pair="en-de"):
 def test_a_missing_file_is_named(nsmt, small, tmp_path):
     (tmp_path / "text").mkdir()
     write(tmp_path / "text", "train.en-de.en", ["one"])
-    refused(nsmt("train", *small, *files(tmp_path / "text")), "train.en-de.de")
+    refused(nsmt("train", *small, *files(tmp_path / "text")), "en-de", "one side only")
     nothing_written(tmp_path)
 
 
