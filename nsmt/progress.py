@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import IO, BinaryIO, TypeVar, cast
@@ -23,6 +24,11 @@ _T = TypeVar("_T")
 
 # Results go to standard output; what only a person watching needs goes here.
 console = Console(stderr=True)
+
+
+def result_console() -> Console:
+    """Where results are printed; off a terminal, wide enough for tables not to break."""
+    return Console(width=None if sys.stdout.isatty() else 120)
 
 
 def progress_bar(*, shown: bool = True) -> Progress:

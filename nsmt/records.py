@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import metadata
@@ -18,6 +20,7 @@ import nsmt
 from nsmt.files import replace_text
 
 RECORD = "record.json"
+LOG = "log.txt"
 _PACKAGES = (
     "torch",
     "pytorch-lightning",
@@ -65,6 +68,23 @@ def read_record(folder: Path) -> dict[str, Any]:
     path = folder / RECORD
     record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return record
+
+
+def log_into(folder: Path) -> None:
+    """Append what nsmt's loggers say to the run folder's log, with the time in UTC."""
+    folder.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(folder / LOG, encoding="utf-8")
+    formatter = logging.Formatter("%(asctime)sZ %(name)s %(levelname)s %(message)s")
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    logger = logging.getLogger("nsmt")
+    for old in logger.handlers[:]:
+        logger.removeHandler(old)
+        old.close()
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    # The terminal has bars and tables; the file has the story.
+    logger.propagate = False
 
 
 def now() -> str:

@@ -11,7 +11,6 @@ from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
-from rich.console import Console
 
 from nsmt.data.batch import BatchLayout
 from nsmt.files import replace_text
@@ -19,6 +18,7 @@ from nsmt.models.settings import ModelSettings
 from nsmt.models.transformer import Transformer
 from nsmt.neurons.recording import ActivationRecorder
 from nsmt.neurons.statistics import ActivationStatistics
+from nsmt.progress import result_console
 from nsmt.records import certificate, command_line
 from nsmt.reporting.tables import Table
 from nsmt.settings import Settings
@@ -72,7 +72,9 @@ def bench(config: BenchConfig) -> None:
         "ratio": round(ratio, 4),
     }
     rows = [[name.replace("_", " "), str(value)] for name, value in result.items()]
-    Console().print(Table("identification against a forward pass", ["", "median"], rows).to_rich())
+    result_console().print(
+        Table("identification against a forward pass", ["", "median"], rows).to_rich()
+    )
     if config.output is not None:
         record = certificate(
             command=command_line(), config=config.model_dump(mode="json"), seed=0, fingerprint=None

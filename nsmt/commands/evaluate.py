@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
-from rich.console import Console
 
 from nsmt.commands.config import PathSettings, RunConfig
 from nsmt.commands.report import report, show
@@ -16,10 +15,11 @@ from nsmt.data.corpus import Corpus
 from nsmt.data.prepare import prepare
 from nsmt.errors import ConfigurationError, DataError
 from nsmt.evaluation.comparison import measure
-from nsmt.evaluation.groups import groups_of
+from nsmt.evaluation.groups import groups_of, table_order
 from nsmt.evaluation.published import PublishedSettings, read_published, table11
 from nsmt.models.checkpoint import load_checkpoint
 from nsmt.models.decoding import DecodingSettings
+from nsmt.progress import result_console
 from nsmt.records import read_record
 from nsmt.reporting.results_tables import published_table
 from nsmt.reporting.score_tables import scores_table
@@ -69,8 +69,10 @@ def evaluate(config: EvaluateConfig) -> None:
 def _published(settings: PublishedSettings, folder: Path) -> None:
     languages = settings.language_table()
     systems = measure(read_published(folder), labels=settings.labels, tokenizer=settings.tokenizer)
-    console = Console()
-    console.print(scores_table(systems).to_rich())
+    console = result_console()
+    directions = table_order(systems[0].scores, languages, pivot=settings.pivot)
+    groups = groups_of(directions, languages, pivot=settings.pivot)
+    console.print(scores_table(systems, groups=groups).to_rich())
     table = table11(systems, languages, pivot=settings.pivot)
     console.print(published_table(table).to_rich())
 
@@ -82,7 +84,7 @@ def _checkpoint(config: EvaluateConfig) -> None:
         trained, corpus, split=config.split, decoding=config.decoding, label="checkpoint"
     )
     groups = groups_of(list(outputs), corpus.languages, pivot=corpus.pivot)
-    Console().print(scores_table(measure({"model": outputs}), groups=groups).to_rich())
+    result_console().print(scores_table(measure({"model": outputs}), groups=groups).to_rich())
 
 
 def _run(config: EvaluateConfig) -> None:

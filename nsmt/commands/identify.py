@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from pydantic import Field
-from rich.console import Console
 
 from nsmt.commands.config import PathSettings
 from nsmt.data.corpus import Corpus
@@ -14,6 +13,7 @@ from nsmt.data.plan import BatchSettings
 from nsmt.errors import CheckpointError
 from nsmt.models.checkpoint import load_checkpoint
 from nsmt.neurons.selection import SelectionSettings, select
+from nsmt.progress import result_console
 from nsmt.settings import Settings
 from nsmt.training.identification import gather_statistics
 from nsmt.training.settings import TrainerSettings
@@ -52,7 +52,7 @@ def identify(config: IdentifyConfig) -> None:
     atlas = select(statistics, config.selection, pivot=corpus.pivot)
     atlas.save(output / "atlas.safetensors")
     kept = [f"{site.name} {atlas.masks(site).double().mean().item():.1%}" for site in atlas.sites]
-    Console().print(
+    result_console().print(
         f"{len(atlas.tasks)} directions at {len(atlas.sites)} sites; neurons kept on average: "
         f"{', '.join(kept)}\natlas: {output / 'atlas.safetensors'}",
         highlight=False,

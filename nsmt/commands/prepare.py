@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rich.console import Console
-
 from nsmt.commands.config import RunConfig
 from nsmt.data.prepare import prepare
 from nsmt.data.tally import report_table
+from nsmt.progress import result_console
 
 
 def prepare_corpus(config: RunConfig) -> None:
@@ -16,6 +15,6 @@ def prepare_corpus(config: RunConfig) -> None:
     corpus = prepare(
         config.data, corpora=Path(config.paths.corpora), downloads=Path(config.paths.downloads)
     )
-    console = Console()
+    console = result_console()
     console.print(report_table(corpus.report))
     console.print(f"corpus: {corpus.folder}", soft_wrap=True, highlight=False, markup=False)

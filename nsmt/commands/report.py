@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
 from pydantic import Field
-from rich.console import Console
 
 from nsmt.commands.config import RunConfig
 from nsmt.commands.score import LABELS, TRANSLATIONS, comparison_path
@@ -23,6 +21,7 @@ from nsmt.methods import CONTROL, DENSE
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.selection import cumulative
 from nsmt.neurons.statistics import ActivationStatistics
+from nsmt.progress import result_console
 from nsmt.records import read_record
 from nsmt.reporting import neurons
 from nsmt.reporting.figures import Curve, save_figure, training_curves
@@ -97,8 +96,7 @@ def report(folder: Path) -> Path:
 
 def show(folder: Path) -> None:
     """Print a summary and where everything is."""
-    # Without a terminal there is no width to fit, and lines must not break within an interval.
-    console = Console(width=None if sys.stdout.isatty() else 110)
+    console = result_console()
     for comparison in _comparisons(folder)[-1:]:
         console.print(summary_table(comparison, title=folder.name).to_rich())
     page = (folder / "report" / "report.html").resolve()

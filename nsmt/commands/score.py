@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from nsmt.models.decoding import DecodingSettings
 from nsmt.progress import progress_bar
 from nsmt.training.stages import CHECKPOINT
 
+_LOG = logging.getLogger(__name__)
 TRANSLATIONS = "translations"
 LABELS = {DENSE: "dense"} | {name: method.label for name, method in METHODS.items()}
 
@@ -44,6 +46,7 @@ def score_systems(
             accelerator=config.trainer.accelerator,
             progress=config.callbacks.progress,
         )
+        _LOG.info("translated the test sets with %s", name)
         _write_translations(folder / TRANSLATIONS, name, corpus, outputs[name])
     groups = groups_of(corpus.directions, corpus.languages, pivot=corpus.pivot)
     comparisons = compare_all(

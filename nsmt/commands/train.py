@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 
 import torch
 from omegaconf import OmegaConf
-from rich.console import Console
 
 from nsmt.commands.config import RunConfig
 from nsmt.commands.launch import run_stages, shared_corpus
@@ -18,8 +18,18 @@ from nsmt.data.split import SPLITS
 from nsmt.errors import ConfigurationError
 from nsmt.files import replace_text
 from nsmt.models.transformer import Transformer
-from nsmt.records import certificate, command_line, now, read_record, write_record
+from nsmt.progress import result_console
+from nsmt.records import (
+    certificate,
+    command_line,
+    log_into,
+    now,
+    read_record,
+    write_record,
+)
 from nsmt.training.trainer import check_world, rank
+
+_LOG = logging.getLogger(__name__)
 
 
 def train(config: RunConfig) -> Path | None:
@@ -33,10 +43,15 @@ def train(config: RunConfig) -> Path | None:
     if first and config.overwrite:
         shutil.rmtree(config.folder, ignore_errors=True)
     if first and (finished := finished_report(config.folder)) is not None:
-        Console().print(f"{config.run_name} is finished; overwrite=true would start it again.")
+        result_console().print(
+            f"{config.run_name} is finished; overwrite=true would start it again."
+        )
         show(config.folder)
         return finished
+    if first:
+        log_into(config.folder)
     corpus = shared_corpus(config)
+    _LOG.info("corpus %s, %s", corpus.folder, corpus.fingerprint)
     record = certificate(
         command=command_line(),
         config=config.model_dump(mode="json"),
@@ -58,6 +73,7 @@ def train(config: RunConfig) -> Path | None:
     score_systems(config, corpus, names)
     write_record(config.folder, record | {"stages": names, "finished": now()})
     path = report(config.folder)
+    _LOG.info("finished: %s", path)
     show(config.folder)
     return path
 
@@ -119,7 +135,7 @@ def show_check(config: RunConfig) -> None:
         f"ranks       {config.trainer.world} x {config.trainer.accelerator}, "
         f"{_batches(config.batch)}",
     ]
-    Console().print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+    result_console().print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
 
 
 def _updates(config: RunConfig) -> str:

@@ -8,7 +8,6 @@ Valid and test files also hold the text columns. `corpus.json` names everything 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import pyarrow as pa
 from nsmt.data.split import SPLITS
 from nsmt.data.vocabulary import Vocabulary
 from nsmt.errors import DataError
+from nsmt.files import sha256
 from nsmt.languages import Direction, LanguageSettings, LanguageTable
 
 SCHEMA = "nsmt.corpus"
@@ -139,9 +139,7 @@ class Corpus:
     def verify(self) -> None:
         """Read every file and compare its SHA-256; damage is a DataError that names the file."""
         for name, entry in self._manifest["files"].items():
-            with (self.folder / name).open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
-            if found != entry["sha256"]:
+            if sha256(self.folder / name) != entry["sha256"]:
                 raise DataError(
                     f"{self.folder / name} was changed after it was prepared",
                     fix="delete the folder and prepare the corpus again",

@@ -156,5 +156,5 @@ def _cut(source: np.ndarray, target: np.ndarray, *, limit: int) -> list[int]:
         if longest * (place - cuts[-1] + 1) > limit and place > cuts[-1]:
             cuts.append(place)
             longest = length
-    cuts.append(len(source))
-    return cuts
+    # No sentences make no batch, not an empty one.
+    return [*cuts, len(source)] if len(source) else cuts

@@ -11,9 +11,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -29,6 +27,7 @@ from nsmt.data.spool import SpooledPair, cap_held_out, spool_pair
 from nsmt.data.tally import Tally, report_table
 from nsmt.data.vocabulary import Vocabulary
 from nsmt.errors import DataError
+from nsmt.files import replace_folder, sha256
 from nsmt.progress import console, each, step
 
 
@@ -76,17 +75,10 @@ def _prepare_into(
     folder: Path, source: ParallelSource, settings: DataSettings, *, progress: bool
 ) -> None:
     # Under the lock, a leftover belongs to a process that was killed.
-    for leftover in folder.parent.glob(f".{folder.name}.part-*"):
+    for leftover in folder.parent.glob(f".{folder.name}.*.partial"):
         shutil.rmtree(leftover)
-    part = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.part-"))
-    try:
-        part.chmod(0o755)
+    with replace_folder(folder) as part:
         _write_corpus(part, source, settings, progress=progress)
-        _make_durable(*part.iterdir(), part)
-        part.rename(folder)
-        _make_durable(folder.parent)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _write_corpus(
@@ -175,24 +167,11 @@ def _manifest(folder: Path, source: ParallelSource, settings: DataSettings) -> d
 
 
 def _stamp(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        return {
-            "bytes": path.stat().st_size,
-            "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
-        }
+    return {"bytes": path.stat().st_size, "sha256": sha256(path)}
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-
-
-def _make_durable(*paths: Path) -> None:
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 @contextmanager

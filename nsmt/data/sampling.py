@@ -15,7 +15,8 @@ def proportions(sizes: np.ndarray, *, temperature: float) -> np.ndarray:
     """The share of each direction, float64, summing to one; `sizes` must be positive."""
     if temperature <= 0:
         raise ValueError("temperature must be positive")
-    weight = np.power(np.asarray(sizes, dtype=np.float64), 1 / temperature)
+    # Relative to the largest, so that no power of a size overflows, however small T is.
+    weight = np.power(np.asarray(sizes, dtype=np.float64) / np.max(sizes), 1 / temperature)
     return np.asarray(weight / weight.sum())
 
 

@@ -17,7 +17,7 @@ import safetensors.torch
 from pydantic import ValidationError
 
 from nsmt.data.vocabulary import Vocabulary
-from nsmt.errors import CheckpointError
+from nsmt.errors import CheckpointError, ConfigurationError
 from nsmt.files import replace_folder, sha256
 from nsmt.languages import Direction
 from nsmt.models.masks import DirectionMasks
@@ -74,29 +74,52 @@ def save_checkpoint(folder: Path, trained: TrainedModel) -> str:
 def load_checkpoint(folder: Path) -> TrainedModel:
     """Read and verify a checkpoint; anything amiss is a CheckpointError."""
     manifest = _verified_manifest(folder)
-    try:
-        description = json.loads((folder / _MODEL).read_text(encoding="utf-8"))
-        settings = ModelSettings.model_validate_json(json.dumps(description["model"]))
-    except (KeyError, ValidationError) as error:
-        raise CheckpointError(
-            f"{folder / _MODEL} does not describe a model: {error}", fix="train it again"
-        ) from error
-    if description["version"] != _VERSION:
-        raise CheckpointError(
-            f"{folder} has format version {description['version']}, this release reads {_VERSION}",
-            fix="use the release that wrote it",
-        )
+    described = _described(folder)
     vocabulary = Vocabulary.load(folder / _VOCABULARY)
-    model = Transformer(settings, vocabulary_size=vocabulary.size, pad=vocabulary.pad)
-    safetensors.torch.load_model(model, str(folder / _WEIGHTS))
+    model = Transformer(described.model, vocabulary_size=vocabulary.size, pad=vocabulary.pad)
+    try:
+        safetensors.torch.load_model(model, str(folder / _WEIGHTS))
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"the weights in {folder} do not fit its {_MODEL}: {error}", fix="train it again"
+        ) from error
     return TrainedModel(
         model=model.eval(),
         vocabulary=vocabulary,
-        directions=[Direction.parse(name) for name in description["directions"]],
+        directions=described.directions,
         atlas=NeuronAtlas.load(folder / _ATLAS) if _ATLAS in manifest else None,
-        history=description["history"],
+        history=described.history,
         fingerprint=manifest[_WEIGHTS],
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Described:
+    """What `model.json` says."""
+
+    model: ModelSettings
+    directions: list[Direction]
+    history: dict[str, Any]
+
+
+def _described(folder: Path) -> _Described:
+    try:
+        told = json.loads((folder / _MODEL).read_text(encoding="utf-8"))
+        # Before anything else: another version may describe models in other words.
+        if told.get("version") != _VERSION:
+            raise CheckpointError(
+                f"{folder} has format version {told.get('version')}, this release reads {_VERSION}",
+                fix="use the release that wrote it",
+            )
+        return _Described(
+            ModelSettings.model_validate_json(json.dumps(told["model"])),
+            [Direction.parse(name) for name in told["directions"]],
+            told["history"],
+        )
+    except (KeyError, ValidationError, ConfigurationError) as error:
+        raise CheckpointError(
+            f"{folder / _MODEL} does not describe a model: {error}", fix="train it again"
+        ) from error
 
 
 def is_complete(folder: Path) -> bool:
@@ -122,8 +145,9 @@ def _verified_manifest(folder: Path) -> dict[str, str]:
         raise CheckpointError(
             f"the checkpoint in {folder} is torn: {error}", fix="use another one, or train again"
         ) from error
-    if damaged or _WEIGHTS not in manifest:
-        names = ", ".join(damaged) or _WEIGHTS
+    damaged += [name for name in (_WEIGHTS, _MODEL, _VOCABULARY) if name not in manifest]
+    if damaged:
+        names = ", ".join(damaged)
         raise CheckpointError(
             f"the checkpoint in {folder} is corrupt: {names} is not what was written",
             fix="use another one, or train again",

@@ -62,7 +62,8 @@ class _Chunked(torch.autograd.Function):
                 weight_grad.addmm_(gradient.T, hidden)
         nll_N = torch.cat(nlls) if nlls else hidden_ND.new_zeros(0, dtype=torch.float32)
         if weight_grad is not None:
-            ctx.save_for_backward(torch.cat(hidden_grads), weight_grad)
+            hidden_grad = torch.cat(hidden_grads) if hidden_grads else torch.zeros_like(hidden_ND)
+            ctx.save_for_backward(hidden_grad, weight_grad)
         ctx.mark_non_differentiable(nll_N)
         return loss, nll_N
 

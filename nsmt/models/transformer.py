@@ -215,7 +215,8 @@ def _feed_forward(settings: ModelSettings) -> FeedForward:
 
 def _sinusoids(positions: int, width: int) -> Tensor:
     half = width // 2
-    frequency = torch.exp(torch.arange(half) * (-math.log(10_000) / (half - 1)))
+    # A width of 2 has one frequency, and no ratio between two.
+    frequency = torch.exp(torch.arange(half) * (-math.log(10_000) / max(half - 1, 1)))
     angle = torch.arange(_FIRST_POSITION, positions + _FIRST_POSITION)[:, None] * frequency
     return torch.cat((angle.sin(), angle.cos()), dim=1)
 

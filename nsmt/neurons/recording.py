@@ -8,7 +8,7 @@ that module sees them in any model, without a change to the model. While a recor
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from torch import Tensor, nn
@@ -31,15 +31,10 @@ class ActivationRecorder:
     @contextmanager
     def attached(self, projections: Projections) -> Iterator[None]:
         """Hook every site for the length of the block, and always unhook."""
-        handles = [
-            module.register_forward_pre_hook(self._hook(site))
-            for site, module in projections.items()
-        ]
-        try:
+        with ExitStack() as hooks:
+            for site, module in projections.items():
+                hooks.callback(module.register_forward_pre_hook(self._hook(site)).remove)
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
     def observe(self, task_B: Tensor, real_BS: Mapping[str, Tensor]) -> None:
         """Name the tasks of the next forward pass and, a stack, which positions are no padding."""

@@ -46,7 +46,10 @@ def scores_table(
         for direction in directions
     ]
     rows += [
-        [group.name, *(format_score(system.mean(m, group.directions), m) for system, m in keys)]
+        [
+            f"{group.name} ({len(group.directions)})",
+            *(format_score(system.mean(m, group.directions), m) for system, m in keys),
+        ]
         for group in groups
     ]
     several = len(systems) > 1

@@ -7,6 +7,7 @@ dropout, so that they differ in their masks alone.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,7 @@ from nsmt.training.settings import (
 )
 from nsmt.training.trainer import make_trainer, open_loggers, rank, set_threads
 
+_LOG = logging.getLogger(__name__)
 IDENTIFICATION = "identification"
 CHECKPOINT = "checkpoint"
 
@@ -112,6 +114,7 @@ def train_stage(
     """Train from `start` with a fresh optimiser; all ranks return the same model."""
     folder = context.folder / name
     if is_complete(folder / CHECKPOINT):
+        _LOG.info("%s is there already", name)
         return load_checkpoint(folder / CHECKPOINT)
     # The same on all ranks for new weights, then each rank has its own dropout.
     pl.seed_everything(seed, workers=True, verbose=False)
@@ -139,8 +142,10 @@ def train_stage(
             optimizer=optimizer,
         )
         trained.model.train()
+        _LOG.info("%s: %d updates begin", name, stage.updates)
         trainer.fit(module, datamodule=data)
         updates = trainer.global_step
+        valid = trainer.callback_metrics["valid/nll"].item()
     trained.model.eval()
     trained.history = {
         "stage": name,
@@ -149,6 +154,7 @@ def train_stage(
         "start": trained.fingerprint or "random",
     }
     _keep(folder, trained)
+    _LOG.info("%s: %d updates done, validation nll %.4f", name, updates, valid)
     trainer.strategy.barrier()
     return load_checkpoint(folder / CHECKPOINT)
 
@@ -167,6 +173,7 @@ def identify(context: StageContext, trained: TrainedModel) -> ActivationStatisti
         trainer=context.trainer,
         folder=path.parent,
     )
+    _LOG.info("identified the neurons of %d directions", len(statistics.tasks))
     if rank() == 0:
         path.parent.mkdir(parents=True, exist_ok=True)
         statistics.save(path)

@@ -82,7 +82,7 @@ def open_loggers(
     settings: LoggerSettings, *, folder: Path, run: str, stage: str
 ) -> Iterator[list[Logger]]:
     """metrics.csv, and the tracker that was asked for; always closed."""
-    loggers: list[Logger] = [CSVLogger(folder, name="", version="")]
+    loggers: list[Logger] = [CSVLogger(folder, name="", version="", flush_logs_every_n_steps=1)]
     if settings.kind == "tensorboard":
         loggers.append(TensorBoardLogger(folder, name="", version="tensorboard"))
     if settings.kind == "wandb":

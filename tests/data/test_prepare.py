@@ -64,7 +64,7 @@ def test_other_settings_give_another_folder_but_sampling_does_not(run, synthetic
     assert run(synthetic.model_copy(update={"temperature": 1.0})).folder == first.folder
 
 
-@pytest.mark.parametrize("stage", ["train_vocabulary", "encode_pair", "_make_durable"])
+@pytest.mark.parametrize("stage", ["train_vocabulary", "encode_pair", "_write_json"])
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, OSError])
 def test_an_interrupted_preparation_leaves_nothing(
     run, synthetic, monkeypatch, tmp_path, stage, failure
@@ -83,7 +83,7 @@ def test_an_interrupted_preparation_leaves_nothing(
 def test_what_a_killed_preparation_left_is_swept_up(run, synthetic, tmp_path):
     source = preparation.make_source(synthetic)
     name = preparation.folder_name(synthetic, source)
-    leftover = tmp_path / "corpora" / f".{name}.part-abc"
+    leftover = tmp_path / "corpora" / f".{name}.123.partial"
     leftover.mkdir(parents=True)
     (leftover / "corpus.json").write_text("{}")
     run(synthetic)

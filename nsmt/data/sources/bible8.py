@@ -9,7 +9,6 @@ original number in parentheses, which `strip_markup` removes with the rest of th
 
 from __future__ import annotations
 
-import hashlib
 import re
 import shutil
 import sqlite3
@@ -25,6 +24,7 @@ from typing import Any, NamedTuple
 from nsmt.data.settings import Bible8Settings
 from nsmt.data.text import collapse_whitespace
 from nsmt.errors import ConfigurationError, DataError
+from nsmt.files import sha256
 from nsmt.languages import Direction
 from nsmt.progress import open_with_progress
 
@@ -175,8 +175,7 @@ def _extract(archive: Path, part: Path, *, progress: bool) -> None:
 
 
 def _check(path: Path, expected: str) -> None:
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = sha256(path)
     if found != expected:
         raise DataError(
             f"{path.name} has SHA-256 {found[:16]}…, expected {expected[:16]}…",

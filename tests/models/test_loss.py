@@ -1,0 +1,152 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from nsmt.models import loss as loss_module
+from nsmt.models.loss import smoothed_cross_entropy
+
+
+def inputs_like(tokens, width, size, seed=0):
+    torch.manual_seed(seed)
+    hidden = torch.randn(tokens, width, requires_grad=True)
+    weight = torch.randn(size, width, requires_grad=True)
+    return hidden, weight, torch.randint(size, (tokens,))
+
+
+def plain(hidden, weight, target, smoothing):
+    """The definition in float64: (1 - e - e_i) nll + e_i sum(-log p) with e_i = e / (V - 1)."""
+    log_p = (hidden.double() @ weight.double().T).log_softmax(-1)
+    nll = -log_p[torch.arange(len(target)), target]
+    spread = smoothing / (len(weight) - 1)
+    return ((1 - smoothing - spread) * nll + spread * -log_p.sum(-1)).sum(), nll
+
+
+def close(found, expected, tolerance=1e-5):
+    scale = max(1.0, expected.abs().max().item()) if expected.numel() else 1.0
+    return torch.allclose(found.double(), expected.double(), atol=tolerance * scale, rtol=0)
+
+
+def assert_equals_the_definition(hidden, weight, target, smoothing):
+    loss, nll = smoothed_cross_entropy(hidden, weight, target, smoothing=smoothing)
+    expected, expected_nll = plain(hidden, weight, target, smoothing)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5, abs=1e-5)
+    assert close(nll, expected_nll)
+    found = torch.autograd.grad(3 * loss, (hidden, weight))
+    for one, other in zip(found, torch.autograd.grad(3 * expected, (hidden, weight)), strict=True):
+        assert close(one, other)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 20),
+    st.integers(1, 8),
+    st.integers(2, 40),
+    st.sampled_from([0.0, 0.1, 0.5]),
+    st.integers(0, 2**31),
+)
+def test_loss_and_gradients_equal_the_log_softmax_form(tokens, width, size, smoothing, seed):
+    assert_equals_the_definition(*inputs_like(tokens, width, size, seed), smoothing)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("offset", [-1, 0, 1, 513])
+def test_the_chunk_is_not_noticed(offset, smoothing):
+    assert_equals_the_definition(*inputs_like(loss_module._CHUNK + offset, 7, 33), smoothing)
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 10, 64])
+def test_results_do_not_depend_on_the_size_of_chunks(monkeypatch, chunk):
+    monkeypatch.setattr(loss_module, "_CHUNK", chunk)
+    assert_equals_the_definition(*inputs_like(10, 5, 11), 0.1)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1, 0.3])
+def test_it_is_torchs_label_smoothing_with_the_share_of_the_right_token_taken_out(smoothing):
+    hidden, weight, target = inputs_like(30, 6, 17)
+    found, _ = smoothed_cross_entropy(hidden, weight, target, smoothing=smoothing)
+    expected = F.cross_entropy(
+        hidden @ weight.T, target, label_smoothing=smoothing * 17 / 16, reduction="sum"
+    )
+    assert found.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_without_smoothing_the_loss_is_the_sum_of_nll():
+    loss, nll = smoothed_cross_entropy(*inputs_like(9, 4, 12), smoothing=0.0)
+    assert loss.item() == pytest.approx(nll.sum().item(), rel=1e-6)
+    assert loss.requires_grad
+    assert not nll.requires_grad
+
+
+def test_large_logits_stay_finite():
+    hidden, weight, target = inputs_like(5, 4, 9)
+    loss, nll = smoothed_cross_entropy(300 * hidden, weight, target, smoothing=0.1)
+    loss.backward()
+    assert loss.isfinite()
+    assert nll.isfinite().all()
+    assert hidden.grad.isfinite().all()
+
+
+def test_only_what_needs_a_gradient_gets_one():
+    hidden, weight, target = inputs_like(5, 4, 9)
+    loss, _ = smoothed_cross_entropy(hidden.detach(), weight, target, smoothing=0.1)
+    loss.backward()
+    assert weight.grad is not None
+    with torch.no_grad():
+        loss, nll = smoothed_cross_entropy(hidden, weight, target, smoothing=0.1)
+    assert not loss.requires_grad
+    assert nll.shape == (5,)
+
+
+def test_no_tokens_cost_nothing():
+    hidden, weight, target = inputs_like(0, 4, 9)
+    loss, nll = smoothed_cross_entropy(hidden, weight, target, smoothing=0.1)
+    loss.backward()
+    assert loss.item() == 0
+    assert nll.shape == (0,)
+    assert hidden.grad.shape == (0, 4)
+    assert not weight.grad.any()
+
+
+def test_it_runs_under_autocast():
+    hidden, weight, target = inputs_like(40, 8, 19)
+    expected, _ = plain(hidden, weight, target, 0.1)
+    expected_grads = torch.autograd.grad(expected, (hidden, weight))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        loss, nll = smoothed_cross_entropy(hidden, weight, target, smoothing=0.1)
+    assert loss.dtype == nll.dtype == torch.float32
+    assert loss.item() == pytest.approx(expected.item(), rel=0.02)
+    found = torch.autograd.grad(loss, (hidden, weight))
+    for one, other in zip(found, expected_grads, strict=True):
+        assert one.dtype == torch.float32
+        assert close(one, other, tolerance=0.02)
+
+
+def test_a_whole_model_trains_under_autocast(make_model, make_sentences, make_batch):
+    model, batch = make_model(), make_batch(make_sentences(6))
+    real = batch.target_real_BT
+
+    def gradient():
+        model.zero_grad()
+        hidden = model(batch)
+        loss, _ = smoothed_cross_entropy(
+            hidden[real], model.output.weight, batch.target_out_BT[real], smoothing=0.1
+        )
+        loss.backward()
+        return torch.cat([each.grad.flatten() for each in model.parameters()])
+
+    expected = gradient()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = gradient()
+    assert F.cosine_similarity(found, expected, dim=0) > 0.999
+
+
+def test_a_model_held_in_bfloat16_trains():
+    hidden, weight, target = inputs_like(40, 8, 19)
+    expected, _ = plain(hidden, weight, target, 0.1)
+    low = [each.detach().bfloat16().requires_grad_() for each in (hidden, weight)]
+    loss, _ = smoothed_cross_entropy(*low, target, smoothing=0.1)
+    loss.backward()
+    assert loss.item() == pytest.approx(expected.item(), rel=0.02)
+    assert low[0].grad.dtype == low[1].grad.dtype == torch.bfloat16

@@ -1,0 +1,40 @@
+"""The README's commands are real: targets exist, and every configuration composes."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from nsmt.cli import COMMANDS
+from nsmt.commands.compose import composed
+
+ROOT = Path(__file__).parents[1]
+BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+LINES = [line.partition("#")[0].strip() for block in BLOCKS for line in block.splitlines()]
+LINES = [line for line in LINES if line]
+
+
+def test_the_two_commands_are_make_targets():
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+    named = [line.split()[1] for line in LINES if line.startswith("make ")]
+    assert {"quickstart", "test"} <= set(named) <= set(targets)
+
+
+@pytest.mark.parametrize("line", [line for line in LINES if not line.startswith("make ")])
+def test_command_composes(line):
+    words = shlex.split(line)
+    name = words[1] if words[0] == "nsmt" else Path(words[1]).stem
+    command = COMMANDS[name]
+    overrides = [word for word in words[2:] if not word.startswith("-")]
+    # A sweep's values are tried by their first.
+    overrides = [
+        word if "[" in word else re.sub(r"=([^,]+),.*", r"=\1", word) for word in overrides
+    ]
+    assert composed(command.root, overrides, command.schema)
+
+
+def test_every_linked_file_is_there():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        assert (ROOT / target).exists(), target
