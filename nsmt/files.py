@@ -42,13 +42,23 @@ def replace_folder(folder: Path) -> Iterator[Path]:
         shutil.rmtree(building, ignore_errors=True)
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Write a text file under a temporary name, sync it and put it in place."""
+@contextmanager
+def replace_file(path: Path) -> Iterator[Path]:
+    """Write one file under a temporary name, sync it and put it in place at the end."""
     path.parent.mkdir(parents=True, exist_ok=True)
     building = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    building.write_text(text, encoding="utf-8")
-    _sync(building)
-    building.replace(path)
+    try:
+        yield building
+        _sync(building)
+        building.replace(path)
+    finally:
+        building.unlink(missing_ok=True)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Put a text file in place whole."""
+    with replace_file(path) as building:
+        building.write_text(text, encoding="utf-8")
 
 
 def _sync(path: Path) -> None:

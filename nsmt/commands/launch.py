@@ -15,7 +15,7 @@ from nsmt.commands.config import RunConfig
 from nsmt.data.corpus import Corpus
 from nsmt.data.prepare import folder_name, prepare
 from nsmt.data.sources import make_source
-from nsmt.errors import NsmtError
+from nsmt.errors import DataError, NsmtError
 from nsmt.files import replace_text
 from nsmt.methods import CONTROL, DENSE
 from nsmt.training.stages import StageContext, run_schedule
@@ -66,7 +66,7 @@ def shared_corpus(config: RunConfig, *, patience_s: float = 24 * 3600) -> Corpus
     """Prepare the corpus in rank 0; other ranks wait for it to appear."""
     corpora, downloads = Path(config.paths.corpora), Path(config.paths.downloads)
     if rank() == 0:
-        return prepare(config.data, corpora=corpora, downloads=downloads)
+        return _with_held_out(prepare(config.data, corpora=corpora, downloads=downloads))
     folder = corpora / folder_name(config.data, make_source(config.data))
     deadline = time.monotonic() + patience_s
     while not folder.exists():
@@ -74,6 +74,22 @@ def shared_corpus(config: RunConfig, *, patience_s: float = 24 * 3600) -> Corpus
             raise RankError(f"no corpus appeared in {folder}", fix="look at the log of rank 0")
         time.sleep(1)
     return Corpus.open(folder)
+
+
+def _with_held_out(corpus: Corpus) -> Corpus:
+    """The corpus, if every trained direction can be validated, identified and tested."""
+    empty = [
+        f"{direction} has no {split} text"
+        for direction in corpus.directions
+        for split in ("valid", "test")
+        if len(corpus.table(direction, split)) == 0
+    ]
+    if empty:
+        raise DataError(
+            f"not every direction can be evaluated: {', '.join(empty)}",
+            fix="raise data.split.valid and data.split.test, or give valid and test files",
+        )
+    return corpus
 
 
 def _torchrun(config: RunConfig) -> None:

@@ -48,9 +48,9 @@ def train(config: RunConfig) -> Path | None:
         )
         show(config.folder)
         return finished
+    corpus = shared_corpus(config)
     if first:
         log_into(config.folder)
-    corpus = shared_corpus(config)
     _LOG.info("corpus %s, %s", corpus.folder, corpus.fingerprint)
     record = certificate(
         command=command_line(),

@@ -9,18 +9,16 @@ Shape suffixes: T tasks, F neurons of a site, P bytes of packed bits (F/8 rounde
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from nsmt.errors import AtlasError
 from nsmt.neurons.sites import Site, require_same_sites
-from nsmt.neurons.statistics import Header, read_tensors
+from nsmt.neurons.storage import Header, read_tensors, write_tensors
 
 _FORMAT = "nsmt.neuron_atlas"
 _VERSION = 1
@@ -169,18 +167,14 @@ class NeuronAtlas:
 
     def save(self, path: Path) -> None:
         """Write safetensors, with names and provenance as JSON in the header."""
-        header = {
-            "format": _FORMAT,
-            "version": _VERSION,
-            "tasks": self.tasks,
-            "sites": [[site.name, site.width] for site in self.sites],
-            "provenance": self.provenance,
-        }
-        save_file(
-            {name: bits.cpu().contiguous() for name, bits in self.packed.items()},
-            path,
-            metadata={"nsmt": json.dumps(header)},
+        header = Header(
+            format=_FORMAT,
+            version=_VERSION,
+            tasks=self.tasks,
+            sites=tuple((site.name, site.width) for site in self.sites),
+            provenance=self.provenance,
         )
+        write_tensors(path, header, self.packed)
 
     @classmethod
     def load(cls, path: Path) -> NeuronAtlas:

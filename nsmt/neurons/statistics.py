@@ -12,21 +12,17 @@ Shape suffixes: B sentences, S positions, F neurons of a site, T tasks.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import torch
-from pydantic import ValidationError
-from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from nsmt.errors import AtlasError
 from nsmt.neurons.sites import Site, require_same_sites
-from nsmt.settings import Settings
+from nsmt.neurons.storage import Header, read_tensors, write_tensors
 
 CountUnit = Literal["token", "sentence_union"]
 _FORMAT = "nsmt.activation_statistics"
@@ -41,21 +37,8 @@ class CountRule:
     count_padding: bool = False
 
 
-class Header(Settings):
-    """The JSON in the header of this room's files: what their tensors are about."""
-
-    format: str
-    version: int
-    tasks: tuple[str, ...]
-    sites: tuple[tuple[str, int], ...]
-    provenance: dict[str, Any]
-
-
 class _StatisticsHeader(Header):
     rule: CountRule
-
-
-HeaderType = TypeVar("HeaderType", bound=Header)
 
 
 class ActivationStatistics:
@@ -121,17 +104,17 @@ class ActivationStatistics:
 
     def save(self, path: Path) -> None:
         """Write safetensors, with everything that is not a tensor as JSON in its header."""
-        header = {
-            "format": _FORMAT,
-            "version": _VERSION,
-            "tasks": self.tasks,
-            "sites": [[site.name, site.width] for site in self.sites],
-            "rule": {"unit": self.rule.unit, "count_padding": self.rule.count_padding},
-            "provenance": self.provenance,
-        }
-        tensors = {f"active.{name}": counts.cpu() for name, counts in self.active.items()}
-        tensors |= {f"units.{name}": units.cpu() for name, units in self.units.items()}
-        save_file(tensors, path, metadata={"nsmt": json.dumps(header)})
+        header = _StatisticsHeader(
+            format=_FORMAT,
+            version=_VERSION,
+            tasks=self.tasks,
+            sites=tuple((site.name, site.width) for site in self.sites),
+            provenance=self.provenance,
+            rule=self.rule,
+        )
+        tensors = {f"active.{name}": counts for name, counts in self.active.items()}
+        tensors |= {f"units.{name}": units for name, units in self.units.items()}
+        write_tensors(path, header, tensors)
 
     @classmethod
     def load(cls, path: Path) -> ActivationStatistics:
@@ -163,36 +146,6 @@ def count_fired(
     if rule.unit == "sentence_union":
         return (fired_BF > 0).to(torch.int64), (units_B > 0).to(torch.int64)
     return fired_BF.to(torch.int64), units_B
-
-
-def read_tensors(
-    path: Path, schema: type[HeaderType], *, format_name: str, version: int
-) -> tuple[HeaderType, dict[str, Tensor]]:
-    """Read one of this room's safetensors files and its JSON header, checked for format."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get("nsmt", "{}")
-            header = dict(json.loads(text))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise AtlasError(f"no file {path}", fix="run `nsmt identify` to make one") from None
-    except Exception as error:
-        raise AtlasError(f"{path} cannot be read: {error}", fix="make it again") from error
-    if header.get("format") != format_name:
-        found = header.get("format", "something else")
-        raise AtlasError(f"{path} holds {found}, not {format_name}", fix="name another file")
-    if header.get("version") != version:
-        raise AtlasError(
-            f"{path} has version {header.get('version')} of its format, "
-            f"this release reads {version}",
-            fix="make it again with this release",
-        )
-    try:
-        return schema.model_validate_json(text), tensors
-    except ValidationError as error:
-        raise AtlasError(
-            f"the header of {path} is damaged: {error}", fix="make it again"
-        ) from error
 
 
 def _like(expected: Tensor, tensors: Mapping[str, Tensor], name: str, path: Path) -> Tensor:

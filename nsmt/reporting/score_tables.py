@@ -45,13 +45,9 @@ def scores_table(
         ]
         for direction in directions
     ]
-    rows += [
-        [
-            f"{group.name} ({len(group.directions)})",
-            *(format_score(system.mean(m, group.directions), m) for system, m in keys),
-        ]
-        for group in groups
-    ]
+    for group in groups:
+        means = [format_score(system.mean(m, group.directions), m) for system, m in keys]
+        rows.append([f"{group.name} ({len(group.directions)})", *means])
     several = len(systems) > 1
     columns = [f"{metric} {system.label}" if several else metric for system, metric in keys]
     notes = [f"{metric}: {signature}" for metric, signature in systems[0].signatures.items()]

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from rich.progress import Progress
 
-from nsmt.progress import progress_bar
+from nsmt.progress import console, progress_bar
 from nsmt.training.module import TranslationModule
 
 
@@ -83,6 +83,10 @@ class StageMetrics(pl.Callback):
         for logger in trainer.loggers:
             logger.log_metrics(values, step=trainer.global_step)
         self._status["valid"] = f"{values['valid/nll']:.2f}"
+        if self._bar is not None and not console.is_terminal:
+            # A log file shows no bar before its end, so it gets a line at each validation.
+            status = " ".join(f"{name} {value}" for name, value in self._status.items())
+            console.print(f"{self.stage} {trainer.global_step}/{self.updates} {status}")
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Leave the finished bar on the screen."""

@@ -37,7 +37,7 @@ def refused(outcome, *parts):
     """Status 2, one message, a fix, no traceback."""
     status, error = outcome
     assert status == 2, error
-    assert error.lstrip().startswith("error: ")
+    assert "\nerror: " in f"\n{error}"
     assert "\n  fix: " in error
     assert "Traceback" not in error
     for part in parts:
@@ -78,6 +78,15 @@ def test_a_corpus_that_is_empty_after_cleaning_is_refused(nsmt, small, tmp_path)
         write(tmp_path / "text", f"train.en-de.{language}", ["same"] * 50)
     refused(nsmt("train", *small, *files(tmp_path / "text")), "en-de", "cop")
     nothing_written(tmp_path)
+
+
+def test_a_direction_without_held_out_text_is_named(nsmt, small, tmp_path):
+    lines = [f"word{number} other{number % 7} third{number % 5}" for number in range(40)]
+    write(tmp_path / "text", "train.en-de.en", lines)
+    write(tmp_path / "text", "train.en-de.de", [line.upper() for line in lines])
+    words = ("data.split.valid=0", "data.vocabulary.size=60")
+    refused(nsmt("train", *small, *files(tmp_path / "text"), *words), "en-de has no valid text")
+    assert not list(tmp_path.glob("runs/*/dense"))
 
 
 @pytest.mark.parametrize("code", ["xx", "enn-", "../etc", "de/x", "DE"])

@@ -168,6 +168,32 @@ def test_the_run_folder_does_not_depend_on_where_things_are_kept(small_config, t
     assert small_config("seed=3").run_name != config.run_name
 
 
+def test_a_dense_run_has_a_report_too(small_config):
+    config = small_config("schedule=dense", "schedule.dense.updates=4")
+    page = train(config).read_text()
+    assert "continued dense" in page or "continue-dense" in page
+    assert [path.name for path in config.folder.glob("*/checkpoint")] == ["checkpoint"]
+
+
+def test_the_log_tells_the_story(finished_run):
+    log = (finished_run / "log.txt").read_text()
+    for part in ("corpus ", "dense: 30 updates begin", "identified the neurons", "finished: "):
+        assert part in log
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "trace"), [("wandb", "wandb/*offline-run*"), ("tensorboard", "**/events.*")]
+)
+def test_a_tracker_gets_the_run_without_a_network(small_config, monkeypatch, kind, trace):
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    config = small_config(f"logger={kind}", "schedule=dense", "schedule.dense.updates=4")
+    train(config)
+    assert list((config.folder / "dense").glob(trace))
+    assert (config.folder / "dense" / "metrics.csv").is_file()
+
+
 @pytest.mark.slow
 def test_a_sweep_makes_a_run_for_each_value(tmp_path):
     words = [*SMALL, "schedule.dense.updates=2", "schedule.specialise.updates=2"]
