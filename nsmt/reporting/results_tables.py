@@ -49,7 +49,7 @@ def main_table(
     columns = ["System", *(f"{_HEADINGS[m]} {group.name}" for m in metrics for group in groups)]
     columns += [f"Δ {_HEADINGS[m]} vs {_label(c)}" for c in comparisons for m in metrics]
     rows = []
-    for system in _row_order(comparison, control=control):
+    for system in row_order(comparison, control=control):
         means = [
             format_score(system.mean(m, group.directions), m) for m in metrics for group in groups
         ]
@@ -70,7 +70,7 @@ def group_table(
     comparison: Comparison, metric: str, *, control: str = CONTROL, title: str | None = None
 ) -> Table:
     """One metric by group of directions: every system's mean and its difference to the baseline."""
-    systems = _row_order(comparison, control=control)
+    systems = row_order(comparison, control=control)
     columns = ["Group", "Directions", *_system_columns(comparison, systems)]
     rows = []
     for group in comparison.groups:
@@ -91,7 +91,7 @@ def direction_table(
     comparison: Comparison, metric: str, *, control: str = CONTROL, title: str | None = None
 ) -> Table:
     """One metric by direction: every system's score and its difference to the baseline."""
-    systems = _row_order(comparison, control=control)
+    systems = row_order(comparison, control=control)
     columns = ["Direction", "Sentences", *_system_columns(comparison, systems)]
     rows = []
     for direction, sentences in comparison.sentences.items():
@@ -137,7 +137,8 @@ def common_notes(
     """What must stand below every table of a comparison: meaning of marks, method, signatures."""
     notes = [
         f"Differences have 95 % intervals; {_MARK} p < {SIGNIFICANCE_LEVEL}, two-sided, not "
-        "corrected for the number of comparisons; the variation between training runs is not included.",
+        "corrected for the number of comparisons; the variation between training runs is not "
+        "included.",
         f"Intervals: {comparison.resampling}",
     ]
     names = [system.name for system in comparison.systems]
@@ -168,7 +169,7 @@ def format_difference(difference: Difference | None, metric: str) -> str:
     return f"{value} [{low}, {high}]{_MARK if difference.significant else ''}"
 
 
-def _row_order(comparison: Comparison, *, control: str) -> list[SystemResult]:
+def row_order(comparison: Comparison, *, control: str = CONTROL) -> list[SystemResult]:
     first = {DENSE: 0, control: 1}
     return sorted(comparison.systems, key=lambda system: first.get(system.name, len(first)))
 

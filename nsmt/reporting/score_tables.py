@@ -6,23 +6,28 @@ from collections.abc import Sequence
 
 from nsmt.evaluation.groups import Group
 from nsmt.evaluation.results import Comparison, SystemResult
-from nsmt.reporting.results_tables import common_notes, format_difference, format_score
+from nsmt.reporting.results_tables import (
+    common_notes,
+    format_difference,
+    format_score,
+    row_order,
+)
 from nsmt.reporting.tables import Table
 
 
 def summary_table(comparison: Comparison, *, title: str) -> Table:
     """Group means with a column a system, and what the last one gains over the baseline."""
-    last = comparison.systems[-1]
+    systems = row_order(comparison)
+    last = systems[-1]
     gain = last.name != comparison.baseline
     base = comparison.system(comparison.baseline)
-    columns = ["", *(system.label for system in comparison.systems)]
+    columns = ["", *(system.label for system in systems)]
     columns += [f"gain over {base.label}"] if gain else []
     rows = []
     for metric in comparison.metrics:
         for group in comparison.groups:
             scores = [
-                format_score(system.mean(metric, group.directions), metric)
-                for system in comparison.systems
+                format_score(system.mean(metric, group.directions), metric) for system in systems
             ]
             row = [f"{metric} {group.name}", *scores]
             if gain:
