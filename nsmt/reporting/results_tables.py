@@ -170,6 +170,7 @@ def format_difference(difference: Difference | None, metric: str) -> str:
 
 
 def row_order(comparison: Comparison, *, control: str = CONTROL) -> list[SystemResult]:
+    """The dense model, the control, then the other systems as given."""
     first = {DENSE: 0, control: 1}
     return sorted(comparison.systems, key=lambda system: first.get(system.name, len(first)))
 
