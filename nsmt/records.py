@@ -49,7 +49,7 @@ def certificate(
         "packages": {name: _version(name) for name in _PACKAGES},
         "environment": {
             "python": platform.python_version(),
-            "system": platform.platform(),
+            "system": f"{platform.system()} {platform.machine()}",
             "processor": _processor(),
             "threads": torch.get_num_threads(),
             "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,

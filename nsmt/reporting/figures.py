@@ -28,6 +28,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.ticker import MaxNLocator
 
 # Okabe and Ito's palette, told apart in all common forms of colour blindness.
 PALETTE: Final = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5CA8")
@@ -41,6 +42,7 @@ _STYLE: Final[dict[Any, Any]] = {
     "axes.titlelocation": "left",
     "axes.labelsize": 10.0,
     "axes.edgecolor": MUTED,
+    "axes.facecolor": "none",
     "axes.labelcolor": INK,
     "axes.titlecolor": INK,
     "axes.spines.top": False,
@@ -176,15 +178,19 @@ def training_curves(
 ) -> Figure:
     """Training loss and validation nll against update, a curve for each stage or system.
 
-    `starts` marks the updates at which a new stage begins.
+    `starts` marks the updates at which a new stage begins; validation since the last of them is
+    shown once more, enlarged, because that is where systems differ.
     """
-    figure, panels = _panels(2, width=4.6, height=3.4)
-    titles = ("Training loss", "Validation nll per token")
-    for axes, curves, title in zip(panels, (loss, validation), titles, strict=True):
+    panels_of = [("Training loss", loss), ("Validation nll per token", validation)]
+    if starts:
+        panels_of.append(("Validation nll, last stage", _since(validation, max(starts))))
+    figure, panels = _panels(len(panels_of), width=4.1, height=3.4)
+    for axes, (title, curves) in zip(panels, panels_of, strict=True):
         _lines(axes, curves, markers=False)
         for start in starts:
             axes.axvline(start, color=MUTED, linestyle=":", linewidth=1)
         axes.set(title=title, xlabel="Update")
+        axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.xaxis.set_major_formatter(lambda update, _: f"{update:,.0f}")
     panels[0].legend(loc="best")
     return figure
@@ -257,6 +263,15 @@ def _boxes(
         whiskerprops={"color": colour},
         capprops={"color": colour},
     )
+
+
+def _since(curves: Mapping[str, Curve], start: float) -> dict[str, Curve]:
+    """The part of each curve from `start` on; one that ended before keeps its name and look."""
+    kept = {}
+    for name, curve in curves.items():
+        points = [p for p in zip(curve.updates, curve.values, strict=True) if p[0] >= start]
+        kept[name] = Curve([update for update, _ in points], [value for _, value in points])
+    return kept
 
 
 def _lines(axes: Axes, curves: Mapping[str, Curve], *, markers: bool = True) -> None:

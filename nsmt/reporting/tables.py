@@ -40,7 +40,7 @@ _LATEX_ESCAPES: Final = {
     "−": r"$-$",
     "–": "--",
 }
-_MARKDOWN_SPECIAL: Final = re.compile(r"([\\`*_\[\]<>|~&#])")
+_MARKDOWN_SPECIAL: Final = re.compile(r"([\\`*_<>|~&]|(?<=\])[(\[])")
 _NUMBER: Final = re.compile(r"[+−-]?\d")
 
 

@@ -11,9 +11,8 @@ REPOSITORY = Path(__file__).parents[2]
 
 @pytest.fixture(scope="session")
 def oracle() -> Path:
-    """A folder with ec30/: from NSMT_ORACLE, or beside the checkout."""
-    named = os.environ.get("NSMT_ORACLE")
-    folder = Path(named) if named else REPOSITORY.parent / "shared" / "oracle"
+    """The folder that NSMT_ORACLE names; it holds ec30/."""
+    folder = Path(os.environ.get("NSMT_ORACLE", ""))
     if not (folder / "ec30" / "scores.json").is_file():
         pytest.skip("no published outputs: set NSMT_ORACLE to a folder that holds ec30/")
     return folder
