@@ -52,7 +52,9 @@ class EvaluateConfig(Settings):
     corpus: str | None = Field(None, description="a prepared corpus, for eval=checkpoint")
     split: Literal["valid", "test"] = Field("test", description="for eval=checkpoint")
     outputs: str | None = Field(None, description="published outputs, for eval=paper_ec30")
-    decoding: DecodingSettings
+    decoding: DecodingSettings | None = Field(
+        None, description="how to search; null: as the run did, or the paper's search"
+    )
     paths: PathSettings
 
 
@@ -81,7 +83,11 @@ def _checkpoint(config: EvaluateConfig) -> None:
     trained = load_checkpoint(Path(_required(config, "checkpoint")))
     corpus = Corpus.open(Path(_required(config, "corpus")))
     outputs = score_model(
-        trained, corpus, split=config.split, decoding=config.decoding, label="checkpoint"
+        trained,
+        corpus,
+        split=config.split,
+        decoding=config.decoding or DecodingSettings(),
+        label="checkpoint",
     )
     groups = groups_of(list(outputs), corpus.languages, pivot=corpus.pivot)
     result_console().print(scores_table(measure({"model": outputs}), groups=groups).to_rich())
@@ -93,7 +99,8 @@ def _run(config: EvaluateConfig) -> None:
     if "stages" not in record:
         raise DataError(f"{folder} holds no finished run", fix="train first, or name another run")
     run = RunConfig.model_validate_json(json.dumps(record["config"]))
-    run = run.model_copy(update={"decoding": config.decoding})
+    if config.decoding is not None:
+        run = run.model_copy(update={"decoding": config.decoding})
     corpus = prepare(run.data, corpora=Path(run.paths.corpora), downloads=Path(run.paths.downloads))
     score_systems(run, corpus, record["stages"], folder=folder)
     report(folder)

@@ -115,8 +115,7 @@ def test_evaluating_a_run_again_gives_its_scores(run_copy, monkeypatch):
     path = run_copy / "results" / "against-dense.json"
     before = json.loads(path.read_text())
     path.unlink()
-    words = ("decoding=greedy", "decoding.max_length_extra=20")
-    nsmt(monkeypatch, "evaluate", f"run={run_copy}", *words)
+    nsmt(monkeypatch, "evaluate", f"run={run_copy}")
     assert json.loads(path.read_text()) == before
 
 
