@@ -22,6 +22,7 @@ from nsmt.data.plan import BatchSettings
 from nsmt.errors import AtlasError, CheckpointError
 from nsmt.methods import CONTROL, DENSE, METHODS, Evidence, MethodSettings
 from nsmt.models.checkpoint import TrainedModel, is_complete, load_checkpoint, save_checkpoint
+from nsmt.models.masks import DirectionMasks
 from nsmt.models.settings import ModelSettings
 from nsmt.models.transformer import Transformer
 from nsmt.neurons.atlas import NeuronAtlas
@@ -75,8 +76,12 @@ def run_schedule(
 ) -> list[str]:
     """Run every stage and return their names, in the order of a table's rows."""
     set_threads(context.trainer)
+    given: NeuronAtlas | None = None
     if schedule.checkpoint is not None:
         dense = _fitting(load_checkpoint(Path(schedule.checkpoint)), context)
+        # Refused before anything is written or measured.
+        if schedule.atlas is not None:
+            given = _given_atlas(Path(schedule.atlas), dense)
         _keep(context.folder / DENSE, dense)
     else:
         dense = train_stage(
@@ -89,8 +94,8 @@ def run_schedule(
     names = list(dict.fromkeys((CONTROL, method.name)))
     for name in names:
         atlas = METHODS[name].atlas(evidence)
-        if atlas is not None and schedule.atlas is not None:
-            atlas = _given_atlas(Path(schedule.atlas), dense)
+        if atlas is not None and given is not None:
+            atlas = given
         train_stage(
             context,
             name,
@@ -222,6 +227,8 @@ def _given_atlas(path: Path, dense: TrainedModel) -> NeuronAtlas:
             f"{path} was identified on another model than schedule.checkpoint",
             fix="identify the neurons of this checkpoint, or name the checkpoint of the atlas",
         )
+    # Sites and directions must fit too.
+    DirectionMasks(atlas, dense.directions, sites=dense.model.sites)
     return atlas
 
 

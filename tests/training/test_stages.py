@@ -176,6 +176,14 @@ def test_an_atlas_of_another_model_is_refused(small_config, finished_run):
     config = small_config(*specialize(other, f"schedule.atlas={atlas}"))
     with pytest.raises(AtlasError, match="identified on another model"):
         trained(config)
+    assert not config.folder.exists()
+
+
+def test_a_given_atlas_is_used_as_it_is(small_config, finished_run):
+    atlas = finished_run / "neuron_specialization" / "checkpoint" / "atlas.safetensors"
+    folder = trained(small_config(*specialize(finished_run, f"schedule.atlas={atlas}")))
+    used = folder / "neuron_specialization" / "checkpoint" / "atlas.safetensors"
+    assert NeuronAtlas.load(used) == NeuronAtlas.load(atlas)
 
 
 def test_a_corrupt_checkpoint_is_refused(small_config, run_copy):
