@@ -104,8 +104,9 @@ def commit() -> str | None:
 
 
 def command_line() -> str:
-    """How this process was called, by the name of its script."""
-    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    """How this process was called, by the name of its script; Hydra gets another `sys.argv`."""
+    script, *words = sys.orig_argv[1:] or sys.argv
+    return " ".join([Path(script).name, *words])
 
 
 def _git(root: Path, *arguments: str) -> str:

@@ -20,7 +20,7 @@ from nsmt.reporting.tables import MISSING, Table
 
 DENSE: Final = "dense"
 CONTROL: Final = "continue_dense"
-_HEADINGS: Final = {BLEU_KEY: "BLEU", CHRF_KEY: "chrF++", NLL_KEY: "nll ↓"}
+HEADINGS: Final = {BLEU_KEY: "BLEU", CHRF_KEY: "chrF++", NLL_KEY: "nll ↓"}
 _DECIMALS: Final = {NLL_KEY: 4}
 _MAIN_KINDS: Final = ("side", "all", "zero-shot")
 _MARK: Final = "*"
@@ -46,8 +46,8 @@ def main_table(
     )
     overall = _overall(comparison)
     metrics = comparison.metrics if metrics is None else metrics
-    columns = ["System", *(f"{_HEADINGS[m]} {group.name}" for m in metrics for group in groups)]
-    columns += [f"Δ {_HEADINGS[m]} vs {_label(c)}" for c in comparisons for m in metrics]
+    columns = ["System", *(f"{HEADINGS[m]} {group.name}" for m in metrics for group in groups)]
+    columns += [f"Δ {HEADINGS[m]} vs {_label(c)}" for c in comparisons for m in metrics]
     rows = []
     for system in row_order(comparison, control=control):
         means = [
@@ -80,7 +80,7 @@ def group_table(
             if system.name != comparison.baseline:
                 cells.append(_group_difference(comparison, system, metric, group))
         rows.append(cells)
-    heading = title or f"{_HEADINGS[metric]} by group of directions"
+    heading = title or f"{HEADINGS[metric]} by group of directions"
     resolution = _resolution_note(comparison, [group.name for group in comparison.groups], [metric])
     return Table(
         heading, columns, rows, [resolution, *common_notes(comparison, [metric], control=control)]
@@ -109,7 +109,7 @@ def direction_table(
     ]
     notes = [_range_note(widths, metric), *common_notes(comparison, [metric], control=control)]
     return Table(
-        title or f"{_HEADINGS[metric]} by direction", columns, rows, [n for n in notes if n]
+        title or f"{HEADINGS[metric]} by direction", columns, rows, [n for n in notes if n]
     )
 
 
@@ -117,11 +117,11 @@ def published_table(table: TierTable, *, title: str = "Published outputs, scored
     """The paper's Table 11 with the scores that its published outputs get here."""
     columns = ["Metric", "System", *(f"{column.block} {column.side}" for column in table.columns)]
     rows = [
-        [_HEADINGS[metric], label, *(MISSING if v is None else f"{v:.1f}" for v in means)]
+        [HEADINGS[metric], label, *(MISSING if v is None else f"{v:.1f}" for v in means)]
         for metric, of_system in table.values.items()
         for label, means in of_system.items()
     ]
-    notes = [f"{_HEADINGS[m]}: {signature}" for m, signature in table.signatures.items()]
+    notes = [f"{HEADINGS[m]}: {signature}" for m, signature in table.signatures.items()]
     notes.append("Means of scores rounded to one decimal; Avg is the mean of O2M and M2O.")
     if table.missing:
         notes.append(
@@ -150,7 +150,7 @@ def common_notes(
         )
     signatures = comparison.signatures
     shown = comparison.metrics if metrics is None else metrics
-    return notes + [f"{_HEADINGS[m]}: {signatures[m]}" for m in shown if m in signatures]
+    return notes + [f"{HEADINGS[m]}: {signatures[m]}" for m in shown if m in signatures]
 
 
 def format_score(value: float | None, metric: str) -> str:
@@ -210,7 +210,7 @@ def _resolution_note(comparison: Comparison, groups: Sequence[str], metrics: Seq
             for group in groups
         ]
         if widths:
-            parts.append(f"{_HEADINGS[metric]} {_range(widths, metric)}")
+            parts.append(f"{HEADINGS[metric]} {_range(widths, metric)}")
     against = _label(comparison)
     return f"Smallest visible difference to {against} (half of the interval): {', '.join(parts)}."
 

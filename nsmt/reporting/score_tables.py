@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from nsmt.evaluation.groups import Group
 from nsmt.evaluation.results import Comparison, SystemResult
 from nsmt.reporting.results_tables import (
+    HEADINGS,
     common_notes,
     format_difference,
     format_score,
@@ -29,7 +30,7 @@ def summary_table(comparison: Comparison, *, title: str) -> Table:
             scores = [
                 format_score(system.mean(metric, group.directions), metric) for system in systems
             ]
-            row = [f"{metric} {group.name}", *scores]
+            row = [f"{HEADINGS[metric]} {group.name}", *scores]
             if gain:
                 found = comparison.by_group[last.name][metric][group.name]
                 row.append(format_difference(found, metric))
@@ -54,6 +55,6 @@ def scores_table(
         means = [format_score(system.mean(m, group.directions), m) for system, m in keys]
         rows.append([f"{group.name} ({len(group.directions)})", *means])
     several = len(systems) > 1
-    columns = [f"{metric} {system.label}" if several else metric for system, metric in keys]
-    notes = [f"{metric}: {signature}" for metric, signature in systems[0].signatures.items()]
+    columns = [HEADINGS[m] + (f" {system.label}" if several else "") for system, m in keys]
+    notes = [f"{HEADINGS[m]}: {signature}" for m, signature in systems[0].signatures.items()]
     return Table(title, ["direction", *columns], rows, notes)
