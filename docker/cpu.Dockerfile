@@ -8,6 +8,8 @@ COPY conf conf
 # With --build-arg TORCH_INDEX=URL, torch comes from PyTorch's index of CPU builds, which spares
 # several gigabytes of CUDA libraries.
 ARG TORCH_INDEX=""
+# Versions are pinned by requirements.lock.
+# hadolint ignore=DL3013
 RUN pip install --no-cache-dir ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} \
       "$(grep '^torch==' requirements.lock)" \
  && pip install --no-cache-dir -e . -c requirements.lock
