@@ -243,5 +243,9 @@ def _certificate(record: Mapping[str, Any]) -> dict[str, str]:
         "python": f"{environment['python']} on {environment['system']}",
         "packages": ", ".join(f"{name} {version}" for name, version in record["packages"].items()),
         "started": record["started"],
+        "resumed after": "; ".join(
+            f"{attempt['commit']}, {attempt['started']}" for attempt in record.get("resumed", [])
+        )
+        or "no interruption",
         "finished": record["finished"],
     }

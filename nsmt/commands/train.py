@@ -58,6 +58,10 @@ def train(config: RunConfig) -> Path | None:
         seed=config.seed,
         fingerprint=corpus.fingerprint,
     )
+    # Stages that an interrupted run finished are kept, so the record keeps what made them.
+    if before := read_record(config.folder):
+        attempt = {key: before[key] for key in ("command", "commit", "started")}
+        record["resumed"] = [*before.get("resumed", []), attempt]
     record["licences"] = corpus.licences
     record["preparation"] = {
         str(pair): {split: len(corpus.table(pair, split)) for split in SPLITS}

@@ -97,6 +97,20 @@ def test_the_same_command_again_finds_the_finished_run(finished_run, capsys):
     assert (finished_run / "record.json").stat().st_mtime_ns == before
 
 
+def test_a_resumed_run_keeps_what_made_its_first_stages(small_config):
+    config = small_config("schedule=dense", "schedule.dense.updates=4")
+    train(config)
+    path = config.folder / "record.json"
+    record = json.loads(path.read_text())
+    del record["finished"]
+    path.write_text(json.dumps(record | {"commit": "an earlier one"}))
+    written = (config.folder / "dense" / "checkpoint" / "manifest.json").stat().st_mtime_ns
+    train(config)
+    assert (config.folder / "dense" / "checkpoint" / "manifest.json").stat().st_mtime_ns == written
+    assert json.loads(path.read_text())["resumed"][0]["commit"] == "an earlier one"
+    assert "an earlier one" in (config.folder / "report" / "report.html").read_text()
+
+
 def test_identify_finds_the_atlas_of_the_run(finished_run, corpora, tmp_path, monkeypatch):
     corpus = Corpus.open(next(p for p in corpora.iterdir() if p.is_dir() and "synthetic" in p.name))
     nsmt(
