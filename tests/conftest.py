@@ -33,9 +33,10 @@ def corpora(tmp_path_factory):
 def small_config(tmp_path, corpora):
     """Compose a small run with further overrides; its run folder is the test's own."""
 
-    def compose(*overrides: str) -> RunConfig:
+    def compose(*overrides: str, without: tuple[str, ...] = ("none",)) -> RunConfig:
+        small = [word for word in SMALL if not word.startswith(without)]
         paths = (f"paths.runs={tmp_path}/runs", f"paths.corpora={corpora}")
-        return composed("train", [*SMALL, *paths, *overrides], RunConfig)
+        return composed("train", [*small, *paths, *overrides], RunConfig)
 
     return compose
 

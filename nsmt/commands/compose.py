@@ -157,7 +157,11 @@ def _open_ended(schema: type[BaseModel], path: Sequence[str]) -> bool:
 def _describe(fault: Any, schema: type[Settings]) -> str:  # noqa: ANN401 -- pydantic's TypedDict
     key = ".".join(str(part) for part in _without_tags(fault["loc"], schema))
     if fault["type"] == "extra_forbidden":
-        siblings = [path for path in key_paths(schema) if path.count(".") == key.count(".")]
+        siblings = [
+            path for path in key_paths(schema) if path.count(".") == key.count(".") and path != key
+        ]
+        if key in set(key_paths(schema)):
+            return f"key '{key}' does not belong to the choice made for '{key.rpartition('.')[0]}'"
         near = difflib.get_close_matches(key, siblings, n=1, cutoff=0.5)
         hint = f"; did you mean '{near[0]}'?" if near else ""
         return f"unknown key '{key}'{hint}"

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from nsmt.commands.config import PathSettings, RunConfig
+from nsmt.commands.identify import require_same_vocabulary
 from nsmt.commands.report import report, show
 from nsmt.commands.score import score_model, score_systems
 from nsmt.data.corpus import Corpus
@@ -82,6 +83,7 @@ def _published(settings: PublishedSettings, folder: Path) -> None:
 def _checkpoint(config: EvaluateConfig) -> None:
     trained = load_checkpoint(Path(_required(config, "checkpoint")))
     corpus = Corpus.open(Path(_required(config, "corpus")))
+    require_same_vocabulary(trained, corpus)
     outputs = score_model(
         trained,
         corpus,

@@ -10,8 +10,8 @@ from nsmt.commands.config import PathSettings
 from nsmt.data.corpus import Corpus
 from nsmt.data.datamodule import TranslationData
 from nsmt.data.plan import BatchSettings
-from nsmt.errors import CheckpointError
-from nsmt.models.checkpoint import load_checkpoint
+from nsmt.errors import CheckpointError, ConfigurationError
+from nsmt.models.checkpoint import TrainedModel, load_checkpoint
 from nsmt.neurons.selection import SelectionSettings, select
 from nsmt.progress import result_console
 from nsmt.settings import Settings
@@ -31,15 +31,25 @@ class IdentifyConfig(Settings):
     paths: PathSettings
 
 
-def identify(config: IdentifyConfig) -> None:
-    """Count on the validation sets in one pass, select, write both files."""
-    trained = load_checkpoint(Path(config.checkpoint))
-    corpus = Corpus.open(Path(config.corpus))
+def require_same_vocabulary(trained: TrainedModel, corpus: Corpus) -> None:
+    """Raise a CheckpointError unless the model reads the pieces of the corpus."""
     if trained.vocabulary.fingerprint != corpus.vocabulary.fingerprint:
         raise CheckpointError(
             "the checkpoint's vocabulary is not that of the corpus",
             fix="name the corpus that the checkpoint was trained on",
         )
+
+
+def identify(config: IdentifyConfig) -> None:
+    """Count on the validation sets in one pass, select, write both files."""
+    if config.trainer.world > 1:
+        raise ConfigurationError(
+            f"identify runs as one rank, the trainer asks for {config.trainer.world}",
+            fix="choose trainer=cpu or trainer=gpu; runs of several ranks identify by themselves",
+        )
+    trained = load_checkpoint(Path(config.checkpoint))
+    corpus = Corpus.open(Path(config.corpus))
+    require_same_vocabulary(trained, corpus)
     data = TranslationData(
         corpus, batch=config.batch, temperature=1.0, seed=0, directions=trained.directions
     )

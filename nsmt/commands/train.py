@@ -42,13 +42,12 @@ def train(config: RunConfig) -> Path | None:
     first = rank() == 0
     if first and config.overwrite:
         shutil.rmtree(config.folder, ignore_errors=True)
-    if first and (finished := finished_report(config.folder)) is not None:
-        result_console().print(
-            f"{config.run_name} is finished; overwrite=true would start it again."
-        )
+    corpus = shared_corpus(config)
+    if first and (finished := finished_report(config.folder, corpus.fingerprint)) is not None:
+        console = result_console()
+        console.print(f"{config.run_name} is finished; overwrite=true would start it again.")
         show(config.folder)
         return finished
-    corpus = shared_corpus(config)
     if first:
         log_into(config.folder)
     _LOG.info("corpus %s, %s", corpus.folder, corpus.fingerprint)
@@ -82,10 +81,11 @@ def train(config: RunConfig) -> Path | None:
     return path
 
 
-def finished_report(folder: Path) -> Path | None:
-    """The report of a run that came to its end."""
-    path = folder / "report" / "report.html"
-    return path if "finished" in read_record(folder) and path.is_file() else None
+def finished_report(folder: Path, fingerprint: str) -> Path | None:
+    """The report of a run that came to its end on the same text."""
+    path, record = folder / "report" / "report.html", read_record(folder)
+    same = "finished" in record and record["data_fingerprint"] == fingerprint
+    return path if same and path.is_file() else None
 
 
 def check_consistency(config: RunConfig) -> None:

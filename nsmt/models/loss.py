@@ -25,6 +25,9 @@ def smoothed_cross_entropy(
     hidden_ND: Tensor, weight_VD: Tensor, target_N: Tensor, *, smoothing: float
 ) -> tuple[Tensor, Tensor]:
     """The summed loss (a scalar with gradient) and each token's nll in nats (fp32 [N], without)."""
+    if not torch.is_grad_enabled():
+        # The function below cannot see this from inside and would compute gradients for nobody.
+        hidden_ND, weight_VD = hidden_ND.detach(), weight_VD.detach()
     loss, nll_N = _Chunked.apply(hidden_ND, weight_VD, target_N, smoothing)  # type: ignore[no-untyped-call]
     return loss, nll_N
 

@@ -103,6 +103,7 @@ def run_schedule(
             start=lambda: load_checkpoint(context.folder / DENSE / CHECKPOINT),
             atlas=atlas,
             seed=context.seed + 1,
+            parent=dense.fingerprint,
         )
     return [DENSE, *names]
 
@@ -115,12 +116,16 @@ def train_stage(
     start: Callable[[], TrainedModel],
     seed: int,
     atlas: NeuronAtlas | None = None,
+    parent: str | None = None,
 ) -> TrainedModel:
-    """Train from `start` with a fresh optimiser; all ranks return the same model."""
+    """Train from `start` with a fresh optimiser; all ranks return the same model.
+
+    `parent` is the fingerprint of the weights to start from, None for new ones.
+    """
     folder = context.folder / name
     if is_complete(folder / CHECKPOINT):
         _LOG.info("%s is there already", name)
-        return load_checkpoint(folder / CHECKPOINT)
+        return _made_from(load_checkpoint(folder / CHECKPOINT), context, parent=parent)
     # The same on all ranks for new weights, then each rank has its own dropout.
     pl.seed_everything(seed, workers=True, verbose=False)
     trained = start()
@@ -208,12 +213,35 @@ def _new_model(context: StageContext) -> TrainedModel:
     return TrainedModel(model, vocabulary, list(context.corpus.directions))
 
 
+def _made_from(trained: TrainedModel, context: StageContext, *, parent: str | None) -> TrainedModel:
+    """A finished stage, if it was trained on this corpus and from these weights."""
+    made = (trained.history.get("corpus"), trained.history.get("start"))
+    if made != (context.corpus.fingerprint, parent or "random"):
+        raise CheckpointError(
+            f"{context.folder} holds a stage of other text or of another checkpoint",
+            fix="start this run again with overwrite=true",
+        )
+    return trained
+
+
 def _fitting(trained: TrainedModel, context: StageContext) -> TrainedModel:
     """The checkpoint, if it speaks this corpus's vocabulary."""
     if trained.vocabulary.fingerprint != context.corpus.vocabulary.fingerprint:
         raise CheckpointError(
             "the checkpoint's vocabulary is not that of the corpus",
             fix="prepare the corpus as it was for that checkpoint, with the same data settings",
+        )
+    if trained.atlas is not None:
+        raise CheckpointError(
+            "schedule.checkpoint is a specialised model, not a dense one",
+            fix="name the dense checkpoint that it came from",
+        )
+    if trained.model.settings != context.model:
+        own, asked = trained.model.settings.model_dump(), context.model.model_dump()
+        differing = ", ".join(f"{key}={own[key]}" for key in own if own[key] != asked[key])
+        raise CheckpointError(
+            "the checkpoint has another shape than the configured model",
+            fix=f"set model to what the checkpoint has: {differing}",
         )
     trained.directions = list(context.corpus.directions)
     return trained

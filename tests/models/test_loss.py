@@ -150,3 +150,13 @@ def test_a_model_held_in_bfloat16_trains():
     loss.backward()
     assert loss.item() == pytest.approx(expected.item(), rel=0.02)
     assert low[0].grad.dtype == low[1].grad.dtype == torch.bfloat16
+
+
+def test_nothing_is_differentiated_where_gradients_are_off(monkeypatch):
+    """Validation would otherwise pay for two products that nobody reads."""
+    weight = torch.nn.Parameter(torch.randn(7, 3))
+    called = []
+    monkeypatch.setattr(torch.Tensor, "addmm_", lambda *_: called.append(1))
+    with torch.no_grad():
+        smoothed_cross_entropy(torch.randn(5, 3), weight, torch.arange(5), smoothing=0.1)
+    assert not called

@@ -121,16 +121,44 @@ def test_two_ranks_find_exactly_the_neurons_of_one(small_config, finished_run):
     assert NeuronAtlas.load(two.folder / atlas) == NeuronAtlas.load(finished_run / atlas)
 
 
-def test_branches_see_the_same_batches_and_differ_in_masks_alone(small_config, finished_run):
-    """With k = 100 and no dead neuron, the specialised branch is continue-dense to the bit."""
-    folder = trained(small_config(*specialize(finished_run, "selection.k=100")))
-    atlas = NeuronAtlas.load(folder / "neuron_specialization" / "checkpoint" / "atlas.safetensors")
-    dead = [site.name for site in atlas.sites if not bool(atlas.masks(site).all())]
-    control, special = (
-        weights(folder, name) for name in ("continue_dense", "neuron_specialization")
-    )
-    same = all(torch.equal(control[name], special[name]) for name in control)
-    assert same or dead
+def test_branches_see_the_same_batches_and_differ_in_masks_alone(
+    small_config, finished_run, tmp_path
+):
+    """With every neuron allowed, the specialised branch is continue-dense to the bit."""
+    some = finished_run / "neuron_specialization" / "checkpoint" / "atlas.safetensors"
+    atlas = NeuronAtlas.load(some)
+    whole = atlas | ~atlas
+    whole.save(tmp_path / "whole.safetensors")
+    words = specialize(finished_run, f"schedule.atlas={tmp_path}/whole.safetensors")
+    folder = trained(small_config(*words))
+    control, special = weights(folder, "continue_dense"), weights(folder, "neuron_specialization")
+    assert all(torch.equal(control[name], special[name]) for name in control)
+
+
+def test_stages_of_other_text_are_not_reused(small_config, tmp_path):
+    lines = [f"w{n % 13} w{n % 7} w{n % 5} w{n}" for n in range(300)]
+
+    def write(words):
+        (tmp_path / "text").mkdir(exist_ok=True)
+        for language, text in (("en", lines), ("de", words)):
+            name = tmp_path / "text" / f"train.en-de.{language}"
+            name.write_text("".join(f"{line}\n" for line in text))
+
+    files = [f"data.root={tmp_path}/text", "data.pairs=[en-de]", "data.split.valid=0.1"]
+    words = ["data=files", *files, "data.split.test=0.1", "data.vocabulary.size=60"]
+    config = small_config(*words, *DENSE, without=("data=", "data.sentences="))
+    write([line.upper() for line in lines])
+    trained(config)
+    write([f"X{line}" for line in lines])
+    with pytest.raises(CheckpointError, match="other text"):
+        trained(config)
+
+
+def test_a_specialised_checkpoint_is_not_taken_for_dense(small_config, finished_run):
+    words = list(specialize(finished_run))
+    words[1] = f"schedule.checkpoint={finished_run}/neuron_specialization/checkpoint"
+    with pytest.raises(CheckpointError, match="not a dense one"):
+        trained(small_config(*words))
 
 
 def test_rows_that_no_direction_owns_keep_their_weights(finished_run):
