@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import OmegaConf
@@ -13,9 +15,10 @@ from nsmt.commands.config import RunConfig
 from nsmt.commands.launch import run_stages, shared_corpus
 from nsmt.commands.report import report, show
 from nsmt.commands.score import score_systems
+from nsmt.data.corpus import Corpus
 from nsmt.data.plan import BatchSettings
 from nsmt.data.split import SPLITS
-from nsmt.errors import ConfigurationError
+from nsmt.errors import ConfigurationError, DataError
 from nsmt.files import replace_text
 from nsmt.models.transformer import Transformer
 from nsmt.progress import result_console
@@ -59,6 +62,7 @@ def train(config: RunConfig) -> Path | None:
     )
     # Stages that an interrupted run finished are kept, so the record keeps what made them.
     if before := read_record(config.folder):
+        _require_same_text(before, corpus, config.folder)
         attempt = {key: before[key] for key in ("command", "commit", "started")}
         record["resumed"] = [*before.get("resumed", []), attempt]
     record["licences"] = corpus.licences
@@ -79,6 +83,15 @@ def train(config: RunConfig) -> Path | None:
     _LOG.info("finished: %s", path)
     show(config.folder)
     return path
+
+
+def _require_same_text(before: Mapping[str, Any], corpus: Corpus, folder: Path) -> None:
+    """Refuse to go on with a run of other text, before its certificate is touched."""
+    if before["data_fingerprint"] != corpus.fingerprint:
+        raise DataError(
+            f"{folder} holds a run of other text than {corpus.folder}",
+            fix="start it again with overwrite=true, or give this run a name of its own",
+        )
 
 
 def finished_report(folder: Path, fingerprint: str) -> Path | None:

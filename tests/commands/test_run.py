@@ -16,6 +16,7 @@ from nsmt.commands.compose import composed, conf_folder
 from nsmt.commands.config import RunConfig
 from nsmt.commands.train import train
 from nsmt.data.corpus import Corpus
+from nsmt.errors import DataError
 from nsmt.evaluation.results import Comparison
 from nsmt.neurons.atlas import NeuronAtlas
 
@@ -109,6 +110,19 @@ def test_a_resumed_run_keeps_what_made_its_first_stages(small_config):
     assert (config.folder / "dense" / "checkpoint" / "manifest.json").stat().st_mtime_ns == written
     assert json.loads(path.read_text())["resumed"][0]["commit"] == "an earlier one"
     assert "an earlier one" in (config.folder / "report" / "report.html").read_text()
+
+
+def test_a_run_of_other_text_is_refused_and_keeps_its_certificate(run_copy, corpora):
+    path = run_copy / "record.json"
+    record = json.loads(path.read_text())
+    record["config"]["paths"] |= {"runs": str(run_copy.parent), "corpora": str(corpora)}
+    config = RunConfig.model_validate_json(json.dumps(record["config"]))
+    assert config.folder == run_copy
+    path.write_text(json.dumps(record | {"data_fingerprint": "other"}))
+    before = path.read_bytes()
+    with pytest.raises(DataError, match="other text"):
+        train(config)
+    assert path.read_bytes() == before
 
 
 def test_identify_finds_the_atlas_of_the_run(finished_run, corpora, tmp_path, monkeypatch):
