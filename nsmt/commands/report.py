@@ -220,7 +220,8 @@ def _samples(folder: Path, config: RunConfig, stages: Sequence[str]) -> SamplesS
 
 
 def _lines(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").splitlines()
+    # Only "\n" ends a line: users' text may hold U+2028, at which splitlines() would split.
+    return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
 
 
 def _data(record: Mapping[str, Any]) -> DefinitionSection:
