@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from small_run import SMALL
 
+from nsmt.commands.launch import shared_corpus
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -139,6 +141,30 @@ def test_a_corrupt_checkpoint_is_refused(nsmt, run_copy, corpora, tmp_path):
     )
     refused(outcome, "model.json", "corrupt")
     assert not (tmp_path / "found").exists()
+
+
+def test_a_key_of_another_choice_is_not_suggested_to_itself(nsmt):
+    outcome = nsmt("train", "--check", "data=bible8", "data.root=x")
+    refused(outcome, "'data.root' does not belong to the choice made for 'data'")
+
+
+def test_identify_is_refused_for_several_ranks(nsmt, finished_run, tmp_path):
+    words = (f"checkpoint={finished_run}/dense/checkpoint", f"corpus={tmp_path}")
+    refused(nsmt("identify", *words, "trainer=ddp_sim"), "one rank")
+
+
+def test_a_checkpoint_is_not_scored_on_pieces_of_another_vocabulary(
+    nsmt, finished_run, small_config
+):
+    corpus = shared_corpus(small_config("data.vocabulary.size=110"))
+    words = (f"checkpoint={finished_run}/dense/checkpoint", f"corpus={corpus.folder}")
+    refused(nsmt("evaluate", "eval=checkpoint", *words), "vocabulary")
+
+
+def test_a_checkpoint_of_another_shape_names_the_keys(nsmt, finished_run, small, corpora):
+    words = ["data=synthetic", "data.sentences=400", "schedule=specialize", "model.d_ff=56"]
+    words += [f"schedule.checkpoint={finished_run}/dense/checkpoint", f"paths.corpora={corpora}"]
+    refused(nsmt("train", *small, *words), "d_ff=48")
 
 
 def test_a_folder_without_published_outputs_is_refused(nsmt, tmp_path):
