@@ -14,11 +14,12 @@ from nsmt.commands.bench import BenchConfig, bench
 from nsmt.commands.compose import checked, checked_overrides, conf_folder
 from nsmt.commands.config import RunConfig
 from nsmt.commands.evaluate import EvaluateConfig, evaluate
-from nsmt.commands.failure import reporting_failures
+from nsmt.commands.failure import FAILURE, reporting_failures, show_failure
 from nsmt.commands.identify import IdentifyConfig, identify
 from nsmt.commands.prepare import prepare_corpus
 from nsmt.commands.report import ReportConfig, report_run
 from nsmt.commands.train import train
+from nsmt.errors import NsmtError
 from nsmt.settings import Settings
 
 
@@ -68,9 +69,15 @@ def _run(name: str, words: list[str]) -> None:
     given = [word for word in words if word not in flags]
     overrides = checked_overrides(command.root, given, command.schema)
 
+    failed = []
+
     def task(config: DictConfig) -> None:
-        with reporting_failures():
+        # In a sweep, the jobs after one that failed still run.
+        try:
             command.run(checked(config, command.schema))
+        except NsmtError as error:
+            show_failure(error)
+            failed.append(error)
 
     # Hydra reads the command line itself, so that its flags and sweeps work as everywhere.
     sys.argv = [name, *flags, *overrides]
@@ -78,6 +85,8 @@ def _run(name: str, words: list[str]) -> None:
         version_base="1.3", config_path=str(conf_folder().resolve()), config_name=command.root
     )
     decorate(task)()
+    if failed:
+        sys.exit(FAILURE)
 
 
 def _help() -> str:

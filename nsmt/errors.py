@@ -32,3 +32,7 @@ class CheckpointError(NsmtError):
 
 class AtlasError(NsmtError):
     """A neuron atlas that is damaged or belongs to another model."""
+
+
+class TrainingError(NsmtError):
+    """Training that went wrong in a way that settings can mend."""

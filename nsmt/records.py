@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 import nsmt
+from nsmt.errors import DataError
 from nsmt.files import replace_text
 
 RECORD = "record.json"
@@ -64,9 +65,19 @@ def write_record(folder: Path, record: Mapping[str, Any]) -> None:
 
 
 def read_record(folder: Path) -> dict[str, Any]:
-    """The certificate of a run folder, empty where there is none."""
+    """The certificate of a run folder, empty where there is none; DataError if it is damaged."""
     path = folder / RECORD
-    record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if not path.is_file():
+        return {}
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        record = error
+    if not isinstance(record, dict) or "config" not in record:
+        raise DataError(
+            f"{path} is damaged: it holds no certificate",
+            fix="restore the file, or start the run again with overwrite=true",
+        )
     return record
 
 

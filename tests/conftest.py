@@ -8,8 +8,11 @@ import torch
 from small_run import SMALL
 
 from nsmt.commands.compose import composed
-from nsmt.commands.config import RunConfig
+from nsmt.commands.config import RunConfig, recorded_config
 from nsmt.commands.train import train
+from nsmt.data.prepare import folder_name
+from nsmt.data.sources import make_source
+from nsmt.records import read_record
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -49,6 +52,13 @@ def finished_run(tmp_path_factory, corpora) -> Path:
     config = composed("train", overrides, RunConfig)
     assert train(config) == config.folder / "report" / "report.html"
     return config.folder
+
+
+@pytest.fixture(scope="session")
+def run_corpus(finished_run) -> Path:
+    """The folder of the corpus that the finished run was trained on."""
+    config = recorded_config(finished_run, read_record(finished_run))
+    return Path(config.paths.corpora) / folder_name(config.data, make_source(config.data))
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from nsmt.records import certificate, command_line
 from nsmt.reporting.tables import Table
 from nsmt.settings import Settings
 from nsmt.training.settings import TrainerSettings
-from nsmt.training.trainer import set_threads
+from nsmt.training.trainer import device_of, set_threads
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -45,7 +45,7 @@ class BenchConfig(Settings):
 def bench(config: BenchConfig) -> None:
     """Time identification against the plain teacher-forced forward pass over the same batch."""
     set_threads(config.trainer)
-    device = "cuda" if config.trainer.accelerator == "gpu" else "cpu"
+    device = device_of(config.trainer.accelerator)
     torch.manual_seed(0)
     model = Transformer(config.model, vocabulary_size=config.vocabulary, pad=0).eval().to(device)
     batch = _batch(config).to(device)

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from nsmt.data.plan import BatchSettings
 from nsmt.data.settings import DataSettings
+from nsmt.errors import DataError
 from nsmt.methods import MethodSettings
 from nsmt.models.decoding import DecodingSettings
 from nsmt.models.settings import ModelSettings
@@ -79,8 +81,13 @@ class RunConfig(Settings):
 
     def identity(self) -> dict[str, Any]:
         """What decides the numbers: not where things are kept, shown or tracked."""
-        presentation = {"check", "overwrite", "paths", "logger", "report"}
-        return self.model_dump(mode="json", exclude=presentation)
+        presentation = {"check", "overwrite", "paths", "logger", "report", "data"}
+        callbacks = {"progress", "log_every"}
+        decisive = self.model_dump(
+            mode="json", exclude=dict.fromkeys(presentation, True) | {"callbacks": callbacks}
+        )
+        # The corpus knows what decides its bytes; how they are sampled is the run's own.
+        return decisive | {"data": self.data.identity(), "temperature": self.data.temperature}
 
     @property
     def run_name(self) -> str:
@@ -92,3 +99,21 @@ class RunConfig(Settings):
     def folder(self) -> Path:
         """The run's folder: the same command comes back to the same place."""
         return Path(self.paths.runs) / self.run_name
+
+
+def recorded_config(folder: Path, record: Mapping[str, Any]) -> RunConfig:
+    """The configuration of a finished run, from its certificate; DataError if there is none."""
+    if "stages" not in record:
+        raise DataError(
+            f"{folder} holds no finished run", fix="train first: python train.py experiment=…"
+        )
+    try:
+        return RunConfig.model_validate_json(json.dumps(record["config"]))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        raise DataError(
+            f"{folder} was made by nsmt {record.get('nsmt')}, whose configuration this one does "
+            f"not read: {key}: {first['msg']}",
+            fix=f"use that version (commit {record.get('commit')}), or train the run again",
+        ) from None

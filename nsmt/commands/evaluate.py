@@ -1,34 +1,50 @@
-"""`evaluate`: score a run again, a checkpoint on a prepared corpus, or published outputs."""
+"""`evaluate`: score a run again, a checkpoint on a prepared corpus, or published outputs.
+
+Every evaluation has a folder of its own with tables, comparisons and a certificate; what a run
+itself measured is never written over.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field
 
-from nsmt.commands.config import PathSettings, RunConfig
+from nsmt.commands.config import PathSettings, ScoringSettings, recorded_config
 from nsmt.commands.identify import require_same_vocabulary
-from nsmt.commands.report import report, show
-from nsmt.commands.score import score_model, score_systems
+from nsmt.commands.score import (
+    TRANSLATIONS,
+    compare_outputs,
+    score_model,
+    score_systems,
+    write_translations,
+)
 from nsmt.data.corpus import Corpus
 from nsmt.data.prepare import prepare
 from nsmt.errors import ConfigurationError, DataError
 from nsmt.evaluation.comparison import measure
 from nsmt.evaluation.groups import groups_of, table_order
-from nsmt.evaluation.published import PublishedSettings, read_published, table11
+from nsmt.evaluation.published import Outputs, PublishedSettings, read_published, table11
+from nsmt.evaluation.results import Comparison, SystemResult
 from nsmt.models.checkpoint import load_checkpoint
 from nsmt.models.decoding import DecodingSettings
-from nsmt.progress import result_console
-from nsmt.records import read_record
-from nsmt.reporting.results_tables import published_table
-from nsmt.reporting.score_tables import scores_table
+from nsmt.progress import progress_bar, result_console
+from nsmt.records import certificate, command_line, now, read_record, write_record
+from nsmt.reporting.results_tables import comparison_tables, published_table
+from nsmt.reporting.score_tables import scores_table, summary_table
+from nsmt.reporting.tables import Table, save_tables
 from nsmt.settings import Settings
+
+S = TypeVar("S", bound=Settings)
+EVALUATIONS = "evaluations"
 
 
 class RunEvaluation(Settings):
-    """Translate, score and report a finished run again, perhaps with another search."""
+    """Translate, score and compare the models of a finished run, perhaps with another search."""
 
     kind: Literal["run"]
 
@@ -54,59 +70,188 @@ class EvaluateConfig(Settings):
     split: Literal["valid", "test"] = Field("test", description="for eval=checkpoint")
     outputs: str | None = Field(None, description="published outputs, for eval=paper_ec30")
     decoding: DecodingSettings | None = Field(
-        None, description="how to search; null: as the run did, or the paper's search"
+        None, description="how to search; what is not given is as the run did, or the paper's"
+    )
+    test: ScoringSettings | None = Field(
+        None, description="how to compare; what is not given is as the run did, or the default"
+    )
+    accelerator: Literal["cpu", "gpu"] | None = Field(
+        None, description="where to translate; null: as the run did, or the CPU"
+    )
+    progress: bool = True
+    output: str | None = Field(
+        None, description="folder for the results; null: below the run, or below paths.runs"
     )
     paths: PathSettings
 
+    def folder(self, *, below: Path) -> Path:
+        """Where the results go: the folder given, or one named by what was asked for."""
+        if self.output is not None:
+            return Path(self.output)
+        asked = self.model_dump(
+            mode="json", exclude={"accelerator", "progress", "output", "paths", "run"}
+        )
+        digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:10]
+        return below / EVALUATIONS / f"{self.eval.kind}-{digest}"
 
-def evaluate(config: EvaluateConfig) -> None:
-    """Do what `eval` says."""
+
+def evaluate(config: EvaluateConfig) -> Path:
+    """Do what `eval` says; the folder of the results."""
     if isinstance(config.eval, PublishedSettings):
-        _published(config.eval, Path(_required(config, "outputs")))
-    elif isinstance(config.eval, CheckpointEvaluation):
-        _checkpoint(config)
-    else:
-        _run(config)
+        return _published(config, config.eval)
+    return _checkpoint(config) if isinstance(config.eval, CheckpointEvaluation) else _run(config)
 
 
-def _published(settings: PublishedSettings, folder: Path) -> None:
+def _published(config: EvaluateConfig, settings: PublishedSettings) -> Path:
+    outputs = read_published(Path(_required(config, "outputs")))
     languages = settings.language_table()
-    systems = measure(read_published(folder), labels=settings.labels, tokenizer=settings.tokenizer)
-    console = result_console()
-    directions = table_order(systems[0].scores, languages, pivot=settings.pivot)
-    groups = groups_of(directions, languages, pivot=settings.pivot)
-    console.print(scores_table(systems, groups=groups).to_rich())
-    table = table11(systems, languages, pivot=settings.pivot)
-    console.print(published_table(table).to_rich())
+    into = config.folder(below=Path(config.paths.runs))
+    record = _certificate(config, seed=_scoring(config).seed, fingerprint=_fingerprint(outputs))
+    with progress_bar(shown=config.progress) as bar:
+        task = bar.add_task("score", total=sum(map(len, outputs.values())), status="")
+        systems = measure(
+            outputs,
+            labels=settings.labels,
+            tokenizer=settings.tokenizer,
+            advance=lambda: bar.advance(task),
+        )
+    directions = {direction for system in systems for direction in system.scores}
+    groups = groups_of(
+        table_order(directions, languages, pivot=settings.pivot), languages, pivot=settings.pivot
+    )
+    tables = {
+        "scores": scores_table(systems, groups=groups),
+        "table11": published_table(table11(systems, languages, pivot=settings.pivot)),
+    }
+    comparisons = _compare_published(config, settings, outputs, into=into)
+    _finish(into, tables, comparisons, systems, record)
+    return into
 
 
-def _checkpoint(config: EvaluateConfig) -> None:
+def _compare_published(
+    config: EvaluateConfig, settings: PublishedSettings, outputs: Outputs, *, into: Path
+) -> list[Comparison]:
+    """Against the baseline, on the directions that all systems have; none where it stands alone."""
+    shared = set.intersection(*(set(of_system) for of_system in outputs.values()))
+    if settings.baseline not in outputs or len(outputs) == 1 or not shared:
+        return []
+    languages = settings.language_table()
+    ordered = table_order(shared, languages, pivot=settings.pivot)
+    return compare_outputs(
+        {name: {d: of_system[d] for d in ordered} for name, of_system in outputs.items()},
+        baselines=[settings.baseline],
+        groups=groups_of(ordered, languages, pivot=settings.pivot),
+        scoring=_scoring(config),
+        labels=settings.labels,
+        into=into,
+        tokenizer=settings.tokenizer,
+        together=settings.together,
+        progress=config.progress,
+    )
+
+
+def _checkpoint(config: EvaluateConfig) -> Path:
     trained = load_checkpoint(Path(_required(config, "checkpoint")))
     corpus = Corpus.open(Path(_required(config, "corpus")))
     require_same_vocabulary(trained, corpus)
+    into = config.folder(below=Path(config.paths.runs))
+    record = _certificate(config, seed=0, fingerprint=corpus.fingerprint)
+    record["model"] = trained.fingerprint
     outputs = score_model(
         trained,
         corpus,
         split=config.split,
-        decoding=config.decoding or DecodingSettings(),
+        decoding=_over(DecodingSettings(), config.decoding),
         label="checkpoint",
+        accelerator=config.accelerator or "cpu",
+        progress=config.progress,
     )
+    write_translations(into / TRANSLATIONS, "checkpoint", corpus, outputs, split=config.split)
+    systems = measure({"checkpoint": outputs})
     groups = groups_of(list(outputs), corpus.languages, pivot=corpus.pivot)
-    result_console().print(scores_table(measure({"model": outputs}), groups=groups).to_rich())
+    _finish(into, {"scores": scores_table(systems, groups=groups)}, [], systems, record)
+    return into
 
 
-def _run(config: EvaluateConfig) -> None:
+def _run(config: EvaluateConfig) -> Path:
     folder = Path(_required(config, "run"))
-    record = read_record(folder)
-    if "stages" not in record:
-        raise DataError(f"{folder} holds no finished run", fix="train first, or name another run")
-    run = RunConfig.model_validate_json(json.dumps(record["config"]))
-    if config.decoding is not None:
-        run = run.model_copy(update={"decoding": config.decoding})
+    trained = read_record(folder)
+    run = recorded_config(folder, trained)
+    trainer = {} if config.accelerator is None else {"accelerator": config.accelerator}
+    run = run.model_copy(
+        update={
+            "decoding": _over(run.decoding, config.decoding),
+            "test": _over(run.test, config.test),
+            "trainer": run.trainer.model_copy(update=trainer),
+            "callbacks": run.callbacks.model_copy(update={"progress": config.progress}),
+        }
+    )
     corpus = prepare(run.data, corpora=Path(run.paths.corpora), downloads=Path(run.paths.downloads))
-    score_systems(run, corpus, record["stages"], folder=folder)
-    report(folder)
-    show(folder)
+    if corpus.fingerprint != trained["data_fingerprint"]:
+        raise DataError(
+            f"{corpus.folder} holds other text than {folder} was trained on",
+            fix="put the inputs of that run back, or train again",
+        )
+    into = config.folder(below=folder)
+    record = _certificate(config, seed=run.test.seed, fingerprint=corpus.fingerprint)
+    record["run"] = {key: trained[key] for key in ("command", "commit", "started", "finished")}
+    record["decoding"], record["test"] = run.decoding.model_dump(), run.test.model_dump()
+    comparisons = score_systems(run, corpus, trained["stages"], models=folder, into=into)
+    _finish(into, {}, comparisons, comparisons[-1].systems, record)
+    return into
+
+
+def _finish(
+    into: Path,
+    tables: Mapping[str, Table],
+    comparisons: Sequence[Comparison],
+    systems: Sequence[SystemResult],
+    record: Mapping[str, Any],
+) -> None:
+    """Write tables and certificate, and show what there is."""
+    compared = comparison_tables(comparisons) if comparisons else {}
+    save_tables({**tables, **compared}, into / "tables")
+    scores = {
+        system.name: {str(direction): dict(found) for direction, found in system.scores.items()}
+        for system in systems
+    }
+    write_record(into, {**record, "scores": scores, "finished": now()})
+    console = result_console()
+    for table in tables.values():
+        console.print(table.to_rich())
+    for comparison in comparisons[-1:]:
+        console.print(summary_table(comparison, title="Comparison").to_rich())
+    console.print(f"results: {into.resolve()}", soft_wrap=True, highlight=False, markup=False)
+
+
+def _certificate(config: EvaluateConfig, *, seed: int, fingerprint: str) -> dict[str, Any]:
+    return certificate(
+        command=command_line(),
+        config=config.model_dump(mode="json"),
+        seed=seed,
+        fingerprint=fingerprint,
+    )
+
+
+def _fingerprint(outputs: Outputs) -> str:
+    """One hash of all published text, in the order of systems and directions."""
+    digest = hashlib.sha256()
+    for name, of_system in outputs.items():
+        for direction, output in sorted(of_system.items(), key=lambda entry: str(entry[0])):
+            text = [name, str(direction), *output.hypotheses, *output.references]
+            digest.update(json.dumps(text).encode())
+    return digest.hexdigest()
+
+
+def _scoring(config: EvaluateConfig) -> ScoringSettings:
+    return _over(ScoringSettings(), config.test)
+
+
+def _over(base: S, given: S | None) -> S:
+    """`base` with the fields that were given."""
+    if given is None:
+        return base
+    return base.model_copy(update={name: getattr(given, name) for name in given.model_fields_set})
 
 
 def _required(config: EvaluateConfig, key: str) -> str:

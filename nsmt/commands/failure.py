@@ -10,6 +10,9 @@ from rich.console import Console
 
 from nsmt.errors import NsmtError
 
+FAILURE = 2
+_INTERRUPTED = 130
+
 
 @contextmanager
 def reporting_failures() -> Iterator[None]:
@@ -17,9 +20,14 @@ def reporting_failures() -> Iterator[None]:
     try:
         yield
     except NsmtError as error:
-        console = Console(stderr=True, highlight=False)
-        console.print(f"error: {error.problem}", style="bold red", markup=False, soft_wrap=True)
-        console.print(f"  fix: {error.fix}", markup=False, soft_wrap=True)
-        sys.exit(2)
+        show_failure(error)
+        sys.exit(FAILURE)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(_INTERRUPTED)
+
+
+def show_failure(error: NsmtError) -> None:
+    """Print the problem and its fix on standard error."""
+    console = Console(stderr=True, highlight=False)
+    console.print(f"error: {error.problem}", style="bold red", markup=False, soft_wrap=True)
+    console.print(f"  fix: {error.fix}", markup=False, soft_wrap=True)

@@ -28,6 +28,7 @@ class IdentifyConfig(Settings):
     selection: SelectionSettings
     batch: BatchSettings
     trainer: TrainerSettings
+    progress: bool = True
     paths: PathSettings
 
 
@@ -55,7 +56,12 @@ def identify(config: IdentifyConfig) -> None:
     )
     output = Path(config.output)
     statistics = gather_statistics(
-        trained, data, rule=config.selection.count_rule, trainer=config.trainer, folder=output
+        trained,
+        data,
+        rule=config.selection.count_rule,
+        trainer=config.trainer,
+        folder=output,
+        progress=config.progress,
     )
     output.mkdir(parents=True, exist_ok=True)
     statistics.save(output / "statistics.safetensors")

@@ -19,7 +19,7 @@ from nsmt.errors import DataError, NsmtError
 from nsmt.files import replace_text
 from nsmt.methods import CONTROL, DENSE
 from nsmt.training.stages import StageContext, run_schedule
-from nsmt.training.trainer import launched, rank
+from nsmt.training.trainer import launch_identity, launched, rank
 
 CONFIG = "config.json"
 
@@ -63,21 +63,31 @@ def train_here(config: RunConfig, corpus: Corpus) -> list[str]:
 
 
 def shared_corpus(config: RunConfig, *, patience_s: float = 24 * 3600) -> Corpus:
-    """Prepare the corpus in rank 0; other ranks wait for it to appear."""
+    """Prepare the corpus in rank 0; other ranks wait for it to appear, or for rank 0 to fail."""
     corpora, downloads = Path(config.paths.corpora), Path(config.paths.downloads)
-    if rank() == 0:
-        return _with_held_out(prepare(config.data, corpora=corpora, downloads=downloads))
     folder = corpora / folder_name(config.data, make_source(config.data))
+    failure = folder.with_name(f".{folder.name}.failed")
+    if rank() == 0:
+        failure.unlink(missing_ok=True)
+        try:
+            corpus = prepare(config.data, corpora=corpora, downloads=downloads)
+            return _fitting(corpus, max_positions=config.model.max_positions)
+        except BaseException:
+            if launched():
+                replace_text(failure, launch_identity())
+            raise
     deadline = time.monotonic() + patience_s
     while not folder.exists():
+        if failure.is_file() and failure.read_text() == launch_identity():
+            raise RankError("rank 0 could not prepare the corpus", fix="its own message says why")
         if time.monotonic() > deadline:
             raise RankError(f"no corpus appeared in {folder}", fix="look at the log of rank 0")
         time.sleep(1)
     return Corpus.open(folder)
 
 
-def _with_held_out(corpus: Corpus) -> Corpus:
-    """The corpus, if every trained direction can be validated, identified and tested."""
+def _fitting(corpus: Corpus, *, max_positions: int) -> Corpus:
+    """The corpus, if the model can read it and every direction can be validated and tested."""
     empty = [
         f"{direction} has no {split} text"
         for direction in corpus.directions
@@ -89,6 +99,18 @@ def _with_held_out(corpus: Corpus) -> Corpus:
             f"not every direction can be evaluated: {', '.join(empty)}",
             fix="raise data.split.valid and data.split.test, or give valid and test files",
         )
+    longest = max(
+        int(max(table.source_lengths.max(), table.target_lengths.max()))
+        for direction in corpus.directions
+        for table in (corpus.table(direction, "valid"), corpus.table(direction, "test"))
+    )
+    if longest + 2 > max_positions:
+        raise DataError(
+            f"the longest sentence of valid and test has {longest} pieces; the model has "
+            f"{max_positions} positions",
+            fix=f"set model.max_positions={longest + 2}; no sentence of a given test set is left "
+            "out",
+        )
     return corpus
 
 
@@ -97,11 +119,6 @@ def _torchrun(config: RunConfig) -> None:
     replace_text(path, config.model_dump_json(indent=1))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += [f"--nproc-per-node={config.trainer.devices}", "-m", "nsmt.commands.rank", str(path)]
-    if config.trainer.num_nodes > 1:
-        raise RankError(
-            f"trainer.num_nodes={config.trainer.num_nodes} needs a launcher on every node",
-            fix="start this command by srun, or by torchrun on each node",
-        )
     status = subprocess.run(command, check=False).returncode  # noqa: S603 -- our own module
     if status:
         raise RankError(f"the ranks ended with status {status}", fix="the first error is above")

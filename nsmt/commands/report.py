@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,8 @@ from typing import Any
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from nsmt.commands.config import RunConfig
+from nsmt.commands.config import RunConfig, recorded_config
 from nsmt.commands.score import LABELS, TRANSLATIONS, comparison_path
-from nsmt.errors import DataError
 from nsmt.evaluation.results import Comparison
 from nsmt.files import replace_text
 from nsmt.languages import LanguageTable
@@ -35,9 +33,9 @@ from nsmt.reporting.html import (
     TextSection,
     render_report,
 )
-from nsmt.reporting.results_tables import direction_table, group_table, main_table
+from nsmt.reporting.results_tables import comparison_tables
 from nsmt.reporting.score_tables import summary_table
-from nsmt.reporting.tables import Table
+from nsmt.reporting.tables import save_tables
 from nsmt.settings import Settings
 from nsmt.training.stages import CHECKPOINT, IDENTIFICATION
 
@@ -65,20 +63,10 @@ def report_run(config: ReportConfig) -> None:
 def report(folder: Path) -> Path:
     """Write `report/` into a run folder and return the path of the page."""
     record = read_record(folder)
-    if "stages" not in record:
-        raise DataError(
-            f"{folder} holds no finished run", fix="train first: python train.py experiment=…"
-        )
-    config = RunConfig.model_validate_json(json.dumps(record["config"]))
+    config = recorded_config(folder, record)
     place = folder / "report"
-    tables = results_tables(folder)
-    for name, table in tables.items():
-        for suffix, text in (
-            ("csv", table.to_csv()),
-            ("md", table.to_markdown()),
-            ("tex", table.to_latex()),
-        ):
-            replace_text(place / "tables" / f"{name}.{suffix}", text)
+    tables = comparison_tables(_comparisons(folder))
+    save_tables(tables, place / "tables")
     figures = list(_figures(folder, config, record["stages"]))
     for name, section in figures:
         save_figure(section.figure, place / "figures", name)
@@ -101,18 +89,6 @@ def show(folder: Path) -> None:
         console.print(summary_table(comparison, title=folder.name).to_rich())
     page = (folder / "report" / "report.html").resolve()
     console.print(f"report: {page}", soft_wrap=True, highlight=False, markup=False)
-
-
-def results_tables(folder: Path) -> dict[str, Table]:
-    """The tables of a run, by the name of their files."""
-    comparisons = _comparisons(folder)
-    against = comparisons[-1]
-    tables = {"main": main_table(against, also=comparisons[:-1])}
-    for metric in against.metrics:
-        name = metric.replace("++", "pp")
-        tables[f"groups-{name}"] = group_table(against, metric)
-        tables[f"directions-{name}"] = direction_table(against, metric)
-    return tables
 
 
 def _comparisons(folder: Path) -> list[Comparison]:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from nsmt.commands.config import RunConfig
+from nsmt.commands.config import RunConfig, ScoringSettings
 from nsmt.data.corpus import Corpus
 from nsmt.evaluation.comparison import compare_all
-from nsmt.evaluation.groups import groups_of
+from nsmt.evaluation.groups import Group, groups_of
 from nsmt.evaluation.results import Comparison, TestOutput
+from nsmt.evaluation.scoring import DEFAULT_TOKENIZER
 from nsmt.evaluation.translation import likelihoods, translate
 from nsmt.files import replace_text
 from nsmt.languages import Direction
@@ -21,6 +22,7 @@ from nsmt.models.checkpoint import TrainedModel, load_checkpoint
 from nsmt.models.decoding import DecodingSettings
 from nsmt.progress import progress_bar
 from nsmt.training.stages import CHECKPOINT
+from nsmt.training.trainer import device_of
 
 _LOG = logging.getLogger(__name__)
 TRANSLATIONS = "translations"
@@ -28,37 +30,68 @@ LABELS = {DENSE: "dense"} | {name: method.label for name, method in METHODS.item
 
 # Sentences x longest side of a batch whose likelihood is found.
 _LIKELIHOOD_TOKENS = 4096
-SystemOutputs = dict[str, dict[Direction, TestOutput]]
+SystemOutputs = Mapping[str, Mapping[Direction, TestOutput]]
 
 
 def score_systems(
-    config: RunConfig, corpus: Corpus, names: Sequence[str], *, folder: Path | None = None
+    config: RunConfig, corpus: Corpus, names: Sequence[str], *, models: Path, into: Path
 ) -> list[Comparison]:
-    """Write translations and comparisons into the run folder; one comparison a baseline."""
-    folder = folder or config.folder
-    outputs: SystemOutputs = {}
+    """Score the models in the run folder `models`, and compare them; one comparison a baseline.
+
+    Translations and comparisons are written below `into`.
+    """
+    progress = config.callbacks.progress
+    outputs: dict[str, Mapping[Direction, TestOutput]] = {}
     for name in names:
         outputs[name] = score_model(
-            load_checkpoint(folder / name / CHECKPOINT),
+            load_checkpoint(models / name / CHECKPOINT),
             corpus,
             decoding=config.decoding,
             label=LABELS[name],
             accelerator=config.trainer.accelerator,
-            progress=config.callbacks.progress,
+            progress=progress,
         )
         _LOG.info("translated the test sets with %s", name)
-        _write_translations(folder / TRANSLATIONS, name, corpus, outputs[name])
-    groups = groups_of(corpus.directions, corpus.languages, pivot=corpus.pivot)
-    comparisons = compare_all(
+        write_translations(into / TRANSLATIONS, name, corpus, outputs[name])
+    return compare_outputs(
         outputs,
         baselines=[name for name in (DENSE, CONTROL) if name in outputs],
-        groups=groups,
-        samples=config.test.bootstrap_samples,
-        seed=config.test.seed,
+        groups=groups_of(corpus.directions, corpus.languages, pivot=corpus.pivot),
+        scoring=config.test,
         labels=LABELS,
+        into=into,
+        progress=progress,
     )
+
+
+def compare_outputs(
+    outputs: SystemOutputs,
+    *,
+    baselines: Sequence[str],
+    groups: Sequence[Group],
+    scoring: ScoringSettings,
+    labels: Mapping[str, str],
+    into: Path,
+    tokenizer: str = DEFAULT_TOKENIZER,
+    together: bool = False,
+    progress: bool = True,
+) -> list[Comparison]:
+    """Compare systems with each baseline and keep the comparisons below `into`."""
+    with progress_bar(shown=progress) as bar:
+        task = bar.add_task("compare", total=2 * len(next(iter(outputs.values()))), status="")
+        comparisons = compare_all(
+            outputs,
+            baselines=baselines,
+            groups=groups,
+            samples=scoring.bootstrap_samples,
+            seed=scoring.seed,
+            labels=labels,
+            tokenizer=tokenizer,
+            together=together,
+            advance=lambda: bar.advance(task),
+        )
     for name, comparison in comparisons.items():
-        replace_text(comparison_path(folder, name), comparison.to_json())
+        replace_text(comparison_path(into, name), comparison.to_json())
     return list(comparisons.values())
 
 
@@ -78,7 +111,7 @@ def score_model(
     progress: bool = True,
 ) -> dict[Direction, TestOutput]:
     """Translate a split in every direction and find the likelihood of its references."""
-    device = "cuda" if accelerator == "gpu" else "cpu"
+    device = device_of(accelerator)
     texts = {direction: corpus.texts(direction, split) for direction in trained.directions}
     total = sum(len(sources) for sources, _ in texts.values())
     with progress_bar(shown=progress) as bar:
@@ -90,20 +123,31 @@ def score_model(
             device=device,
             advance=lambda count: bar.advance(task, count),
         )
-    tables = {direction: corpus.table(direction, split) for direction in trained.directions}
-    nlls = likelihoods(trained, tables, tokens=_LIKELIHOOD_TOKENS, device=device)
+        task = bar.add_task(f"likelihood {label}", total=total, status="")
+        nlls = likelihoods(
+            trained,
+            {direction: corpus.table(direction, split) for direction in trained.directions},
+            tokens=_LIKELIHOOD_TOKENS,
+            device=device,
+            advance=lambda count: bar.advance(task, count),
+        )
     return {
         direction: TestOutput(hypotheses[direction], references, *nlls[direction])
         for direction, (_, references) in texts.items()
     }
 
 
-def _write_translations(
-    folder: Path, system: str, corpus: Corpus, outputs: dict[Direction, TestOutput]
+def write_translations(
+    folder: Path,
+    system: str,
+    corpus: Corpus,
+    outputs: Mapping[Direction, TestOutput],
+    *,
+    split: str = "test",
 ) -> None:
     """The layout of published outputs: SRC-TGT/{src,ref,hyp.SYSTEM}.txt, and the likelihoods."""
     for direction, output in outputs.items():
-        sources, references = corpus.texts(direction, "test")
+        sources, references = corpus.texts(direction, split)
         place = folder / str(direction)
         for name, lines in (
             ("src", sources),

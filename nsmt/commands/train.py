@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from nsmt.commands.report import report, show
 from nsmt.commands.score import score_systems
 from nsmt.data.corpus import Corpus
 from nsmt.data.plan import BatchSettings
+from nsmt.data.sources import make_source
 from nsmt.data.split import SPLITS
 from nsmt.errors import ConfigurationError, DataError
 from nsmt.files import replace_text
@@ -30,18 +32,24 @@ from nsmt.records import (
     read_record,
     write_record,
 )
-from nsmt.training.trainer import check_world, rank
+from nsmt.training.trainer import check_world, device_of, launched, rank
 
 _LOG = logging.getLogger(__name__)
 
 
 def train(config: RunConfig) -> Path | None:
     """Run the whole job; the path of its report, or None where there is none to make."""
-    check_world(config.trainer)
     check_consistency(config)
     if config.check:
         show_check(config)
         return None
+    check_world(config.trainer)
+    device_of(config.trainer.accelerator)
+    if config.overwrite and launched():
+        raise ConfigurationError(
+            "overwrite=true cannot be used where a launcher starts several ranks",
+            fix=f"delete {config.folder} before the launch",
+        )
     first = rank() == 0
     if first and config.overwrite:
         shutil.rmtree(config.folder, ignore_errors=True)
@@ -77,7 +85,7 @@ def train(config: RunConfig) -> Path | None:
     names = run_stages(config, corpus)
     if names is None:
         return None
-    score_systems(config, corpus, names)
+    score_systems(config, corpus, names, models=config.folder, into=config.folder)
     write_record(config.folder, record | {"stages": names, "finished": now()})
     path = report(config.folder)
     _LOG.info("finished: %s", path)
@@ -117,10 +125,10 @@ def check_consistency(config: RunConfig) -> None:
             f"model.max_positions={config.model.max_positions} is too short for "
             f"data.cleaning.max_tokens={config.data.cleaning.max_tokens} with tag and </s>"
         )
-    if config.trainer.accelerator == "gpu" and not torch.cuda.is_available() and not config.check:
-        faults.append("trainer.accelerator=gpu, but torch sees no GPU")
     if config.batch.tokens < longest:
         faults.append(f"batch.tokens={config.batch.tokens} cannot hold a sentence of {longest}")
+    if config.logger.kind == "tensorboard" and find_spec("tensorboard") is None:
+        faults.append('logger=tensorboard needs the extra: pip install "nsmt[tensorboard]"')
     paths = [("checkpoint", config.schedule.checkpoint), ("atlas", config.schedule.atlas)]
     faults += [
         f"schedule.{key}={path} does not exist"
@@ -135,7 +143,8 @@ def check_consistency(config: RunConfig) -> None:
 
 
 def show_check(config: RunConfig) -> None:
-    """Build the model without memory and say what a run would do."""
+    """Look for the inputs, build the model without memory and say what a run would do."""
+    make_source(config.data)
     vocabulary = config.data.vocabulary.size
     with torch.device("meta"):
         model = Transformer(config.model, vocabulary_size=vocabulary, pad=0)

@@ -25,7 +25,8 @@ from nsmt.files import sha256
 from nsmt.languages import Direction, LanguageSettings, LanguageTable
 
 SCHEMA = "nsmt.corpus"
-VERSION = 1
+# Raised whenever other bytes come of the same settings and inputs: changed cleaning included.
+VERSION = 2
 MANIFEST = "corpus.json"
 VOCABULARY = "vocabulary.model"
 REPORT = "preparation.json"

@@ -14,6 +14,7 @@ from nsmt.data.settings import CorpusSettings
 from nsmt.data.spool import SpooledPair
 from nsmt.data.tally import Tally
 from nsmt.data.vocabulary import Vocabulary
+from nsmt.languages import Direction
 
 
 def train_vocabulary(spools: Sequence[SpooledPair], settings: CorpusSettings) -> Vocabulary:
@@ -42,12 +43,18 @@ def encode_pair(
     folder: Path,
     tally: Tally,
 ) -> None:
-    """Write the tables of one pair's three splits."""
-    writer = _TableWriter(spooled, vocabulary, settings, tally=tally)
-    writer.write(folder, "train", spooled.train_texts(), keep_text=False)
+    """Write the tables of one pair's three splits.
+
+    Sentences of more pieces than `max_tokens` are left out, except from the valid and test sets
+    that the source gave: a benchmark with sentences missing is another benchmark.
+    """
+    most = settings.cleaning.max_tokens
+    writer = _TableWriter(spooled.pair, vocabulary, tally=tally)
+    writer.write(folder, "train", spooled.train_texts(), keep_text=False, most=most)
     for split, rows in spooled.held.items():
         texts = [row.source for row in rows], [row.target for row in rows]
-        writer.write(folder, split, [texts], keep_text=True)
+        limit = None if split in spooled.given else most
+        writer.write(folder, split, [texts], keep_text=True, most=limit)
 
 
 def _sample(spools: Sequence[SpooledPair], settings: CorpusSettings) -> Iterator[Iterator[str]]:
@@ -82,18 +89,10 @@ def _repeated(texts: Iterable[str], repeats: np.ndarray) -> Iterator[str]:
 
 
 class _TableWriter:
-    def __init__(
-        self,
-        spooled: SpooledPair,
-        vocabulary: Vocabulary,
-        settings: CorpusSettings,
-        *,
-        tally: Tally,
-    ) -> None:
-        self._pair = spooled.pair
-        self._codes = (spooled.pair.source, spooled.pair.target)
+    def __init__(self, pair: Direction, vocabulary: Vocabulary, *, tally: Tally) -> None:
+        self._pair = pair
+        self._codes = (pair.source, pair.target)
         self._vocabulary = vocabulary
-        self._most = settings.cleaning.max_tokens
         self._type = token_type(vocabulary.size)
         self._tally = tally
 
@@ -104,11 +103,12 @@ class _TableWriter:
         batches: Iterable[tuple[list[str], list[str]]],
         *,
         keep_text: bool,
+        most: int | None,
     ) -> None:
         builders = [_ColumnBuilder(self._type) for _ in self._codes]
         texts: list[list[str]] = [[], []]
         for batch in batches:
-            kept, pieces = self._encode(batch, split)
+            kept, pieces = self._encode(batch, split, most)
             for side, builder in enumerate(builders):
                 builder.add([pieces[side][row] for row in kept])
                 if keep_text:
@@ -120,13 +120,13 @@ class _TableWriter:
         self._tally.pieces(self._pair, split, counts)
 
     def _encode(
-        self, batch: tuple[list[str], list[str]], split: str
+        self, batch: tuple[list[str], list[str]], split: str, most: int | None
     ) -> tuple[list[int], list[list[list[int]]]]:
         pieces = [self._vocabulary.encode(texts) for texts in batch]
         kept = [
             row
             for row, sides in enumerate(zip(*pieces, strict=True))
-            if max(map(len, sides)) <= self._most
+            if most is None or max(map(len, sides)) <= most
         ]
         if dropped := len(batch[0]) - len(kept):
             self._tally.drop(self._pair, split, "too_many_tokens", number=dropped)

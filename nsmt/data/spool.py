@@ -46,10 +46,14 @@ class Row(NamedTuple):
 
 @dataclass
 class SpooledPair:
-    """The cleaned text of one pair; `kept` marks the rows of train that are not held out."""
+    """The cleaned text of one pair; `kept` marks the rows of train that are not held out.
+
+    `given` are the splits that the source gave, rather than cut from its train.
+    """
 
     pair: Direction
     path: Path
+    given: tuple[str, ...] = ("train",)
     held: dict[str, list[Row]] = field(default_factory=dict)
     kept: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
 
@@ -82,7 +86,7 @@ def spool_pair(
     source: ParallelSource, pair: Direction, settings: CorpusSettings, *, path: Path, tally: Tally
 ) -> SpooledPair:
     """Read, clean, split and deduplicate one pair; train goes to `path`."""
-    spooled = SpooledPair(pair, path, held={"valid": [], "test": []})
+    spooled = SpooledPair(pair, path, source.splits(pair), held={"valid": [], "test": []})
     seen: set[bytes] = set()
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, _SCHEMA) as writer:
         waiting: list[Row] = []

@@ -9,7 +9,7 @@ languages at once. The paper reports no variance; a gain that it calls a gain ha
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 import numpy as np
 
@@ -30,6 +30,9 @@ from nsmt.evaluation.significance import (
 from nsmt.languages import Direction
 
 _NLL_SIGNATURE = "natural logarithm, per target token, teacher-forced"
+
+# Hears of each direction that was measured, and again of each that was resampled.
+Advance = Callable[[], object]
 
 Measured = Mapping[str, Mapping[Direction, Mapping[str, SentenceStatistics]]]
 Drawn = Mapping[str, Mapping[str, Mapping[Direction, Floats]]]
@@ -69,20 +72,25 @@ def compare_all(
     labels: Mapping[str, str] | None = None,
     together: bool = False,
     tokenizer: str = DEFAULT_TOKENIZER,
+    advance: Advance = lambda: None,
 ) -> dict[str, Comparison]:
     """One comparison a baseline, from one measurement and the same resamples.
+
+    `advance` is called twice a direction.
 
     Raises DataError unless all systems translated the same sentences in the same directions, and
     ConfigurationError if a baseline or a group names what was not evaluated.
     """
     _check_comparable(systems, baselines=baselines, groups=groups)
-    measured = _measure(systems, tokenizer=tokenizer)
+    measured = _measure(systems, tokenizer=tokenizer, advance=advance)
     results = tuple(
         _result(name, (labels or {}).get(name, name), measured[name], tokenizer=tokenizer)
         for name in systems
     )
     sentences = {d: len(out.references) for d, out in next(iter(systems.values())).items()}
-    drawn = _draw(measured, sentences, samples=samples, seed=seed, together=together)
+    drawn = _draw(
+        measured, sentences, samples=samples, seed=seed, together=together, advance=advance
+    )
     comparisons = {}
     for base in (result for name in baselines for result in results if result.name == name):
         found = {
@@ -109,13 +117,17 @@ def measure(
     *,
     labels: Mapping[str, str] | None = None,
     tokenizer: str = DEFAULT_TOKENIZER,
+    advance: Advance = lambda: None,
 ) -> list[SystemResult]:
-    """The scores of each system by itself; systems may cover different directions."""
+    """The scores of each system by itself; systems may cover different directions.
+
+    `advance` is called once for each system and direction.
+    """
     return [
         _result(
             name,
             (labels or {}).get(name, name),
-            _measure({name: outputs}, tokenizer=tokenizer)[name],
+            _measure({name: outputs}, tokenizer=tokenizer, advance=advance)[name],
             tokenizer=tokenizer,
         )
         for name, outputs in systems.items()
@@ -173,7 +185,7 @@ def _check_groups(groups: Sequence[Group], *, evaluated: Collection[Direction]) 
 
 
 def _measure(
-    systems: Mapping[str, Mapping[Direction, TestOutput]], *, tokenizer: str
+    systems: Mapping[str, Mapping[Direction, TestOutput]], *, tokenizer: str, advance: Advance
 ) -> dict[str, dict[Direction, dict[str, SentenceStatistics]]]:
     measured: dict[str, dict[Direction, dict[str, SentenceStatistics]]] = {s: {} for s in systems}
     for direction in next(iter(systems.values())):
@@ -186,6 +198,7 @@ def _measure(
             if output.nll is not None and output.target_tokens is not None:
                 statistics = likelihood_statistics(output.nll, output.target_tokens)
                 measured[name][direction][NLL_KEY] = statistics
+        advance()
     return measured
 
 
@@ -213,6 +226,7 @@ def _draw(
     samples: int,
     seed: int,
     together: bool,
+    advance: Advance,
 ) -> Drawn:
     """Scores on resampled test sets: [system][metric][direction] -> [samples]."""
     if together and len(set(sentences.values())) > 1:
@@ -232,6 +246,7 @@ def _draw(
             entries, samples=samples, seed=seed, stream=stream
         ).items():
             drawn[name].setdefault(metric, {})[direction] = values
+        advance()
     return drawn
 
 

@@ -48,6 +48,10 @@ class PublishedSettings(Settings):
     tokenizer: str = "13a"
     languages: dict[str, LanguageSettings]
     labels: dict[str, str] = Field(default_factory=dict)
+    baseline: str | None = Field(None, description="the system that the others are compared with")
+    together: bool = Field(
+        default=False, description="resample all directions together: multi-parallel test sets"
+    )
 
     def language_table(self) -> LanguageTable:
         """The languages in the order of the paper."""
@@ -171,5 +175,10 @@ def _read_pair(hypotheses: Path, references: Path) -> TestOutput:
 
 def _read_lines(path: Path) -> list[str]:
     """Lines ended by a newline and nothing else: other scripts use characters that look like it."""
-    lines = path.read_text(encoding="utf-8").split("\n")
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} is not valid UTF-8 at byte {error.start}", fix="fetch the file again"
+        ) from None
     return lines[:-1] if lines[-1] == "" else lines

@@ -123,10 +123,12 @@ def likelihoods(
     *,
     tokens: int,
     device: torch.device | str = "cpu",
+    advance: Advance = lambda _: None,
 ) -> dict[Direction, tuple[np.ndarray, np.ndarray]]:
     """The negative log-likelihood (nats, tag and </s> included) and tokens of each reference.
 
-    Two arrays a direction, in table order: float64 and int64 [sentences].
+    Two arrays a direction, in table order: float64 and int64 [sentences]. `advance` hears of
+    finished sentences.
     """
     model = trained.model.to(device).eval()
     masks = _masks(trained, list(tables), device)
@@ -147,6 +149,7 @@ def likelihoods(
         ):
             sums[row][0][sentence] = nll_B[place]
             sums[row][1][sentence] = length_B[place]
+        advance(len(planned.row))
     return dict(zip(tables, sums, strict=True))
 
 

@@ -18,6 +18,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from nsmt.errors import CheckpointError
 from nsmt.models.attention import KeyValues
 from nsmt.models.masks import SiteMasks
 from nsmt.models.transformer import Transformer
@@ -83,7 +84,10 @@ def search(
     masks: SiteMasks | None = None,
     settings: DecodingSettings,
 ) -> list[Hypothesis]:
-    """Translate framed source tokens; the best hypothesis of each sentence, in order."""
+    """Translate framed source tokens; the best hypothesis of each sentence, in order.
+
+    Raises CheckpointError if the model's probabilities are no numbers.
+    """
     beams = _start(model, source_BS, real_BS, tag_B=tag_B, eos=eos, masks=masks, settings=settings)
     finished: list[list[Hypothesis]] = [[] for _ in range(len(source_BS))]
     while len(beams.row_B):
@@ -101,6 +105,11 @@ def search(
         going = ~(torch.tensor(done, device=out_of_room.device) | out_of_room)
         if not bool(going.all()):
             beams.keep(going)
+    if not all(finished):
+        raise CheckpointError(
+            "the model's probabilities are no numbers: its training diverged",
+            fix="train it again with a lower learning rate, or in fp32",
+        )
     return [max(hypotheses, key=lambda one: one.score) for hypotheses in finished]
 
 

@@ -16,14 +16,24 @@ from nsmt.evaluation.published import TierTable
 from nsmt.evaluation.results import Comparison, SystemResult
 from nsmt.evaluation.scoring import BLEU_KEY, CHRF_KEY
 from nsmt.evaluation.significance import NLL_KEY, SIGNIFICANCE_LEVEL, Difference
+from nsmt.methods import CONTROL, DENSE
 from nsmt.reporting.tables import MISSING, Table
 
-DENSE: Final = "dense"
-CONTROL: Final = "continue_dense"
 HEADINGS: Final = {BLEU_KEY: "BLEU", CHRF_KEY: "chrF++", NLL_KEY: "nll ↓"}
 _DECIMALS: Final = {NLL_KEY: 4}
 _MAIN_KINDS: Final = ("side", "all", "zero-shot")
 _MARK: Final = "*"
+
+
+def comparison_tables(comparisons: Sequence[Comparison]) -> dict[str, Table]:
+    """All tables of one evaluation by name; the last comparison is against the main baseline."""
+    *others, against = comparisons
+    tables = {"main": main_table(against, also=others)}
+    for metric in against.metrics:
+        name = metric.replace("++", "pp")
+        tables[f"groups-{name}"] = group_table(against, metric)
+        tables[f"directions-{name}"] = direction_table(against, metric)
+    return tables
 
 
 def main_table(
@@ -31,7 +41,6 @@ def main_table(
     *,
     also: Sequence[Comparison] = (),
     metrics: Sequence[str] | None = None,
-    control: str = CONTROL,
     title: str = "Main results",
 ) -> Table:
     """Group means of every metric, and the differences of the overall mean to each baseline.
@@ -49,7 +58,7 @@ def main_table(
     columns = ["System", *(f"{HEADINGS[m]} {group.name}" for m in metrics for group in groups)]
     columns += [f"Δ {HEADINGS[m]} vs {_label(c)}" for c in comparisons for m in metrics]
     rows = []
-    for system in row_order(comparison, control=control):
+    for system in row_order(comparison):
         means = [
             format_score(system.mean(m, group.directions), m) for m in metrics for group in groups
         ]
@@ -61,16 +70,14 @@ def main_table(
         f"Means over directions; differences of the mean over {overall.name} "
         f"({len(overall.directions)} directions).",
         *(_resolution_note(c, [overall.name], metrics) for c in comparisons),
-        *common_notes(comparison, metrics, control=control),
+        *common_notes(comparison, metrics),
     ]
     return Table(title, columns, rows, notes)
 
 
-def group_table(
-    comparison: Comparison, metric: str, *, control: str = CONTROL, title: str | None = None
-) -> Table:
+def group_table(comparison: Comparison, metric: str, *, title: str | None = None) -> Table:
     """One metric by group of directions: every system's mean and its difference to the baseline."""
-    systems = row_order(comparison, control=control)
+    systems = row_order(comparison)
     columns = ["Group", "Directions", *_system_columns(comparison, systems)]
     rows = []
     for group in comparison.groups:
@@ -82,16 +89,12 @@ def group_table(
         rows.append(cells)
     heading = title or f"{HEADINGS[metric]} by group of directions"
     resolution = _resolution_note(comparison, [group.name for group in comparison.groups], [metric])
-    return Table(
-        heading, columns, rows, [resolution, *common_notes(comparison, [metric], control=control)]
-    )
+    return Table(heading, columns, rows, [resolution, *common_notes(comparison, [metric])])
 
 
-def direction_table(
-    comparison: Comparison, metric: str, *, control: str = CONTROL, title: str | None = None
-) -> Table:
+def direction_table(comparison: Comparison, metric: str, *, title: str | None = None) -> Table:
     """One metric by direction: every system's score and its difference to the baseline."""
-    systems = row_order(comparison, control=control)
+    systems = row_order(comparison)
     columns = ["Direction", "Sentences", *_system_columns(comparison, systems)]
     rows = []
     for direction, sentences in comparison.sentences.items():
@@ -107,7 +110,7 @@ def direction_table(
         for of_metric in comparison.by_direction.values()
         for found in of_metric.get(metric, {}).values()
     ]
-    notes = [_range_note(widths, metric), *common_notes(comparison, [metric], control=control)]
+    notes = [_range_note(widths, metric), *common_notes(comparison, [metric])]
     return Table(
         title or f"{HEADINGS[metric]} by direction", columns, rows, [n for n in notes if n]
     )
@@ -131,9 +134,7 @@ def published_table(table: TierTable, *, title: str = "Published outputs, scored
     return Table(title, columns, rows, notes)
 
 
-def common_notes(
-    comparison: Comparison, metrics: Iterable[str] | None = None, *, control: str = CONTROL
-) -> list[str]:
+def common_notes(comparison: Comparison, metrics: Iterable[str] | None = None) -> list[str]:
     """What must stand below every table of a comparison: meaning of marks, method, signatures."""
     notes = [
         f"Differences have 95 % intervals; {_MARK} p < {SIGNIFICANCE_LEVEL}, two-sided, not "
@@ -142,10 +143,10 @@ def common_notes(
         f"Intervals: {comparison.resampling}",
     ]
     names = [system.name for system in comparison.systems]
-    if DENSE in names and control not in names:
+    if DENSE in names and CONTROL not in names:
         notes.insert(
             0,
-            f"The control '{control}' is not in this table: differences to the dense model include "
+            f"The control '{CONTROL}' is not in this table: differences to the dense model include "
             "the effect of longer training.",
         )
     signatures = comparison.signatures
@@ -169,9 +170,9 @@ def format_difference(difference: Difference | None, metric: str) -> str:
     return f"{value} [{low}, {high}]{_MARK if difference.significant else ''}"
 
 
-def row_order(comparison: Comparison, *, control: str = CONTROL) -> list[SystemResult]:
+def row_order(comparison: Comparison) -> list[SystemResult]:
     """The dense model, the control, then the other systems as given."""
-    first = {DENSE: 0, control: 1}
+    first = {DENSE: 0, CONTROL: 1}
     return sorted(comparison.systems, key=lambda system: first.get(system.name, len(first)))
 
 

@@ -10,12 +10,15 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from rich.markup import escape as escape_rich
 from rich.table import Table as RichTable
+
+from nsmt.files import replace_text
 
 MISSING: Final = "–"
 _LATEX_ESCAPES: Final = {
@@ -122,6 +125,14 @@ class Table:
         for row in self.rows:
             table.add_row(*map(escape_rich, row))
         return table
+
+
+def save_tables(tables: Mapping[str, Table], folder: Path) -> None:
+    """Write each table as NAME.csv, NAME.md and NAME.tex."""
+    for name, table in tables.items():
+        replace_text(folder / f"{name}.csv", table.to_csv())
+        replace_text(folder / f"{name}.md", table.to_markdown())
+        replace_text(folder / f"{name}.tex", table.to_latex())
 
 
 def escape_latex(text: str) -> str:

@@ -103,6 +103,47 @@ class StageMetrics(pl.Callback):
             self._bar.stop()
 
 
+class ValidationBar(pl.Callback):
+    """Shows a pass over the validation sets that belongs to no stage."""
+
+    def __init__(self, description: str) -> None:
+        self._description = description
+        self._bar = progress_bar()
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Show the bar on rank 0."""
+        del pl_module
+        if trainer.is_global_zero:
+            self._bar.add_task(self._description, total=sum(trainer.num_val_batches), status="")
+            self._bar.start()
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,  # noqa: ANN401 -- Lightning's protocol
+        batch: Any,  # noqa: ANN401
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """One batch further."""
+        del trainer, pl_module, outputs, batch, batch_idx, dataloader_idx
+        for task in self._bar.task_ids:
+            self._bar.advance(task)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Leave the finished bar on the screen."""
+        del trainer, pl_module
+        self._bar.stop()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """Give the terminal back."""
+        del trainer, pl_module, exception
+        self._bar.stop()
+
+
 class KeepBest(pl.Callback):
     """Puts the weights with the best validation nll back at the end of a stage."""
 

@@ -19,6 +19,7 @@ from nsmt.errors import AtlasError
 from nsmt.models.checkpoint import TrainedModel
 from nsmt.neurons.recording import ActivationRecorder
 from nsmt.neurons.statistics import ActivationStatistics, CountRule
+from nsmt.training.callbacks import ValidationBar
 from nsmt.training.module import TranslationModule
 from nsmt.training.settings import OptimizerSettings, TrainerSettings
 from nsmt.training.trainer import make_trainer
@@ -31,6 +32,7 @@ def gather_statistics(
     rule: CountRule,
     trainer: TrainerSettings,
     folder: Path,
+    progress: bool = True,
 ) -> ActivationStatistics:
     """Count what fires for each direction on its validation set; all ranks get the sums."""
     module = TranslationModule(
@@ -46,7 +48,8 @@ def gather_statistics(
         "split": "valid",
     }
     callback = IdentifyNeurons(rule, provenance=provenance)
-    make_trainer(trainer, folder=folder, callbacks=[callback]).validate(
+    shown = [ValidationBar("identify neurons")] if progress else []
+    make_trainer(trainer, folder=folder, callbacks=[callback, *shown]).validate(
         module, datamodule=data, verbose=False
     )
     if callback.statistics is None:

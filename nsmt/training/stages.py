@@ -182,6 +182,7 @@ def identify(context: StageContext, trained: TrainedModel) -> ActivationStatisti
         rule=context.selection.count_rule,
         trainer=context.trainer,
         folder=path.parent,
+        progress=context.callbacks.progress,
     )
     _LOG.info("identified the neurons of %d directions", len(statistics.tasks))
     if rank() == 0:

@@ -23,14 +23,35 @@ def launched() -> bool:
     return "WORLD_SIZE" in os.environ or int(os.environ.get("SLURM_NTASKS", "1")) > 1
 
 
+def launch_identity() -> str:
+    """The same text in all ranks of one launch, and another in the next launch."""
+    names = "TORCHELASTIC_RUN_ID TORCHELASTIC_RESTART_COUNT MASTER_PORT SLURM_JOB_ID SLURM_STEP_ID"
+    return " ".join(f"{name}={os.environ.get(name, '')}" for name in names.split())
+
+
 def rank() -> int:
     """This process's rank, before any process group exists."""
     return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) if launched() else 0)
 
 
+def device_of(accelerator: str) -> str:
+    """Torch's name of the device; ConfigurationError if it is not there."""
+    if accelerator == "gpu" and not torch.cuda.is_available():
+        raise ConfigurationError(
+            "a GPU is asked for, but torch sees none",
+            fix="choose the CPU (trainer=cpu, or accelerator=cpu), or look at the driver",
+        )
+    return "cuda" if accelerator == "gpu" else "cpu"
+
+
 def check_world(settings: TrainerSettings) -> None:
     """Compare the ranks that the launcher started with those asked for."""
     if not launched():
+        if settings.num_nodes > 1:
+            raise ConfigurationError(
+                f"trainer.num_nodes={settings.num_nodes} needs a launcher on every node",
+                fix="start this command by srun, or by torchrun on each node",
+            )
         return
     found = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1")))
     if found != settings.world:

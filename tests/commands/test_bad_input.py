@@ -1,5 +1,6 @@
 """The user's mistakes are answered by name, with the fix, before anything is written."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +8,8 @@ from pathlib import Path
 import pytest
 from small_run import SMALL
 
-from nsmt.commands.launch import shared_corpus
+from nsmt.commands.launch import RankError, shared_corpus
+from nsmt.errors import DataError
 
 ROOT = Path(__file__).parents[2]
 
@@ -130,13 +132,12 @@ def test_a_checkpoint_that_is_not_there_is_named(nsmt, small, tmp_path):
     nothing_written(tmp_path)
 
 
-def test_a_corrupt_checkpoint_is_refused(nsmt, run_copy, corpora, tmp_path):
+def test_a_corrupt_checkpoint_is_refused(nsmt, run_copy, run_corpus, tmp_path):
     (run_copy / "dense" / "checkpoint" / "model.json").write_text("{}", encoding="utf-8")
-    corpus = next(path for path in corpora.iterdir() if path.is_dir())
     outcome = nsmt(
         "identify",
         f"checkpoint={run_copy}/dense/checkpoint",
-        f"corpus={corpus}",
+        f"corpus={run_corpus}",
         f"output={tmp_path}/found",
     )
     refused(outcome, "model.json", "corrupt")
@@ -174,6 +175,86 @@ def test_a_folder_without_published_outputs_is_refused(nsmt, tmp_path):
 
 def test_a_run_that_is_not_finished_has_no_report(nsmt, tmp_path):
     refused(nsmt("report", f"run={tmp_path}"), "no finished run")
+
+
+@pytest.mark.parametrize("text", ["{ cut", "[]", "{}"])
+def test_a_damaged_certificate_is_named(nsmt, run_copy, text):
+    (run_copy / "record.json").write_text(text, encoding="utf-8")
+    refused(nsmt("report", f"run={run_copy}"), "record.json is damaged")
+
+
+def test_a_run_of_another_version_is_named(nsmt, run_copy):
+    path = run_copy / "record.json"
+    record = json.loads(path.read_text())
+    record["config"]["model"]["an_older_key"] = 1
+    path.write_text(json.dumps(record | {"nsmt": "0.0.9", "commit": "abc"}))
+    for command in ("report", "evaluate"):
+        refused(nsmt(command, f"run={run_copy}"), "nsmt 0.0.9", "an_older_key", "abc")
+
+
+def test_published_text_that_is_not_utf8_is_named(nsmt, tmp_path):
+    place = tmp_path / "en-de"
+    place.mkdir()
+    (place / "ref.txt").write_bytes(b"gut\n")
+    (place / "hyp.mT-big.txt").write_bytes(b"gr\xfcn\n")
+    outcome = nsmt("evaluate", "eval=paper_ec30", f"outputs={tmp_path}")
+    refused(outcome, "hyp.mT-big.txt", "byte 2")
+
+
+def test_an_extra_that_is_not_installed_is_named_before_the_run(nsmt, small, tmp_path, monkeypatch):
+    monkeypatch.setattr("nsmt.commands.train.find_spec", lambda name: None)
+    refused(nsmt("train", *small, "data=synthetic", "logger=tensorboard"), "nsmt[tensorboard]")
+    nothing_written(tmp_path)
+
+
+def test_a_check_looks_for_the_input(nsmt, small, tmp_path):
+    refused(nsmt("train", "--check", *small, *files(tmp_path)), "no training text")
+    words = ("data=bible8", "data.pairs=[en-sv]", "model.max_positions=128")
+    refused(nsmt("train", "--check", *small, *words), "no text in sv")
+
+
+def test_several_nodes_without_a_launcher_are_refused_at_once(nsmt, small, tmp_path):
+    words = ("data=synthetic", "trainer=ddp_sim", "trainer.num_nodes=2", "batch.per_update=4")
+    refused(nsmt("train", *small, *words), "launcher on every node")
+    assert nsmt("train", "--check", *small, *words)[0] == 0
+    nothing_written(tmp_path)
+
+
+def test_overwriting_under_a_launcher_is_refused(nsmt, small, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    words = ("data=synthetic", "trainer=ddp_sim", "overwrite=true")
+    refused(nsmt("train", *small, *words), "overwrite=true")
+    nothing_written(tmp_path)
+
+
+def test_other_ranks_hear_that_the_first_failed(small_config, tmp_path, monkeypatch):
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "TORCHELASTIC_RUN_ID": "one"}.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "text").mkdir()
+    for language in ("en", "de"):
+        write(tmp_path / "text", f"train.en-de.{language}", ["same"] * 50)
+    words = [*files(tmp_path / "text"), f"paths.corpora={tmp_path}/corpora", "trainer=ddp_sim"]
+    config = small_config(*words, without=("data=", "data.sentences="))
+    with pytest.raises(DataError, match="no training text"):
+        shared_corpus(config)
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(RankError, match="rank 0"):
+        shared_corpus(config, patience_s=60)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "another")
+    with pytest.raises(RankError, match="no corpus appeared"):
+        shared_corpus(config, patience_s=0.1)
+
+
+def test_a_given_test_sentence_longer_than_the_model_is_told_before_training(nsmt, small, tmp_path):
+    text = tmp_path / "text"
+    lines = [f"word{number} other{number % 7} third{number % 5}" for number in range(80)]
+    for split, chosen in {"train": lines, "valid": lines[:3], "test": [" ".join(lines)]}.items():
+        write(text, f"{split}.en-de.en", chosen)
+        write(text, f"{split}.en-de.de", [line.upper() for line in chosen])
+    words = [word for word in small if not word.startswith("data.vocabulary")]
+    outcome = nsmt("train", *words, *files(text), "data.vocabulary.size=80")
+    refused(outcome, "longest sentence of valid and test", "model.max_positions=")
+    assert not list(tmp_path.glob("runs/*/dense"))
 
 
 def test_an_unknown_command_lists_those_there_are(nsmt):

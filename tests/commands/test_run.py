@@ -15,7 +15,6 @@ from nsmt.cli import main
 from nsmt.commands.compose import composed, conf_folder
 from nsmt.commands.config import RunConfig
 from nsmt.commands.train import train
-from nsmt.data.corpus import Corpus
 from nsmt.errors import DataError
 from nsmt.evaluation.results import Comparison
 from nsmt.neurons.atlas import NeuronAtlas
@@ -125,13 +124,12 @@ def test_a_run_of_other_text_is_refused_and_keeps_its_certificate(run_copy, corp
     assert path.read_bytes() == before
 
 
-def test_identify_finds_the_atlas_of_the_run(finished_run, corpora, tmp_path, monkeypatch):
-    corpus = Corpus.open(next(p for p in corpora.iterdir() if p.is_dir() and "synthetic" in p.name))
+def test_identify_finds_the_atlas_of_the_run(finished_run, run_corpus, tmp_path, monkeypatch):
     nsmt(
         monkeypatch,
         "identify",
         f"checkpoint={finished_run}/dense/checkpoint",
-        f"corpus={corpus.folder}",
+        f"corpus={run_corpus}",
         f"output={tmp_path}/found",
     )
     found = NeuronAtlas.load(tmp_path / "found" / "atlas.safetensors")
@@ -139,28 +137,81 @@ def test_identify_finds_the_atlas_of_the_run(finished_run, corpora, tmp_path, mo
     assert found == NeuronAtlas.load(place)
 
 
-def test_evaluating_a_run_again_gives_its_scores(run_copy, monkeypatch):
-    path = run_copy / "results" / "against-dense.json"
-    before = json.loads(path.read_text())
-    path.unlink()
+def test_evaluating_a_run_again_gives_its_scores_in_a_folder_of_its_own(run_copy, monkeypatch):
     nsmt(monkeypatch, "evaluate", f"run={run_copy}")
-    assert json.loads(path.read_text()) == before
+    (again,) = (run_copy / "evaluations").iterdir()
+    for baseline in ("dense", "continue_dense"):
+        name = f"results/against-{baseline}.json"
+        assert json.loads((again / name).read_text()) == json.loads((run_copy / name).read_text())
+    assert {path.suffix for path in (again / "tables").iterdir()} == {".csv", ".md", ".tex"}
 
 
-def test_evaluating_a_checkpoint_prints_its_scores(finished_run, corpora, monkeypatch, capsys):
-    corpus = next(p for p in corpora.iterdir() if p.is_dir() and "synthetic" in p.name)
+def test_another_search_leaves_the_run_alone_and_keeps_its_other_settings(run_copy, monkeypatch):
+    files = [path for path in run_copy.rglob("*") if path.is_file()]
+    before = {path: path.read_bytes() for path in files}
+    output = run_copy.parent / "beam"
+    nsmt(monkeypatch, "evaluate", f"run={run_copy}", "decoding.beam=2", f"output={output}")
+    assert {path: path.read_bytes() for path in files} == before
+    record = json.loads((output / "record.json").read_text())
+    run = json.loads((run_copy / "record.json").read_text())
+    assert record["decoding"] == run["config"]["decoding"] | {"beam": 2}
+    assert record["data_fingerprint"] == run["data_fingerprint"]
+    assert record["run"]["commit"] == run["commit"]
+    assert record["scores"].keys() == set(STAGES)
+    assert (output / "translations" / "en-de" / "hyp.dense.txt").is_file()
+
+
+def test_evaluating_a_checkpoint_gives_the_scores_of_the_run(
+    finished_run, run_corpus, tmp_path, monkeypatch, capsys
+):
     nsmt(
         monkeypatch,
         "evaluate",
         "eval=checkpoint",
         f"checkpoint={finished_run}/dense/checkpoint",
-        f"corpus={corpus}",
+        f"corpus={run_corpus}",
         "decoding=greedy",
         "decoding.max_length_extra=20",
+        f"output={tmp_path}/scored",
     )
     shown = capsys.readouterr().out
     assert "en-de" in shown
     assert "chrf++" in shown.lower()
+    record = json.loads((tmp_path / "scored" / "record.json").read_text())
+    run = Comparison.from_json((finished_run / "results" / "against-dense.json").read_text())
+    measured = {str(d): dict(found) for d, found in run.system("dense").scores.items()}
+    assert record["scores"]["checkpoint"] == measured
+    assert "en-de" in (tmp_path / "scored" / "tables" / "scores.csv").read_text()
+
+
+def test_published_outputs_get_tables_and_intervals(tmp_path, monkeypatch, capsys):
+    lines = [f"the number {number} is here ." for number in range(40)]
+    for direction in ("en-de", "de-en"):
+        for name, wrong in (("ref", 0), ("hyp.mT-big", 20), ("hyp.mT-big-NS", 5)):
+            text = ["nothing like it at all"] * wrong + lines[wrong:]
+            path = tmp_path / "published" / direction / f"{name}.txt"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("".join(f"{line}\n" for line in text))
+    nsmt(
+        monkeypatch,
+        "evaluate",
+        "eval=paper_ec30",
+        f"outputs={tmp_path}/published",
+        f"output={tmp_path}/scored",
+        "test.bootstrap_samples=100",
+    )
+    assert "58 of 60 directions are missing" in " ".join(capsys.readouterr().out.split())
+    text = (tmp_path / "scored" / "results" / "against-mT-big.json").read_text()
+    comparison = Comparison.from_json(text)
+    gain = comparison.by_group["mT-big-NS"]["bleu"]["All"]
+    assert gain.low > 0
+    assert gain.significant
+    assert comparison.together
+    for table in ("scores", "table11", "main", "directions-bleu"):
+        assert (tmp_path / "scored" / "tables" / f"{table}.tex").is_file()
+    record = json.loads((tmp_path / "scored" / "record.json").read_text())
+    assert record["command"]
+    assert len(record["data_fingerprint"]) == 64
 
 
 @pytest.mark.parametrize(
@@ -192,6 +243,16 @@ def test_the_run_folder_does_not_depend_on_where_things_are_kept(small_config, t
     config = small_config()
     assert small_config("logger=wandb").run_name == config.run_name
     assert small_config(f"paths.runs={tmp_path}/x").run_name == config.run_name
+    assert small_config("callbacks.progress=true").run_name == config.run_name
+    assert small_config("callbacks.patience=3").run_name != config.run_name
+    assert small_config("data.temperature=2.0").run_name != config.run_name
+    files = ["data=files", "data.pairs=[en-de]", "data.root=x"]
+    elsewhere = [*files[:-1], "data.root=y"]
+    small = ("data=", "data.sentences")
+    assert (
+        small_config(*files, without=small).run_name
+        == small_config(*elsewhere, without=small).run_name
+    )
     assert small_config("seed=3").run_name != config.run_name
 
 
@@ -200,6 +261,14 @@ def test_a_dense_run_has_a_report_too(small_config):
     page = train(config).read_text()
     assert "continued dense" in page or "continue-dense" in page
     assert [path.name for path in config.folder.glob("*/checkpoint")] == ["checkpoint"]
+
+
+def test_every_long_step_shows_its_progress(small_config, capsys):
+    words = ["schedule.dense.updates=4", "schedule.specialise.updates=4"]
+    train(small_config(*words, "callbacks.progress=true"))
+    shown = capsys.readouterr().err
+    steps = ["dense", "identify neurons", "neuron specialization", "translate", "likelihood"]
+    assert not [step for step in [*steps, "compare"] if step not in shown]
 
 
 def test_the_log_tells_the_story(finished_run):
@@ -222,15 +291,19 @@ def test_a_tracker_gets_the_run_without_a_network(small_config, monkeypatch, kin
 
 
 @pytest.mark.slow
-def test_a_sweep_makes_a_run_for_each_value(tmp_path):
+def test_a_sweep_makes_a_run_for_each_value_and_goes_on_after_a_failure(tmp_path):
     words = [*SMALL, "schedule.dense.updates=2", "schedule.specialise.updates=2"]
     paths = [f"paths.runs={tmp_path}/runs", f"paths.corpora={tmp_path}/corpora"]
-    subprocess.run(
-        [sys.executable, "train.py", "-m", *words, *paths, "selection.k=80,95"],
+    done = subprocess.run(
+        [sys.executable, "train.py", "-m", *words, *paths, "selection.k=80,-1,95"],
         cwd=ROOT,
-        check=True,
+        check=False,
         capture_output=True,
+        text=True,
     )
+    assert done.returncode == 2
+    assert "selection.k=-1" in done.stderr
+    assert "Traceback" not in done.stderr
     records = [json.loads(p.read_text()) for p in tmp_path.glob("runs/small-*/record.json")]
     assert sorted(record["config"]["selection"]["k"] for record in records) == [80.0, 95.0]
     assert all("finished" in record for record in records)

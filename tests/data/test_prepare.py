@@ -190,6 +190,16 @@ def test_too_many_tokens_are_dropped_and_counted(run, synthetic):
     assert corpus.report["pairs"]["en-de"]["train"]["dropped"]["too_many_tokens"] > 0
 
 
+def test_no_sentence_of_a_given_test_set_is_too_long(run, own_files):
+    long = " ".join(["a long sentence"] * 30)
+    lines(Path(own_files.root), "test", "en-de", ["a short one", long], ["ein kurzer", long + " x"])
+    corpus = run(own_files.model_copy(update={"cleaning": CleaningSettings(max_tokens=14)}))
+    table = corpus.table(Direction("en", "de"), "test")
+    assert len(table) == 2
+    assert table.source_lengths.max() > 14
+    assert corpus.table(Direction("en", "de"), "train").source_lengths.max() <= 14
+
+
 def test_an_empty_corpus_names_the_pair_and_the_reasons(run, synthetic, tmp_path):
     cleaning = CleaningSettings(max_words=1)
     with pytest.raises(DataError, match=r"'en-de' is left; dropped: too_many_words \d+"):

@@ -15,6 +15,27 @@ def test_scores_are_those_of_sacrebleu():
     assert scores["chrf++"].value == expected
 
 
+# Invented, and pinned with the scores that sacreBLEU 2.6.0 gave: an update of it that changes what
+# a published number means must not pass unseen. Scripts, case, numbers, an empty line, a long one.
+PINNED = {
+    "Der Zug nach Berlin fährt um 8.15 Uhr ab.": "Der Zug nach Berlin fährt um 8:15 Uhr.",
+    "Sie kaufte drei Äpfel, zwei Birnen und Brot.": "Sie kaufte 3 Äpfel, 2 Birnen und ein Brot.",
+    "Поезд опоздал на десять минут.": "Поезд опоздал примерно на десять минут.",
+    "बारिश के कारण स्कूल बंद है।": "बारिश की वजह से स्कूल बंद है।",
+    "ባቡሩ ዛሬ አይመጣም።": "ባቡሩ ዛሬ አልመጣም።",
+    "": "Nothing was translated here.",
+    "The (old) bridge — built in 1,894 — isn't open; see p. 7!": (
+        'The "old" bridge, built in 1,894, is not open; see p. 7!'
+    ),
+}
+
+
+def test_scores_are_pinned_to_the_last_digit():
+    scores = score(list(PINNED), list(PINNED.values()))
+    assert scores["bleu"].value == pytest.approx(34.061074734443785, abs=1e-10)
+    assert scores["chrf++"].value == pytest.approx(58.923429736078084, abs=1e-10)
+
+
 def test_signatures_are_those_of_the_paper_but_for_the_version():
     scores = score(HYPOTHESES, REFERENCES)
     stems = {key: entry.signature.rpartition("|version:")[0] for key, entry in scores.items()}

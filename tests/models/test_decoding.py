@@ -6,6 +6,7 @@ import torch
 from pydantic import ValidationError
 
 from nsmt.data.batch import BatchLayout
+from nsmt.errors import CheckpointError
 from nsmt.models.decoding import DecodingSettings, search
 from nsmt.models.masks import DirectionMasks
 
@@ -170,6 +171,19 @@ def test_the_length_limit_never_exceeds_the_models_positions(task):
         found = task.search(beam=beam, max_length_extra=200)
         # Tag and </s> need a place too.
         assert max(len(each.tokens) for each in found) <= room - 2
+
+
+def test_a_diverged_model_is_refused(task):
+    weight = task.model.output.weight
+    before = weight.detach().clone()
+    try:
+        with torch.no_grad():
+            weight.fill_(math.nan)
+        with pytest.raises(CheckpointError, match="diverged"):
+            task.search()
+    finally:
+        with torch.no_grad():
+            weight.copy_(before)
 
 
 def test_a_beam_wider_than_the_vocabulary_is_no_problem(task):

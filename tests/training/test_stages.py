@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from nsmt.commands.launch import run_stages, shared_corpus, train_here
 from nsmt.data.datamodule import TableReader, sequence_format
 from nsmt.data.plan import PlannedBatch, TrainingPlan
-from nsmt.errors import AtlasError, CheckpointError
+from nsmt.errors import AtlasError, CheckpointError, TrainingError
 from nsmt.models.checkpoint import load_checkpoint
 from nsmt.models.loss import smoothed_cross_entropy
 from nsmt.models.transformer import Transformer
@@ -48,6 +48,13 @@ def test_two_runs_with_one_seed_have_bitwise_equal_weights(small_config, tmp_pat
     second = weights(trained(small_config(*DENSE, f"paths.runs={tmp_path}/again")))
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_training_that_diverges_is_refused(small_config):
+    config = small_config("optimizer.learning_rate=1e30", "optimizer.warmup_updates=0")
+    with pytest.raises(TrainingError, match="no finite number after 15 updates"):
+        trained(config)
+    assert not list(config.folder.glob("*/checkpoint"))
 
 
 def test_another_seed_gives_other_weights(small_config):
