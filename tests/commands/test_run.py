@@ -214,6 +214,18 @@ def test_published_outputs_get_tables_and_intervals(tmp_path, monkeypatch, capsy
     assert len(record["data_fingerprint"]) == 64
 
 
+def test_a_benchmark_keeps_its_ratios_with_a_certificate(corpora, tmp_path, monkeypatch):
+    small = [word for word in SMALL if word.startswith(("data", "model", "trainer", "batch"))]
+    words = [*small, "repetitions=1", f"paths.corpora={corpora}", f"output={tmp_path}/bench.json"]
+    nsmt(monkeypatch, "bench", *words)
+    record = json.loads((tmp_path / "bench.json").read_text())
+    assert record["seconds"].keys() == {"forward", "validation", "identify"}
+    assert record["ratios"].keys() == {"forward", "validation"}
+    assert min(record["seconds"].values()) > 0
+    assert record["environment"]["threads"] >= 1
+    assert len(record["data_fingerprint"]) == 64
+
+
 @pytest.mark.parametrize(
     "path", sorted(conf_folder().glob("experiment/**/*.yaml")), ids=lambda p: p.stem
 )
