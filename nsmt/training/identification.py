@@ -35,7 +35,7 @@ def gather_statistics(
     progress: bool = True,
 ) -> ActivationStatistics:
     """Count what fires for each direction on its validation set; all ranks get the sums."""
-    module = TranslationModule(
+    module = _ForwardPass(
         trained.model,
         directions=trained.directions,
         masks=trained.masks(),
@@ -55,6 +55,18 @@ def gather_statistics(
     if callback.statistics is None:
         raise AtlasError("nothing was counted", fix="give every direction validation text")
     return callback.statistics
+
+
+class _ForwardPass(TranslationModule):
+    """Validation without output projection and loss, which no neuron's activation needs."""
+
+    def validation_step(self, batch: BatchLayout, batch_idx: int) -> None:
+        """Run both stacks."""
+        del batch_idx
+        self.model(batch, None if self.masks is None else self.masks(batch.direction_B))
+
+    def on_validation_epoch_end(self) -> None:
+        """Nothing to log."""
 
 
 class IdentifyNeurons(pl.Callback):
