@@ -18,7 +18,7 @@ from nsmt.data.corpus import Corpus
 from nsmt.data.datamodule import TableReader, TranslationData
 from nsmt.data.plan import BatchSettings, in_order
 from nsmt.data.prepare import prepare
-from nsmt.data.settings import DataSettings
+from nsmt.data.sources import DataSettings
 from nsmt.files import replace_text
 from nsmt.models.checkpoint import TrainedModel
 from nsmt.models.settings import ModelSettings

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError
 
 from nsmt.data.plan import BatchSettings
-from nsmt.data.settings import DataSettings
+from nsmt.data.sources import DataSettings
 from nsmt.errors import DataError
 from nsmt.methods import MethodSettings
 from nsmt.models.decoding import DecodingSettings

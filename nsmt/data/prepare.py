@@ -20,8 +20,7 @@ from typing import Any
 
 from nsmt.data.corpus import MANIFEST, REPORT, SCHEMA, VERSION, VOCABULARY, Corpus
 from nsmt.data.encode import encode_pair, train_vocabulary
-from nsmt.data.settings import DataSettings
-from nsmt.data.sources import ParallelSource, make_source
+from nsmt.data.sources import DataSettings, ParallelSource, make_source
 from nsmt.data.split import HeldOut
 from nsmt.data.spool import SpooledPair, cap_held_out, spool_pair
 from nsmt.data.tally import Tally, report_table

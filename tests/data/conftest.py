@@ -12,11 +12,11 @@ from nsmt.data.corpus import Corpus
 from nsmt.data.prepare import prepare
 from nsmt.data.settings import (
     CleaningSettings,
-    DataSettings,
     SplitSettings,
-    SyntheticSettings,
     VocabularySettings,
 )
+from nsmt.data.sources import DataSettings
+from nsmt.data.sources.synthetic import SyntheticSettings
 
 
 @pytest.fixture

@@ -9,12 +9,12 @@ from rich.console import Console
 from nsmt.data import prepare as preparation
 from nsmt.data.corpus import Corpus
 from nsmt.data.settings import (
-    Bible8Settings,
     CleaningSettings,
-    FilesSettings,
     SplitSettings,
     VocabularySettings,
 )
+from nsmt.data.sources.bible8 import Bible8Settings
+from nsmt.data.sources.files import FilesSettings
 from nsmt.data.tally import report_table
 from nsmt.data.text import recognition_key
 from nsmt.errors import DataError

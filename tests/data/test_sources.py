@@ -7,9 +7,10 @@ import pytest
 import zstandard
 from pydantic import TypeAdapter, ValidationError
 
-from nsmt.data.settings import Bible8Settings, DataSettings, FilesSettings, SyntheticSettings
-from nsmt.data.sources import bible8, make_source
-from nsmt.data.sources.bible8 import strip_markup
+from nsmt.data.sources import DataSettings, bible8, make_source
+from nsmt.data.sources.bible8 import Bible8Settings, strip_markup
+from nsmt.data.sources.files import FilesSettings
+from nsmt.data.sources.synthetic import SyntheticSettings
 from nsmt.errors import ConfigurationError, DataError
 from nsmt.languages import Direction
 

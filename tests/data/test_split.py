@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nsmt.data.settings import CleaningSettings, SplitSettings, SyntheticSettings
+from nsmt.data.settings import CleaningSettings, SplitSettings
+from nsmt.data.sources.synthetic import SyntheticSettings
 from nsmt.data.split import HashSplit, HeldOut, pair_keys
 from nsmt.data.spool import cap_held_out, spool_pair
 from nsmt.data.tally import Tally

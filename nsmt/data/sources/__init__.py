@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import Annotated, assert_never
 
-from nsmt.data.settings import Bible8Settings, DataSettings, FilesSettings, SyntheticSettings
+from pydantic import Field
+
 from nsmt.data.sources.base import ParallelSource
-from nsmt.data.sources.bible8 import Bible8Source
-from nsmt.data.sources.files import FilesSource
-from nsmt.data.sources.synthetic import SyntheticSource
+from nsmt.data.sources.bible8 import Bible8Settings, Bible8Source
+from nsmt.data.sources.files import FilesSettings, FilesSource
+from nsmt.data.sources.synthetic import SyntheticSettings, SyntheticSource
 
-__all__ = ["ParallelSource", "make_source"]
+__all__ = ["DataSettings", "ParallelSource", "make_source"]
+
+DataSettings = Annotated[
+    Bible8Settings | FilesSettings | SyntheticSettings, Field(discriminator="source")
+]
 
 
 def make_source(settings: DataSettings) -> ParallelSource:

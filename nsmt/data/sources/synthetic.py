@@ -13,13 +13,33 @@ import random
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
-from nsmt.data.settings import SyntheticSettings
+from pydantic import Field, model_validator
+
+from nsmt.data.settings import CorpusName, CorpusSettings, Count
 from nsmt.languages import Direction, Language
 
 _CONSONANTS, _VOWELS = "bdfgklmnprstvz", "aeiou"
 _SHARED_SHARE = 0.5
+
+
+class SyntheticSettings(CorpusSettings):
+    """Made-up languages derived from shared meanings; learnable by a tiny model in seconds."""
+
+    source: Literal["synthetic"]
+    name: CorpusName = "synthetic"
+    sentences: Count = 2000
+    words: int = Field(60, ge=10, description="number of distinct meanings")
+    min_length: Count = 3
+    max_length: Count = 8
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _lengths_in_order(self) -> Self:
+        if self.min_length > self.max_length:
+            raise ValueError(f"min_length {self.min_length} exceeds max_length {self.max_length}")
+        return self
 
 
 class SyntheticSource:
