@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from nsmt.commands.bench import BenchConfig, bench
@@ -20,6 +21,7 @@ from nsmt.commands.prepare import prepare_corpus
 from nsmt.commands.report import ReportConfig, report_run
 from nsmt.commands.train import train
 from nsmt.errors import NsmtError
+from nsmt.progress import console
 from nsmt.settings import Settings
 
 
@@ -62,14 +64,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(name: str, words: list[str]) -> None:
     command = COMMANDS[name]
-    if "--check" in words:
+    if "--check" in words and "check" in command.schema.model_fields:
         words = [word for word in words if word != "--check"] + ["check=true"]
     # What is no override is a flag of Hydra's own, or its value (--cfg job).
     flags = [word for word in words if "=" not in word and not word.startswith("~")]
     given = [word for word in words if word not in flags]
     overrides = checked_overrides(command.root, given, command.schema)
 
-    failed = []
+    failed: list[Sequence[str]] = []
 
     def task(config: DictConfig) -> None:
         # In a sweep, the jobs after one that failed still run.
@@ -77,7 +79,7 @@ def _run(name: str, words: list[str]) -> None:
             command.run(checked(config, command.schema))
         except NsmtError as error:
             show_failure(error)
-            failed.append(error)
+            failed.append(HydraConfig.get().overrides.task)
 
     # Hydra reads the command line itself, so that its flags and sweeps work as everywhere.
     sys.argv = [name, *flags, *overrides]
@@ -86,6 +88,9 @@ def _run(name: str, words: list[str]) -> None:
     )
     decorate(task)()
     if failed:
+        if {"-m", "--multirun"} & set(flags):
+            for job in failed:
+                console.print(f"failed: {' '.join(job)}", highlight=False, markup=False)
         sys.exit(FAILURE)
 
 

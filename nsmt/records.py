@@ -22,6 +22,7 @@ from nsmt.files import replace_text
 
 RECORD = "record.json"
 LOG = "log.txt"
+_CERTIFIED = {"command", "config", "seed", "data_fingerprint", "environment", "packages", "started"}
 _PACKAGES = (
     "torch",
     "pytorch-lightning",
@@ -73,7 +74,7 @@ def read_record(folder: Path) -> dict[str, Any]:
         record = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         record = error
-    if not isinstance(record, dict) or "config" not in record:
+    if not isinstance(record, dict) or not record.keys() >= _CERTIFIED:
         raise DataError(
             f"{path} is damaged: it holds no certificate",
             fix="restore the file, or start the run again with overwrite=true",

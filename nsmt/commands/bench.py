@@ -19,6 +19,7 @@ from nsmt.data.datamodule import TableReader, TranslationData
 from nsmt.data.plan import BatchSettings, in_order
 from nsmt.data.prepare import prepare
 from nsmt.data.sources import DataSettings
+from nsmt.errors import ConfigurationError
 from nsmt.files import replace_text
 from nsmt.models.checkpoint import TrainedModel
 from nsmt.models.settings import ModelSettings
@@ -52,6 +53,11 @@ class BenchConfig(Settings):
 
 def bench(config: BenchConfig) -> None:
     """Measure, show medians and ratios, and keep them where an output is named."""
+    if config.trainer.world > 1:
+        raise ConfigurationError(
+            f"bench runs as one rank, the trainer asks for {config.trainer.world}",
+            fix="choose trainer=cpu or trainer=gpu",
+        )
     set_threads(config.trainer)
     corpus = prepare(
         config.data, corpora=Path(config.paths.corpora), downloads=Path(config.paths.downloads)
@@ -87,9 +93,10 @@ def bench(config: BenchConfig) -> None:
 
 
 def _identification(config: BenchConfig, corpus: Corpus, *, folder: Path) -> Contestants:
-    """Counting on the validation sets, against the same pass without it and a bare forward pass.
+    """Counting on the validation sets, against a bare forward pass and Lightning's validation.
 
-    The bare pass reads the same batches and runs both stacks, without output projection and loss.
+    The bare pass reads the same batches and runs both stacks, without output projection and loss;
+    the validation computes both.
     """
     torch.manual_seed(0)
     vocabulary, directions = corpus.vocabulary, list(corpus.directions)

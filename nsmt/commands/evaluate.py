@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field
 
 from nsmt.commands.config import PathSettings, ScoringSettings, recorded_config
-from nsmt.commands.identify import require_same_vocabulary
+from nsmt.commands.fit import require_model_fits
 from nsmt.commands.score import (
     TRANSLATIONS,
     compare_outputs,
@@ -84,13 +84,22 @@ class EvaluateConfig(Settings):
     )
     paths: PathSettings
 
-    def folder(self, *, below: Path) -> Path:
-        """Where the results go: the folder given, or one named by what was asked for."""
+    def folder(self, *, below: Path, **effective: Settings) -> Path:
+        """Where the results go: the folder given, or one named by what decides them.
+
+        Raises ConfigurationError if the folder given is a run's own.
+        """
         if self.output is not None:
+            if "stages" in read_record(Path(self.output)):
+                raise ConfigurationError(
+                    f"output={self.output} is the folder of a run, whose results are kept",
+                    fix="name another folder, or leave output out",
+                )
             return Path(self.output)
         asked = self.model_dump(
-            mode="json", exclude={"accelerator", "progress", "output", "paths", "run"}
+            mode="json", include={"eval", "checkpoint", "corpus", "split", "outputs"}
         )
+        asked |= {name: settings.model_dump(mode="json") for name, settings in effective.items()}
         digest = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:10]
         return below / EVALUATIONS / f"{self.eval.kind}-{digest}"
 
@@ -105,8 +114,9 @@ def evaluate(config: EvaluateConfig) -> Path:
 def _published(config: EvaluateConfig, settings: PublishedSettings) -> Path:
     outputs = read_published(Path(_required(config, "outputs")))
     languages = settings.language_table()
-    into = config.folder(below=Path(config.paths.runs))
-    record = _certificate(config, seed=_scoring(config).seed, fingerprint=_fingerprint(outputs))
+    scoring = _over(ScoringSettings(), config.test)
+    into = config.folder(below=Path(config.paths.runs), test=scoring)
+    record = _certificate(config, fingerprint=_fingerprint(outputs), test=scoring)
     with progress_bar(shown=config.progress) as bar:
         task = bar.add_task("score", total=sum(map(len, outputs.values())), status="")
         systems = measure(
@@ -123,13 +133,20 @@ def _published(config: EvaluateConfig, settings: PublishedSettings) -> Path:
         "scores": scores_table(systems, groups=groups),
         "table11": published_table(table11(systems, languages, pivot=settings.pivot)),
     }
-    comparisons = _compare_published(config, settings, outputs, into=into)
-    _finish(into, tables, comparisons, systems, record)
+    # Kept before the comparison, which systems of different test sets do not allow.
+    _keep(into, tables, systems, record)
+    comparisons = _compare_published(config, settings, outputs, scoring=scoring, into=into)
+    _keep_comparisons(into, comparisons)
     return into
 
 
 def _compare_published(
-    config: EvaluateConfig, settings: PublishedSettings, outputs: Outputs, *, into: Path
+    config: EvaluateConfig,
+    settings: PublishedSettings,
+    outputs: Outputs,
+    *,
+    scoring: ScoringSettings,
+    into: Path,
 ) -> list[Comparison]:
     """Against the baseline, on the directions that all systems have; none where it stands alone."""
     shared = set.intersection(*(set(of_system) for of_system in outputs.values()))
@@ -141,7 +158,7 @@ def _compare_published(
         {name: {d: of_system[d] for d in ordered} for name, of_system in outputs.items()},
         baselines=[settings.baseline],
         groups=groups_of(ordered, languages, pivot=settings.pivot),
-        scoring=_scoring(config),
+        scoring=scoring,
         labels=settings.labels,
         into=into,
         tokenizer=settings.tokenizer,
@@ -153,15 +170,16 @@ def _compare_published(
 def _checkpoint(config: EvaluateConfig) -> Path:
     trained = load_checkpoint(Path(_required(config, "checkpoint")))
     corpus = Corpus.open(Path(_required(config, "corpus")))
-    require_same_vocabulary(trained, corpus)
-    into = config.folder(below=Path(config.paths.runs))
-    record = _certificate(config, seed=0, fingerprint=corpus.fingerprint)
+    require_model_fits(trained, corpus, splits=(config.split,))
+    decoding = _over(DecodingSettings(), config.decoding)
+    into = config.folder(below=Path(config.paths.runs), decoding=decoding)
+    record = _certificate(config, fingerprint=corpus.fingerprint, decoding=decoding)
     record["model"] = trained.fingerprint
     outputs = score_model(
         trained,
         corpus,
         split=config.split,
-        decoding=_over(DecodingSettings(), config.decoding),
+        decoding=decoding,
         label="checkpoint",
         accelerator=config.accelerator or "cpu",
         progress=config.progress,
@@ -169,7 +187,7 @@ def _checkpoint(config: EvaluateConfig) -> Path:
     write_translations(into / TRANSLATIONS, "checkpoint", corpus, outputs, split=config.split)
     systems = measure({"checkpoint": outputs})
     groups = groups_of(list(outputs), corpus.languages, pivot=corpus.pivot)
-    _finish(into, {"scores": scores_table(systems, groups=groups)}, [], systems, record)
+    _keep(into, {"scores": scores_table(systems, groups=groups)}, systems, record)
     return into
 
 
@@ -186,31 +204,35 @@ def _run(config: EvaluateConfig) -> Path:
             "callbacks": run.callbacks.model_copy(update={"progress": config.progress}),
         }
     )
-    corpus = prepare(run.data, corpora=Path(run.paths.corpora), downloads=Path(run.paths.downloads))
+    corpus = prepare(
+        run.data,
+        corpora=Path(run.paths.corpora),
+        downloads=Path(run.paths.downloads),
+        progress=config.progress,
+    )
     if corpus.fingerprint != trained["data_fingerprint"]:
         raise DataError(
             f"{corpus.folder} holds other text than {folder} was trained on",
             fix="put the inputs of that run back, or train again",
         )
-    into = config.folder(below=folder)
-    record = _certificate(config, seed=run.test.seed, fingerprint=corpus.fingerprint)
+    effective = {"decoding": run.decoding, "test": run.test}
+    into = config.folder(below=folder, **effective)
+    record = _certificate(config, fingerprint=corpus.fingerprint, **effective)
     record["run"] = {key: trained[key] for key in ("command", "commit", "started", "finished")}
-    record["decoding"], record["test"] = run.decoding.model_dump(), run.test.model_dump()
     comparisons = score_systems(run, corpus, trained["stages"], models=folder, into=into)
-    _finish(into, {}, comparisons, comparisons[-1].systems, record)
+    _keep(into, {}, comparisons[-1].systems, record)
+    _keep_comparisons(into, comparisons)
     return into
 
 
-def _finish(
+def _keep(
     into: Path,
     tables: Mapping[str, Table],
-    comparisons: Sequence[Comparison],
     systems: Sequence[SystemResult],
     record: Mapping[str, Any],
 ) -> None:
-    """Write tables and certificate, and show what there is."""
-    compared = comparison_tables(comparisons) if comparisons else {}
-    save_tables({**tables, **compared}, into / "tables")
+    """Write tables, scores and certificate, and show the tables."""
+    save_tables(tables, into / "tables")
     scores = {
         system.name: {str(direction): dict(found) for direction, found in system.scores.items()}
         for system in systems
@@ -219,16 +241,28 @@ def _finish(
     console = result_console()
     for table in tables.values():
         console.print(table.to_rich())
-    for comparison in comparisons[-1:]:
-        console.print(summary_table(comparison, title="Comparison").to_rich())
     console.print(f"results: {into.resolve()}", soft_wrap=True, highlight=False, markup=False)
 
 
-def _certificate(config: EvaluateConfig, *, seed: int, fingerprint: str) -> dict[str, Any]:
+def _keep_comparisons(into: Path, comparisons: Sequence[Comparison]) -> None:
+    """Write the tables of the comparisons and show a summary of the last."""
+    if comparisons:
+        save_tables(comparison_tables(comparisons), into / "tables")
+        against = comparisons[-1]
+        title = f"Comparison over the {len(against.directions)} directions that all systems have"
+        result_console().print(summary_table(against, title=title).to_rich())
+
+
+def _certificate(
+    config: EvaluateConfig, *, fingerprint: str, **effective: Settings
+) -> dict[str, Any]:
+    """The certificate, with the settings in effect instead of those that were given."""
+    dumped = {name: settings.model_dump(mode="json") for name, settings in effective.items()}
+    scoring = effective.get("test")
     return certificate(
         command=command_line(),
-        config=config.model_dump(mode="json"),
-        seed=seed,
+        config=config.model_dump(mode="json") | dumped,
+        seed=scoring.seed if isinstance(scoring, ScoringSettings) else 0,
         fingerprint=fingerprint,
     )
 
@@ -241,10 +275,6 @@ def _fingerprint(outputs: Outputs) -> str:
             text = [name, str(direction), *output.hypotheses, *output.references]
             digest.update(json.dumps(text).encode())
     return digest.hexdigest()
-
-
-def _scoring(config: EvaluateConfig) -> ScoringSettings:
-    return _over(ScoringSettings(), config.test)
 
 
 def _over(base: S, given: S | None) -> S:

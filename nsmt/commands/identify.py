@@ -7,11 +7,12 @@ from pathlib import Path
 from pydantic import Field
 
 from nsmt.commands.config import PathSettings
+from nsmt.commands.fit import require_model_fits
 from nsmt.data.corpus import Corpus
 from nsmt.data.datamodule import TranslationData
 from nsmt.data.plan import BatchSettings
-from nsmt.errors import CheckpointError, ConfigurationError
-from nsmt.models.checkpoint import TrainedModel, load_checkpoint
+from nsmt.errors import ConfigurationError
+from nsmt.models.checkpoint import load_checkpoint
 from nsmt.neurons.selection import SelectionSettings, select
 from nsmt.progress import result_console
 from nsmt.settings import Settings
@@ -32,15 +33,6 @@ class IdentifyConfig(Settings):
     paths: PathSettings
 
 
-def require_same_vocabulary(trained: TrainedModel, corpus: Corpus) -> None:
-    """Raise a CheckpointError unless the model reads the pieces of the corpus."""
-    if trained.vocabulary.fingerprint != corpus.vocabulary.fingerprint:
-        raise CheckpointError(
-            "the checkpoint's vocabulary is not that of the corpus",
-            fix="name the corpus that the checkpoint was trained on",
-        )
-
-
 def identify(config: IdentifyConfig) -> None:
     """Count on the validation sets in one pass, select, write both files."""
     if config.trainer.world > 1:
@@ -50,7 +42,7 @@ def identify(config: IdentifyConfig) -> None:
         )
     trained = load_checkpoint(Path(config.checkpoint))
     corpus = Corpus.open(Path(config.corpus))
-    require_same_vocabulary(trained, corpus)
+    require_model_fits(trained, corpus, splits=("valid",))
     data = TranslationData(
         corpus, batch=config.batch, temperature=1.0, seed=0, directions=trained.directions
     )

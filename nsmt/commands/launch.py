@@ -12,16 +12,19 @@ import time
 from pathlib import Path
 
 from nsmt.commands.config import RunConfig
+from nsmt.commands.fit import require_held_out, require_room
 from nsmt.data.corpus import Corpus
 from nsmt.data.prepare import folder_name, prepare
 from nsmt.data.sources import make_source
-from nsmt.errors import DataError, NsmtError
+from nsmt.errors import NsmtError
 from nsmt.files import replace_text
 from nsmt.methods import CONTROL, DENSE
 from nsmt.training.stages import StageContext, run_schedule
 from nsmt.training.trainer import launch_identity, launched, rank
 
 CONFIG = "config.json"
+# How much earlier than another rank the first may have failed.
+_SLACK_S = 60.0
 
 
 class RankError(NsmtError):
@@ -70,48 +73,34 @@ def shared_corpus(config: RunConfig, *, patience_s: float = 24 * 3600) -> Corpus
     if rank() == 0:
         failure.unlink(missing_ok=True)
         try:
-            corpus = prepare(config.data, corpora=corpora, downloads=downloads)
-            return _fitting(corpus, max_positions=config.model.max_positions)
+            prepare(
+                config.data,
+                corpora=corpora,
+                downloads=downloads,
+                progress=config.callbacks.progress,
+            )
         except BaseException:
             if launched():
                 replace_text(failure, launch_identity())
             raise
+    started = time.time()
     deadline = time.monotonic() + patience_s
     while not folder.exists():
-        if failure.is_file() and failure.read_text() == launch_identity():
+        # An earlier launch may have left its note, and plain torchrun names all launches alike.
+        if _written_since(failure, started - _SLACK_S) and failure.read_text() == launch_identity():
             raise RankError("rank 0 could not prepare the corpus", fix="its own message says why")
         if time.monotonic() > deadline:
             raise RankError(f"no corpus appeared in {folder}", fix="look at the log of rank 0")
         time.sleep(1)
-    return Corpus.open(folder)
-
-
-def _fitting(corpus: Corpus, *, max_positions: int) -> Corpus:
-    """The corpus, if the model can read it and every direction can be validated and tested."""
-    empty = [
-        f"{direction} has no {split} text"
-        for direction in corpus.directions
-        for split in ("valid", "test")
-        if len(corpus.table(direction, split)) == 0
-    ]
-    if empty:
-        raise DataError(
-            f"not every direction can be evaluated: {', '.join(empty)}",
-            fix="raise data.split.valid and data.split.test, or give valid and test files",
-        )
-    longest = max(
-        int(max(table.source_lengths.max(), table.target_lengths.max()))
-        for direction in corpus.directions
-        for table in (corpus.table(direction, "valid"), corpus.table(direction, "test"))
-    )
-    if longest + 2 > max_positions:
-        raise DataError(
-            f"the longest sentence of valid and test has {longest} pieces; the model has "
-            f"{max_positions} positions",
-            fix=f"set model.max_positions={longest + 2}; no sentence of a given test set is left "
-            "out",
-        )
+    corpus = Corpus.open(folder)
+    # In every rank, so that all of them end where one does.
+    require_held_out(corpus)
+    require_room(corpus, config.model.max_positions)
     return corpus
+
+
+def _written_since(path: Path, moment: float) -> bool:
+    return path.is_file() and path.stat().st_mtime >= moment
 
 
 def _torchrun(config: RunConfig) -> None:

@@ -11,11 +11,12 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 from nsmt.commands.config import RunConfig, recorded_config
-from nsmt.commands.score import LABELS, TRANSLATIONS, comparison_path
+from nsmt.commands.score import TRANSLATIONS, comparison_path
+from nsmt.errors import DataError
 from nsmt.evaluation.results import Comparison
 from nsmt.files import replace_text
 from nsmt.languages import LanguageTable
-from nsmt.methods import CONTROL, DENSE
+from nsmt.methods import CONTROL, DENSE, LABELS
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.selection import cumulative
 from nsmt.neurons.statistics import ActivationStatistics
@@ -94,9 +95,12 @@ def show(folder: Path) -> None:
 def _comparisons(folder: Path) -> list[Comparison]:
     """Against the dense model and, last, against the control where there is one."""
     paths = [comparison_path(folder, baseline) for baseline in (DENSE, CONTROL)]
-    return [
+    found = [
         Comparison.from_json(path.read_text(encoding="utf-8")) for path in paths if path.is_file()
     ]
+    if not found:
+        raise DataError(f"{folder} has lost its results", fix=f"evaluate.py run={folder}")
+    return found
 
 
 def _figures(
@@ -197,6 +201,8 @@ def _samples(folder: Path, config: RunConfig, stages: Sequence[str]) -> SamplesS
 
 def _lines(path: Path) -> list[str]:
     # Only "\n" ends a line: users' text may hold U+2028, at which splitlines() would split.
+    if not path.is_file():
+        raise DataError(f"{path} is missing", fix="restore it, or train the run again")
     return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
 
 

@@ -17,7 +17,7 @@ from nsmt.evaluation.scoring import DEFAULT_TOKENIZER
 from nsmt.evaluation.translation import likelihoods, translate
 from nsmt.files import replace_text
 from nsmt.languages import Direction
-from nsmt.methods import CONTROL, DENSE, METHODS
+from nsmt.methods import CONTROL, DENSE, LABELS
 from nsmt.models.checkpoint import TrainedModel, load_checkpoint
 from nsmt.models.decoding import DecodingSettings
 from nsmt.progress import progress_bar
@@ -26,7 +26,6 @@ from nsmt.training.trainer import device_of
 
 _LOG = logging.getLogger(__name__)
 TRANSLATIONS = "translations"
-LABELS = {DENSE: "dense"} | {name: method.label for name, method in METHODS.items()}
 
 # Sentences x longest side of a batch whose likelihood is found.
 _LIKELIHOOD_TOKENS = 4096

@@ -17,6 +17,7 @@ from nsmt.commands.launch import run_stages, shared_corpus
 from nsmt.commands.report import report, show
 from nsmt.commands.score import score_systems
 from nsmt.data.corpus import Corpus
+from nsmt.data.encode import given_vocabulary
 from nsmt.data.plan import BatchSettings
 from nsmt.data.sources import make_source
 from nsmt.data.split import SPLITS
@@ -45,7 +46,7 @@ def train(config: RunConfig) -> Path | None:
         return None
     check_world(config.trainer)
     device_of(config.trainer.accelerator)
-    if config.overwrite and launched():
+    if config.overwrite and launched() and config.trainer.world > 1:
         raise ConfigurationError(
             "overwrite=true cannot be used where a launcher starts several ranks",
             fix=f"delete {config.folder} before the launch",
@@ -145,7 +146,8 @@ def check_consistency(config: RunConfig) -> None:
 def show_check(config: RunConfig) -> None:
     """Look for the inputs, build the model without memory and say what a run would do."""
     make_source(config.data)
-    vocabulary = config.data.vocabulary.size
+    given = given_vocabulary(config.data)
+    vocabulary = given.size if given is not None else config.data.vocabulary.size
     with torch.device("meta"):
         model = Transformer(config.model, vocabulary_size=vocabulary, pad=0)
     parameters = sum(parameter.numel() for parameter in model.parameters())

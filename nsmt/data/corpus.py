@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from nsmt.data.split import SPLITS
-from nsmt.data.vocabulary import Vocabulary
+from nsmt.data.vocabulary import VOCABULARY, Vocabulary
 from nsmt.errors import DataError
 from nsmt.files import sha256
 from nsmt.languages import Direction, LanguageSettings, LanguageTable
@@ -28,7 +28,6 @@ SCHEMA = "nsmt.corpus"
 # Raised whenever other bytes come of the same settings and inputs: changed cleaning included.
 VERSION = 2
 MANIFEST = "corpus.json"
-VOCABULARY = "vocabulary.model"
 REPORT = "preparation.json"
 
 

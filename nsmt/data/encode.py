@@ -17,8 +17,17 @@ from nsmt.data.vocabulary import Vocabulary
 from nsmt.languages import Direction
 
 
-def train_vocabulary(spools: Sequence[SpooledPair], settings: CorpusSettings) -> Vocabulary:
-    """Learn the joint vocabulary from a sample of train, balanced over languages."""
+def given_vocabulary(settings: CorpusSettings) -> Vocabulary | None:
+    """The vocabulary that `data.vocabulary.model` names, or None."""
+    if settings.vocabulary.model is None:
+        return None
+    return Vocabulary.given(settings.vocabulary.model, languages=tuple(settings.language_table()))
+
+
+def make_vocabulary(spools: Sequence[SpooledPair], settings: CorpusSettings) -> Vocabulary:
+    """The vocabulary given, or one learned from a sample of train, balanced over languages."""
+    if (given := given_vocabulary(settings)) is not None:
+        return given
     languages = tuple(settings.language_table())
     sample = chain.from_iterable(_sample(spools, settings))
     return Vocabulary.train(sample, languages=languages, settings=settings.vocabulary)

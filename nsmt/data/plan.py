@@ -148,7 +148,7 @@ def in_order(tables: Mapping[Direction, TokenTable], *, tokens: int) -> list[Pla
 def _cut(source: np.ndarray, target: np.ndarray, *, limit: int) -> list[int]:
     """Where to cut sorted sentences so that rows x longest side stays within `limit`.
 
-    A sentence longer than the limit forms a batch of its own: preparation bounds lengths.
+    A sentence longer than the limit forms a batch of its own.
     """
     cuts, longest = [0], 0
     for place, length in enumerate(np.maximum(source, target).tolist()):

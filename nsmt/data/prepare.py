@@ -18,13 +18,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from nsmt.data.corpus import MANIFEST, REPORT, SCHEMA, VERSION, VOCABULARY, Corpus
-from nsmt.data.encode import encode_pair, train_vocabulary
+from nsmt.data.corpus import MANIFEST, REPORT, SCHEMA, VERSION, Corpus
+from nsmt.data.encode import encode_pair, given_vocabulary, make_vocabulary
 from nsmt.data.sources import DataSettings, ParallelSource, make_source
 from nsmt.data.split import HeldOut
 from nsmt.data.spool import SpooledPair, cap_held_out, spool_pair
 from nsmt.data.tally import Tally, report_table
-from nsmt.data.vocabulary import Vocabulary
+from nsmt.data.vocabulary import VOCABULARY, Vocabulary
 from nsmt.errors import DataError
 from nsmt.files import replace_folder, sha256
 from nsmt.progress import console, each, step
@@ -66,6 +66,8 @@ def _tell(corpus: Corpus, *, shown: bool) -> None:
 def folder_name(settings: DataSettings, source: ParallelSource) -> str:
     """The corpus folder's name: the configured one and a hash of all that decides its bytes."""
     identity = {"version": VERSION, "settings": settings.identity(), "inputs": source.identity()}
+    if (given := given_vocabulary(settings)) is not None:
+        identity["vocabulary"] = given.fingerprint
     encoded = json.dumps(identity, sort_keys=True, ensure_ascii=False).encode()
     return f"{settings.name}-{hashlib.sha256(encoded).hexdigest()[:12]}"
 
@@ -89,7 +91,7 @@ def _write_corpus(
     spools = _spool(source, settings, folder=spool, tally=tally, progress=progress)
     with step("learning the vocabulary", shown=progress) as bars:
         bars.add_task("", total=None)
-        vocabulary = train_vocabulary(spools, settings)
+        vocabulary = make_vocabulary(spools, settings)
     vocabulary.save(part / VOCABULARY)
     with step("encoding", shown=progress) as bars:
         for spooled in each({str(s.pair): s for s in spools}, bars):

@@ -73,8 +73,11 @@ class CleaningSettings(Settings):
 
 
 class VocabularySettings(Settings):
-    """The joint SentencePiece vocabulary, trained when the corpus is prepared."""
+    """The joint SentencePiece vocabulary, trained when the corpus is prepared, or given."""
 
+    model: str | None = Field(
+        None, description="a vocabulary.model, or a checkpoint's folder, to use as it is"
+    )
     size: int = Field(8000, ge=16, description="pieces, specials and language tags included")
     kind: Literal["bpe", "unigram"] = "bpe"
     # At SentencePiece's 0.9995, nine languages in five scripts lost letters such as Ä and ô.

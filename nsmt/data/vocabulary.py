@@ -20,6 +20,8 @@ from nsmt.data.settings import VocabularySettings
 from nsmt.data.text import normalise
 from nsmt.errors import ConfigurationError, DataError
 
+# The name of its file in a corpus and in a checkpoint.
+VOCABULARY = "vocabulary.model"
 _TAG = re.compile(r"<2([A-Za-z_]+)>\Z")
 _SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
 # SentencePiece drops longer sentences (in bytes) from training without a word.
@@ -85,6 +87,22 @@ class Vocabulary:
         return cls(model.getvalue())
 
     @classmethod
+    def given(cls, model: str, *, languages: Sequence[str]) -> Vocabulary:
+        """The vocabulary of an existing model: its file, or a folder that holds it.
+
+        Raises DataError if it is missing or lacks the tag of a language.
+        """
+        path = Path(model).expanduser()
+        vocabulary = cls.load(path / VOCABULARY if path.is_dir() else path)
+        lacking = [code for code in languages if code not in vocabulary.tags]
+        if lacking:
+            raise DataError(
+                f"the vocabulary {model} has no tag for {', '.join(lacking)}",
+                fix=f"prepare languages that it has: {', '.join(vocabulary.languages)}",
+            )
+        return vocabulary
+
+    @classmethod
     def load(cls, path: Path) -> Vocabulary:
         """Read what `save` wrote."""
         try:
@@ -92,7 +110,7 @@ class Vocabulary:
         except OSError as error:
             raise DataError(
                 f"cannot read the vocabulary {path}: {error.strerror}",
-                fix="prepare the corpus again",
+                fix="correct the path, or prepare the corpus again",
             ) from None
 
     def save(self, path: Path) -> None:

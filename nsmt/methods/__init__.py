@@ -9,5 +9,7 @@ CONTROL = ContinueDense.name
 METHODS: dict[str, Method] = {
     method.name: method for method in (ContinueDense(), NeuronSpecialization())
 }
+# What tables, figures and progress bars call each stage.
+LABELS = {DENSE: "dense"} | {name: method.label for name, method in METHODS.items()}
 
-__all__ = ["CONTROL", "DENSE", "METHODS", "Evidence", "Method", "MethodName", "MethodSettings"]
+__all__ = ["CONTROL", "DENSE", "LABELS", "METHODS", "Evidence", "Method", "MethodName", "MethodSettings"]

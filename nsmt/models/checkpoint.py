@@ -16,7 +16,7 @@ from typing import Any
 import safetensors.torch
 from pydantic import ValidationError
 
-from nsmt.data.vocabulary import Vocabulary
+from nsmt.data.vocabulary import VOCABULARY, Vocabulary
 from nsmt.errors import CheckpointError, ConfigurationError
 from nsmt.files import replace_folder, sha256
 from nsmt.languages import Direction
@@ -27,7 +27,7 @@ from nsmt.neurons.atlas import NeuronAtlas
 
 _VERSION = 1
 _WEIGHTS, _MODEL, _MANIFEST = "model.safetensors", "model.json", "manifest.json"
-_VOCABULARY, _ATLAS = "vocabulary.model", "atlas.safetensors"
+_ATLAS = "atlas.safetensors"
 
 
 @dataclass(slots=True)
@@ -56,7 +56,7 @@ def save_checkpoint(folder: Path, trained: TrainedModel) -> str:
     """Write `trained` and return its fingerprint, the sha256 of the weights."""
     with replace_folder(folder) as building:
         safetensors.torch.save_model(trained.model, str(building / _WEIGHTS))
-        trained.vocabulary.save(building / _VOCABULARY)
+        trained.vocabulary.save(building / VOCABULARY)
         if trained.atlas is not None:
             trained.atlas.save(building / _ATLAS)
         description = {
@@ -75,7 +75,7 @@ def load_checkpoint(folder: Path) -> TrainedModel:
     """Read and verify a checkpoint; anything amiss is a CheckpointError."""
     manifest = _verified_manifest(folder)
     described = _described(folder)
-    vocabulary = Vocabulary.load(folder / _VOCABULARY)
+    vocabulary = Vocabulary.load(folder / VOCABULARY)
     model = Transformer(described.model, vocabulary_size=vocabulary.size, pad=vocabulary.pad)
     try:
         safetensors.torch.load_model(model, str(folder / _WEIGHTS))
@@ -145,7 +145,7 @@ def _verified_manifest(folder: Path) -> dict[str, str]:
         raise CheckpointError(
             f"the checkpoint in {folder} is torn: {error}", fix="use another one, or train again"
         ) from error
-    damaged += [name for name in (_WEIGHTS, _MODEL, _VOCABULARY) if name not in manifest]
+    damaged += [name for name in (_WEIGHTS, _MODEL, VOCABULARY) if name not in manifest]
     if damaged:
         names = ", ".join(damaged)
         raise CheckpointError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import math
 import time
 from typing import Any
 
@@ -9,8 +11,11 @@ import pytorch_lightning as pl
 import torch
 from rich.progress import Progress
 
+from nsmt.errors import TrainingError
 from nsmt.progress import console, progress_bar
 from nsmt.training.module import TranslationModule
+
+_LOG = logging.getLogger(__name__)
 
 
 class StageMetrics(pl.Callback):
@@ -32,7 +37,7 @@ class StageMetrics(pl.Callback):
         self._since = time.perf_counter()
         if self.progress and trainer.is_global_zero:
             self._bar = progress_bar()
-            self._bar.add_task(self.stage.replace("_", " "), total=self.updates, status="")
+            self._bar.add_task(self.stage, total=self.updates, status="")
             self._bar.start()
 
     def on_train_batch_end(
@@ -142,6 +147,32 @@ class ValidationBar(pl.Callback):
         """Give the terminal back."""
         del trainer, pl_module, exception
         self._bar.stop()
+
+
+class StopDiverged(pl.Callback):
+    """Ends a stage whose validation likelihood is no finite number any more.
+
+    Where the best weights are kept and there were finite ones, the stage ends with those; otherwise
+    a TrainingError, on all ranks.
+    """
+
+    def __init__(self, *, keep_best: bool) -> None:
+        self.keep_best = keep_best
+        self._seen_finite = False
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at the newest validation."""
+        del pl_module
+        if math.isfinite(trainer.callback_metrics["valid/nll"].item()):
+            self._seen_finite = True
+            return
+        updates = trainer.global_step
+        problem = f"the validation likelihood is no finite number after {updates} updates"
+        fix = "lower the learning rate, set optimizer.clip_norm, or train with precision 32-true"
+        if not (self.keep_best and self._seen_finite):
+            raise TrainingError(problem, fix=fix)
+        _LOG.warning("%s: the stage ends with the best weights before; %s", problem, fix)
+        trainer.should_stop = True
 
 
 class KeepBest(pl.Callback):

@@ -11,7 +11,6 @@ from pytorch_lightning.utilities.types import OptimizerLRScheduler
 from torch import Tensor
 
 from nsmt.data.batch import BatchLayout
-from nsmt.errors import TrainingError
 from nsmt.languages import Direction
 from nsmt.models.loss import smoothed_cross_entropy
 from nsmt.models.masks import DirectionMasks
@@ -86,21 +85,11 @@ class TranslationModule(pl.LightningModule):
         self.validated[1].index_add_(0, row_N, torch.ones_like(nll_N, dtype=torch.float64))
 
     def on_validation_epoch_end(self) -> None:
-        """Nll a token, by direction and their mean, for callbacks to log.
-
-        Raises TrainingError on all ranks if it is not a finite number.
-        """
+        """Nll a token, by direction and their mean, for callbacks to log."""
         sums = self.validated.clone()
         if self.trainer.world_size > 1:
             torch.distributed.all_reduce(sums)
         nll_T = sums[0] / sums[1].clamp(min=1)
-        if not bool(nll_T.isfinite().all()):
-            raise TrainingError(
-                f"the validation likelihood is no finite number after {self.trainer.global_step} "
-                "updates",
-                fix="lower the learning rate, set optimizer.clip_norm, or train with "
-                "trainer.precision=32-true",
-            )
         values = {
             f"valid/nll/{direction}": nll_T[row].item()
             for row, direction in enumerate(self.directions)

@@ -20,7 +20,7 @@ from nsmt.data.corpus import Corpus
 from nsmt.data.datamodule import TranslationData
 from nsmt.data.plan import BatchSettings
 from nsmt.errors import AtlasError, CheckpointError
-from nsmt.methods import CONTROL, DENSE, METHODS, Evidence, MethodSettings
+from nsmt.methods import CONTROL, DENSE, LABELS, METHODS, Evidence, MethodSettings
 from nsmt.models.checkpoint import TrainedModel, is_complete, load_checkpoint, save_checkpoint
 from nsmt.models.masks import DirectionMasks
 from nsmt.models.settings import ModelSettings
@@ -28,7 +28,7 @@ from nsmt.models.transformer import Transformer
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.selection import SelectionSettings
 from nsmt.neurons.statistics import ActivationStatistics
-from nsmt.training.callbacks import KeepBest, StageMetrics
+from nsmt.training.callbacks import KeepBest, StageMetrics, StopDiverged
 from nsmt.training.identification import gather_statistics
 from nsmt.training.module import TranslationModule
 from nsmt.training.optimization import for_stage
@@ -195,11 +195,12 @@ def _callbacks(context: StageContext, name: str, stage: StageSettings) -> list[p
     settings = context.callbacks
     callbacks: list[pl.Callback] = [
         StageMetrics(
-            name,
+            LABELS[name],
             updates=stage.updates,
             log_every=settings.log_every,
             progress=settings.progress,
-        )
+        ),
+        StopDiverged(keep_best=settings.keep == "best"),
     ]
     if settings.keep == "best":
         callbacks.append(KeepBest())
@@ -237,13 +238,17 @@ def _fitting(trained: TrainedModel, context: StageContext) -> TrainedModel:
             "schedule.checkpoint is a specialised model, not a dense one",
             fix="name the dense checkpoint that it came from",
         )
-    if trained.model.settings != context.model:
-        own, asked = trained.model.settings.model_dump(), context.model.model_dump()
+    # Positions have no weights: a model may be given more of them.
+    own, asked = (settings.model_dump() for settings in (trained.model.settings, context.model))
+    if own | {"max_positions": None} != asked | {"max_positions": None}:
         differing = ", ".join(f"{key}={own[key]}" for key in own if own[key] != asked[key])
         raise CheckpointError(
             "the checkpoint has another shape than the configured model",
             fix=f"set model to what the checkpoint has: {differing}",
         )
+    roomy = _new_model(context)
+    roomy.model.load_state_dict(trained.model.state_dict())
+    trained.model = roomy.model.eval()
     trained.directions = list(context.corpus.directions)
     return trained
 

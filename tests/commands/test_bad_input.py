@@ -1,6 +1,8 @@
 """The user's mistakes are answered by name, with the fix, before anything is written."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +10,10 @@ from pathlib import Path
 import pytest
 from small_run import SMALL
 
+from nsmt.commands.config import recorded_config
 from nsmt.commands.launch import RankError, shared_corpus
 from nsmt.errors import DataError
+from nsmt.records import read_record
 
 ROOT = Path(__file__).parents[2]
 
@@ -177,7 +181,7 @@ def test_a_run_that_is_not_finished_has_no_report(nsmt, tmp_path):
     refused(nsmt("report", f"run={tmp_path}"), "no finished run")
 
 
-@pytest.mark.parametrize("text", ["{ cut", "[]", "{}"])
+@pytest.mark.parametrize("text", ["{ cut", "[]", "{}", '{"config": {}, "stages": []}'])
 def test_a_damaged_certificate_is_named(nsmt, run_copy, text):
     (run_copy / "record.json").write_text(text, encoding="utf-8")
     refused(nsmt("report", f"run={run_copy}"), "record.json is damaged")
@@ -209,8 +213,8 @@ def test_an_extra_that_is_not_installed_is_named_before_the_run(nsmt, small, tmp
 
 def test_a_check_looks_for_the_input(nsmt, small, tmp_path):
     refused(nsmt("train", "--check", *small, *files(tmp_path)), "no training text")
-    words = ("data=bible8", "data.pairs=[en-sv]", "model.max_positions=128")
-    refused(nsmt("train", "--check", *small, *words), "no text in sv")
+    bible = ("data=bible8", "model.max_positions=128")
+    refused(nsmt("train", "--check", *small, *bible, "data.pairs=[en-sv]"), "no text in sv")
 
 
 def test_several_nodes_without_a_launcher_are_refused_at_once(nsmt, small, tmp_path):
@@ -243,6 +247,26 @@ def test_other_ranks_hear_that_the_first_failed(small_config, tmp_path, monkeypa
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "another")
     with pytest.raises(RankError, match="no corpus appeared"):
         shared_corpus(config, patience_s=0.1)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "one")
+    (note,) = (tmp_path / "corpora").glob(".*.failed")
+    os.utime(note, (0, 0))
+    with pytest.raises(RankError, match="no corpus appeared"):
+        shared_corpus(config, patience_s=0.1)
+
+
+def test_every_rank_refuses_a_corpus_without_held_out_text(small_config, tmp_path, monkeypatch):
+    lines = [f"word{number} other{number % 7} third{number % 5}" for number in range(40)]
+    write(tmp_path / "text", "train.en-de.en", lines)
+    write(tmp_path / "text", "train.en-de.de", [line.upper() for line in lines])
+    words = [*files(tmp_path / "text"), f"paths.corpora={tmp_path}/corpora"]
+    words += ["data.split.valid=0", "data.vocabulary.size=60", "trainer=ddp_sim"]
+    small = ("data=", "data.sentences=", "data.vocabulary")
+    config = small_config(*words, without=small)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        with pytest.raises(DataError, match="no valid text"):
+            shared_corpus(config, patience_s=60)
 
 
 def test_a_given_test_sentence_longer_than_the_model_is_told_before_training(nsmt, small, tmp_path):
@@ -255,6 +279,38 @@ def test_a_given_test_sentence_longer_than_the_model_is_told_before_training(nsm
     outcome = nsmt("train", *words, *files(text), "data.vocabulary.size=80")
     refused(outcome, "longest sentence of valid and test", "model.max_positions=")
     assert not list(tmp_path.glob("runs/*/dense"))
+
+
+def test_a_model_is_not_given_sentences_that_it_has_no_room_for(nsmt, finished_run, tmp_path):
+    config = recorded_config(finished_run, read_record(finished_run))
+    corpus = shared_corpus(config)
+    long = " ".join(["word"] * 80)
+    for split in ("valid", "test"):
+        write(tmp_path / "text", f"{split}.en-de.en", [long])
+        write(tmp_path / "text", f"{split}.en-de.de", [long])
+    write(tmp_path / "text", "train.en-de.en", ["a sentence of words", "another one of words"])
+    write(tmp_path / "text", "train.en-de.de", ["ein Satz aus Worten", "noch einer aus Worten"])
+    corpus.vocabulary.save(tmp_path / "vocabulary.model")
+    words = ["data=files", f"data.root={tmp_path}/text", "data.pairs=[en-de]"]
+    words += [f"data.vocabulary.model={tmp_path}/vocabulary.model", f"paths.corpora={tmp_path}/c"]
+    assert nsmt("prepare", *words)[0] == 0
+    (folder,) = (path for path in (tmp_path / "c").iterdir() if path.is_dir())
+    given = (f"checkpoint={finished_run}/dense/checkpoint", f"corpus={folder}")
+    refused(nsmt("identify", *given, f"output={tmp_path}/found"), "longest sentence of valid")
+    refused(nsmt("evaluate", "eval=checkpoint", *given), "longest sentence of test")
+
+
+def test_the_results_of_a_run_are_not_written_over(nsmt, run_copy):
+    refused(nsmt("evaluate", f"run={run_copy}", f"output={run_copy}"), "folder of a run")
+
+
+def test_a_run_that_lost_its_results_is_named(nsmt, run_copy):
+    shutil.rmtree(run_copy / "results")
+    refused(nsmt("report", f"run={run_copy}"), "lost its results", "evaluate.py run=")
+
+
+def test_a_benchmark_is_refused_for_several_ranks(nsmt):
+    refused(nsmt("bench", "trainer=ddp_sim"), "one rank")
 
 
 def test_an_unknown_command_lists_those_there_are(nsmt):

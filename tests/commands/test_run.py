@@ -154,7 +154,7 @@ def test_another_search_leaves_the_run_alone_and_keeps_its_other_settings(run_co
     assert {path: path.read_bytes() for path in files} == before
     record = json.loads((output / "record.json").read_text())
     run = json.loads((run_copy / "record.json").read_text())
-    assert record["decoding"] == run["config"]["decoding"] | {"beam": 2}
+    assert record["config"]["decoding"] == run["config"]["decoding"] | {"beam": 2}
     assert record["data_fingerprint"] == run["data_fingerprint"]
     assert record["run"]["commit"] == run["commit"]
     assert record["scores"].keys() == set(STAGES)
@@ -244,6 +244,19 @@ def test_every_choice_of_every_group_composes():
             assert composed("train", [choice, *needs.get(choice, [])], RunConfig)
 
 
+def test_evaluations_that_search_differently_do_not_share_a_folder(run_copy, monkeypatch):
+    # The run's own search is greedy; 5 and 200 are the values of the schema.
+    for words in ([], ["decoding.beam=5"], ["decoding.max_length_extra=200"], ["decoding=greedy"]):
+        nsmt(monkeypatch, "evaluate", f"run={run_copy}", "progress=false", *words)
+    records = [
+        json.loads((folder / "record.json").read_text())["config"]["decoding"]
+        for folder in (run_copy / "evaluations").iterdir()
+    ]
+    found = {(record["beam"], record["max_length_extra"]) for record in records}
+    assert found == {(1, 20), (5, 20), (1, 200)}
+    assert len(records) == 3
+
+
 def test_a_check_builds_no_weights_and_writes_nothing(small_config, tmp_path, capsys):
     assert train(small_config("check=true", "model=mt_big", "model.max_positions=64")) is None
     shown = capsys.readouterr().out
@@ -279,8 +292,13 @@ def test_every_long_step_shows_its_progress(small_config, capsys):
     words = ["schedule.dense.updates=4", "schedule.specialise.updates=4"]
     train(small_config(*words, "callbacks.progress=true"))
     shown = capsys.readouterr().err
-    steps = ["dense", "identify neurons", "neuron specialization", "translate", "likelihood"]
-    assert not [step for step in [*steps, "compare"] if step not in shown]
+    lines = [line.strip() for line in shown.splitlines()]
+    stages = ["dense", "continue-dense", "neuron specialisation"]
+    steps = [*stages, "identify neurons", *(f"translate {stage}" for stage in stages)]
+    steps += [*(f"likelihood {stage}" for stage in stages), "compare"]
+    # A finished bar begins with its step and shows all of the count.
+    begun = {line.partition("━")[0].strip() for line in lines if "━" in line}
+    assert not set(steps) - begun
 
 
 def test_the_log_tells_the_story(finished_run):

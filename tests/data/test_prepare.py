@@ -64,7 +64,7 @@ def test_other_settings_give_another_folder_but_sampling_does_not(run, synthetic
     assert run(synthetic.model_copy(update={"temperature": 1.0})).folder == first.folder
 
 
-@pytest.mark.parametrize("stage", ["train_vocabulary", "encode_pair", "_write_json"])
+@pytest.mark.parametrize("stage", ["make_vocabulary", "encode_pair", "_write_json"])
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, OSError])
 def test_an_interrupted_preparation_leaves_nothing(
     run, synthetic, monkeypatch, tmp_path, stage, failure

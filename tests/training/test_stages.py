@@ -17,6 +17,7 @@ from nsmt.models.loss import smoothed_cross_entropy
 from nsmt.models.transformer import Transformer
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.statistics import ActivationStatistics
+from nsmt.training.callbacks import KeepBest
 
 GOLDEN = Path(__file__).parent / "golden" / "synthetic-dense.json"
 DENSE = ("schedule=dense", "schedule.dense.updates=20", "schedule.dense.validate_every=10")
@@ -55,6 +56,28 @@ def test_training_that_diverges_is_refused(small_config):
     with pytest.raises(TrainingError, match="no finite number after 15 updates"):
         trained(config)
     assert not list(config.folder.glob("*/checkpoint"))
+
+
+def test_a_late_divergence_ends_the_stage_with_the_best_weights(small_config, monkeypatch):
+    config = small_config("callbacks.keep=best", "schedule=dense")
+    seen = []
+    # The first validation is sound; its weights are copied before the callback ends.
+    monkeypatch.setattr(KeepBest, "on_validation_end", _then(KeepBest.on_validation_end, seen))
+    trained(config)
+    assert seen == [15, 30]
+    state = load_file(config.folder / "dense" / "checkpoint" / "model.safetensors")
+    assert all(tensor.isfinite().all() for tensor in state.values())
+
+
+def _then(real, seen):
+    def on_validation_end(callback, trainer, module):
+        real(callback, trainer, module)
+        seen.append(trainer.global_step)
+        if len(seen) == 1:
+            with torch.no_grad():
+                module.model.output.weight.fill_(torch.nan)
+
+    return on_validation_end
 
 
 def test_another_seed_gives_other_weights(small_config):
