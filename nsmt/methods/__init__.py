@@ -12,4 +12,13 @@ METHODS: dict[str, Method] = {
 # What tables, figures and progress bars call each stage.
 LABELS = {DENSE: "dense"} | {name: method.label for name, method in METHODS.items()}
 
-__all__ = ["CONTROL", "DENSE", "LABELS", "METHODS", "Evidence", "Method", "MethodName", "MethodSettings"]
+__all__ = [
+    "CONTROL",
+    "DENSE",
+    "LABELS",
+    "METHODS",
+    "Evidence",
+    "Method",
+    "MethodName",
+    "MethodSettings",
+]
