@@ -5,6 +5,7 @@ SMALL = (
     "data=synthetic",
     "data.sentences=400",
     "data.vocabulary.size=120",
+    "data.workers=1",
     "data.cleaning.max_tokens=40",
     "model.encoder_layers=1",
     "model.decoder_layers=2",

@@ -1,9 +1,10 @@
-"""The prepared corpus: piece ids in memory-mapped Arrow files, one a pair and split.
+"""The prepared corpus: piece ids in memory-mapped files, opened in milliseconds.
 
-A file holds one record batch with a list column a language (pieces without tags or </s>), so a
-column is two flat buffers, values and offsets, that numpy views without a copy. Whole corpora are
-never read: resident memory grows with what is touched, and processes share it (pitfall 15).
-Valid and test files also hold the text columns. `corpus.json` names everything else.
+A pair and split has four flat arrays in numpy's format: for each language the ids of all its
+sentences one after the other (pieces without tags or </s>, in the smallest integer type), and
+where each sentence begins. Whole corpora are never read: resident memory grows with what is
+touched, and processes share it (pitfall 15). Valid and test also have their text, in an Arrow
+file. `corpus.json` names everything else.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from nsmt.languages import Direction, LanguageSettings, LanguageTable
 
 SCHEMA = "nsmt.corpus"
 # Raised whenever other bytes come of the same settings and inputs: changed cleaning included.
-VERSION = 2
+VERSION = 3
 MANIFEST = "corpus.json"
 REPORT = "preparation.json"
+_PARTS = ("ids", "offsets")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +44,15 @@ class TokenColumn:
         """A read-only view on the pieces of one sentence."""
         return self.values[self.offsets[row] : self.offsets[row + 1]]
 
-    @property
-    def lengths(self) -> np.ndarray:
-        """Pieces of each sentence, int32."""
-        return np.diff(self.offsets).astype(np.int32)
+    def __len__(self) -> int:
+        """How many sentences there are."""
+        return len(self.offsets) - 1
+
+    def lengths(self, rows: np.ndarray | None = None) -> np.ndarray:
+        """Pieces of the sentences at `rows`, or of all; int32."""
+        if rows is None:
+            return np.diff(self.offsets).astype(np.int32)
+        return np.asarray(self.offsets[rows + 1] - self.offsets[rows], dtype=np.int32)
 
 
 @dataclass(frozen=True)
@@ -56,17 +63,17 @@ class TokenTable:
     targets: TokenColumn
 
     def __len__(self) -> int:
-        return len(self.sources.offsets) - 1
+        return len(self.sources)
 
     @cached_property
     def source_lengths(self) -> np.ndarray:
         """Pieces of each source sentence, without tag and </s>; int32."""
-        return self.sources.lengths
+        return self.sources.lengths()
 
     @cached_property
     def target_lengths(self) -> np.ndarray:
         """Pieces of each target sentence, without tag and </s>; int32."""
-        return self.targets.lengths
+        return self.targets.lengths()
 
     def source(self, row: int) -> np.ndarray:
         """A read-only view on the piece ids of a source sentence."""
@@ -93,7 +100,7 @@ class Corpus:
         )
         self.licences: dict[str, str] = manifest["licences"]
         self.fingerprint: str = manifest["fingerprint"]
-        self._opened: dict[tuple[Direction, str], pa.RecordBatch] = {}
+        self._opened: dict[tuple[Direction, str, str], TokenColumn] = {}
 
     @classmethod
     def open(cls, folder: Path) -> Corpus:
@@ -121,8 +128,10 @@ class Corpus:
 
     def table(self, direction: Direction, split: str) -> TokenTable:
         """The pieces of a direction; "de-en" reads the pair "en-de" the other way round."""
-        batch = self._batch(direction, split)
-        return TokenTable(_column(batch, direction.source), _column(batch, direction.target))
+        pair = self._pair(direction, split)
+        return TokenTable(
+            self._column(pair, split, direction.source), self._column(pair, split, direction.target)
+        )
 
     def texts(self, direction: Direction, split: str) -> tuple[list[str], list[str]]:
         """Source and target sentences of valid or test, in the order of the table's rows."""
@@ -130,11 +139,13 @@ class Corpus:
             raise DataError(
                 "the text of train is not kept", fix="ask for valid or test, or decode the pieces"
             )
-        batch = self._batch(direction, split)
-        return (
-            batch.column(f"{direction.source}.text").to_pylist(),
-            batch.column(f"{direction.target}.text").to_pylist(),
-        )
+        path = self.folder / _text_name(self._pair(direction, split), split)
+        with pa.memory_map(str(path)) as mapped:
+            table = pa.ipc.open_file(mapped).read_all()
+            return (
+                table.column(direction.source).to_pylist(),
+                table.column(direction.target).to_pylist(),
+            )
 
     def verify(self) -> None:
         """Read every file and compare its SHA-256; damage is a DataError that names the file."""
@@ -145,26 +156,30 @@ class Corpus:
                     fix="delete the folder and prepare the corpus again",
                 )
 
-    def _batch(self, direction: Direction, split: str) -> pa.RecordBatch:
+    def _pair(self, direction: Direction, split: str) -> Direction:
+        """The pair as the corpus names it."""
         pair = direction if direction in self.pairs else direction.reverse
         if pair not in self.pairs or split not in SPLITS:
             raise DataError(
                 f"the corpus {self.name} has no {split} text for '{direction}'",
                 fix=f"splits: {', '.join(SPLITS)}; pairs: {', '.join(map(str, self.pairs))}",
             )
-        if (pair, split) not in self._opened:
-            mapped = pa.memory_map(str(self.folder / table_name(pair, split)))
-            self._opened[pair, split] = pa.ipc.open_file(mapped).get_batch(0)
-        return self._opened[pair, split]
+        return pair
+
+    def _column(self, pair: Direction, split: str, language: str) -> TokenColumn:
+        key = (pair, split, language)
+        if key not in self._opened:
+            ids, offsets = (
+                np.load(self.folder / f"{split}.{pair}.{language}.{part}.npy", mmap_mode="r")
+                for part in _PARTS
+            )
+            # Views without the bookkeeping of memmap, which costs more than the reading.
+            self._opened[key] = TokenColumn(ids.view(np.ndarray), offsets.view(np.ndarray))
+        return self._opened[key]
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Workers open the files themselves instead of receiving a copy.
         return Corpus.open, (self.folder,)
-
-
-def table_name(pair: Direction, split: str) -> str:
-    """The name of a pair's file within a corpus folder."""
-    return f"{split}.{pair}.arrow"
 
 
 def token_type(vocabulary_size: int) -> np.dtype[Any]:
@@ -172,31 +187,76 @@ def token_type(vocabulary_size: int) -> np.dtype[Any]:
     return np.dtype(np.uint16 if vocabulary_size <= 1 << 16 else np.uint32)
 
 
-def write_table(
-    path: Path,
-    columns: Mapping[str, TokenColumn],
-    *,
-    texts: Mapping[str, Sequence[str]] | None = None,
-) -> None:
-    """Write one pair and split: pieces by language and, if given, the texts by language."""
-    arrays: dict[str, pa.Array] = {
-        code: pa.LargeListArray.from_arrays(
-            pa.array(column.offsets, type=pa.int64()), pa.array(column.values)
-        )
-        for code, column in columns.items()
-    }
-    for code, lines in (texts or {}).items():
-        arrays[f"{code}.text"] = pa.array(lines, type=pa.large_string())
-    batch = pa.RecordBatch.from_arrays(list(arrays.values()), names=list(arrays))
-    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, batch.schema) as writer:
-        writer.write_batch(batch)
+class TableWriter:
+    """Writes one pair and split a block at a time; what is in memory does not grow."""
+
+    def __init__(self, folder: Path, pair: Direction, split: str, dtype: np.dtype[Any]) -> None:
+        self._codes = (pair.source, pair.target)
+        stem = folder / f"{split}.{pair}"
+        self._ids = [_ArrayFile(Path(f"{stem}.{code}.ids.npy"), dtype) for code in self._codes]
+        offsets = np.dtype(np.int64)
+        self._offsets = [
+            _ArrayFile(Path(f"{stem}.{code}.offsets.npy"), offsets) for code in self._codes
+        ]
+        for file in self._offsets:
+            file.append(np.zeros(1, dtype=offsets))
+        self._ends = [0, 0]
+        self._texts = None if split == "train" else folder / _text_name(pair, split)
+        self._lines: tuple[list[str], list[str]] = ([], [])
+
+    def add(
+        self,
+        pieces: Sequence[tuple[np.ndarray, np.ndarray]],
+        *,
+        texts: tuple[Sequence[str], Sequence[str]] | None = None,
+    ) -> None:
+        """Append sentences: flat ids and lengths of both sides, and their text unless of train."""
+        for side, (ids, lengths) in enumerate(pieces):
+            self._ids[side].append(ids)
+            ends = self._ends[side] + np.cumsum(lengths)
+            self._offsets[side].append(ends)
+            self._ends[side] += int(lengths.sum())
+        for lines, added in zip(self._lines, texts or ([], []), strict=True):
+            lines.extend(added)
+
+    def finish(self) -> dict[str, int]:
+        """Close the files; how many pieces each language has."""
+        for file in (*self._ids, *self._offsets):
+            file.close()
+        if self._texts is not None:
+            arrays = [pa.array(lines, type=pa.large_string()) for lines in self._lines]
+            batch = pa.RecordBatch.from_arrays(arrays, names=list(self._codes))
+            sink = pa.OSFile(str(self._texts), "wb")
+            with sink, pa.ipc.new_file(sink, batch.schema) as writer:
+                writer.write_batch(batch)
+        return dict(zip(self._codes, self._ends, strict=True))
 
 
-def _column(batch: pa.RecordBatch, language: str) -> TokenColumn:
-    array = batch.column(language)
-    return TokenColumn(
-        array.values.to_numpy(zero_copy_only=True), array.offsets.to_numpy(zero_copy_only=True)
-    )
+class _ArrayFile:
+    """A one-dimensional .npy file that grows; its header has room for any length."""
+
+    def __init__(self, path: Path, dtype: np.dtype[Any]) -> None:
+        self._file = path.open("wb")
+        self._dtype, self._length = dtype, 0
+        self._write_header()
+
+    def append(self, values: np.ndarray) -> None:
+        self._file.write(np.ascontiguousarray(values, dtype=self._dtype).data)
+        self._length += len(values)
+
+    def close(self) -> None:
+        self._file.seek(0)
+        self._write_header()
+        self._file.close()
+
+    def _write_header(self) -> None:
+        described = np.lib.format.dtype_to_descr(self._dtype)
+        header = {"descr": described, "fortran_order": False, "shape": (self._length,)}
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+
+def _text_name(pair: Direction, split: str) -> str:
+    return f"{split}.{pair}.text.arrow"
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

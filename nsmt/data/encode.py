@@ -1,20 +1,29 @@
-"""From spooled text to vocabulary and pieces."""
+"""From cleaned blocks to vocabulary and pieces."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import chain, compress, repeat
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nsmt.data.corpus import TokenColumn, table_name, token_type, write_table
-from nsmt.data.settings import CorpusSettings
-from nsmt.data.spool import SpooledPair
+from nsmt.data.blocks import CleanedPair, columns, texts
+from nsmt.data.corpus import TableWriter, token_type
+from nsmt.data.sampling import permuted
+from nsmt.data.settings import CleaningSettings, CorpusSettings
+from nsmt.data.split import SPLITS
 from nsmt.data.tally import Tally
 from nsmt.data.vocabulary import Vocabulary
+from nsmt.data.workers import Workers
+from nsmt.files import replace_file
 from nsmt.languages import Direction
+
+# Cleaning steps after which text is in the vocabulary's normal form already.
+_NORMALISING = {"unicode", "invisible", "whitespace"}
 
 
 def given_vocabulary(settings: CorpusSettings) -> Vocabulary | None:
@@ -24,12 +33,12 @@ def given_vocabulary(settings: CorpusSettings) -> Vocabulary | None:
     return Vocabulary.given(settings.vocabulary.model, languages=tuple(settings.language_table()))
 
 
-def make_vocabulary(spools: Sequence[SpooledPair], settings: CorpusSettings) -> Vocabulary:
+def make_vocabulary(pairs: Sequence[CleanedPair], settings: CorpusSettings) -> Vocabulary:
     """The vocabulary given, or one learned from a sample of train, balanced over languages."""
     if (given := given_vocabulary(settings)) is not None:
         return given
     languages = tuple(settings.language_table())
-    sample = chain.from_iterable(_sample(spools, settings))
+    sample = _sample(pairs, settings)
     return Vocabulary.train(sample, languages=languages, settings=settings.vocabulary)
 
 
@@ -44,119 +53,154 @@ def sample_sizes(sizes: dict[str, int], *, total: int, temperature: float) -> di
     return {code: round(budget * weight / whole) for code, weight in weights.items()}
 
 
-def encode_pair(
-    spooled: SpooledPair,
-    vocabulary: Vocabulary,
+@dataclass(frozen=True, slots=True)
+class CleanBlock:
+    """A block to encode: which of its rows, with what, and where to."""
+
+    pair: Direction
+    path: Path
+    kept: np.ndarray
+    # The splits whose sentences may be of any length.
+    unlimited: tuple[str, ...]
+    cleaning: CleaningSettings
+    vocabulary: Path
+    to: Path
+
+
+def encode_pairs(
+    pairs: Sequence[CleanedPair],
     settings: CorpusSettings,
     *,
+    vocabulary: Path,
     folder: Path,
-    tally: Tally,
+    workers: Workers,
+    advance: Callable[[], object],
 ) -> None:
-    """Write the tables of one pair's three splits.
+    """Encode all blocks of all pairs below `folder` that are not there yet.
 
     Sentences of more pieces than `max_tokens` are left out, except from the valid and test sets
     that the source gave: a benchmark with sentences missing is another benchmark.
     """
-    most = settings.cleaning.max_tokens
-    writer = _TableWriter(spooled.pair, vocabulary, tally=tally)
-    writer.write(folder, "train", spooled.train_texts(), keep_text=False, most=most)
-    for split, rows in spooled.held.items():
-        texts = [row.source for row in rows], [row.target for row in rows]
-        limit = None if split in spooled.given else most
-        writer.write(folder, split, [texts], keep_text=True, most=limit)
+    blocks = (
+        CleanBlock(
+            cleaned.pair,
+            path,
+            kept,
+            tuple(split for split in cleaned.given if split != "train"),
+            settings.cleaning,
+            vocabulary,
+            to,
+        )
+        for cleaned in pairs
+        for path, kept in zip(cleaned.blocks, cleaned.kept, strict=True)
+        if not (to := encoded_path(folder, cleaned.pair, path)).is_file()
+    )
+    for _ in workers.map(encode_block, blocks):
+        advance()
 
 
-def _sample(spools: Sequence[SpooledPair], settings: CorpusSettings) -> Iterator[Iterator[str]]:
-    codes = list(settings.language_table())
+def encoded_path(folder: Path, pair: Direction, block: Path) -> Path:
+    """Where the pieces of a block go."""
+    return folder / str(pair) / f"{block.stem}.npz"
+
+
+def encode_block(block: CleanBlock) -> None:
+    """Write the pieces of a block: by split and side flat ids and lengths; and what is kept."""
+    vocabulary = _vocabulary(block.vocabulary)
+    (split_of,) = columns(block.path, "split")
+    clean = block.path.name.startswith("train.") and set(block.cleaning.steps) >= _NORMALISING
+    kept = block.kept.copy()
+    arrays: dict[str, np.ndarray] = {"kept": kept}
+    for place, split in enumerate(SPLITS):
+        here = block.kept & (split_of == place)
+        if not here.any():
+            continue
+        sides = [vocabulary.encode(side, normalised=clean) for side in texts(block.path, here)]
+        lengths = np.array([list(map(len, side)) for side in sides])
+        fits = np.ones(lengths.shape[1], dtype=bool)
+        if split not in block.unlimited:
+            fits = lengths.max(axis=0) <= block.cleaning.max_tokens
+        kept[np.flatnonzero(here)[~fits]] = False
+        for side, sentences in enumerate(sides):
+            count = int(lengths[side][fits].sum())
+            flat = chain.from_iterable(compress(sentences, fits))
+            ids = np.fromiter(flat, dtype=token_type(vocabulary.size), count=count)
+            arrays |= {f"{split}.{side}.ids": ids, f"{split}.{side}.lengths": lengths[side][fits]}
+    with replace_file(block.to) as part, part.open("wb") as sink:
+        np.savez(sink, allow_pickle=False, **arrays)
+
+
+def write_tables(
+    cleaned: CleanedPair, *, encoded: Path, folder: Path, dtype: np.dtype[Any], tally: Tally
+) -> None:
+    """Put the encoded blocks of a pair together: one table a split, counts into the tally."""
+    writers = {split: TableWriter(folder, cleaned.pair, split, dtype) for split in SPLITS}
+    for path, before in zip(cleaned.blocks, cleaned.kept, strict=True):
+        with np.load(encoded_path(encoded, cleaned.pair, path)) as arrays:
+            (split_of,) = columns(path, "split")
+            for place, split in enumerate(SPLITS):
+                here = split_of == place
+                after = here & arrays["kept"]
+                dropped = int((here & before).sum() - after.sum())
+                tally.drop(cleaned.pair, split, "too_many_tokens", number=dropped)
+                if after.any():
+                    pieces = _pieces(arrays, split)
+                    held = texts(path, after) if split != "train" else None
+                    writers[split].add(pieces, texts=held)
+    for split, writer in writers.items():
+        tally.pieces(cleaned.pair, split, writer.finish())
+
+
+def _pieces(arrays: Mapping[str, np.ndarray], split: str) -> list[tuple[np.ndarray, np.ndarray]]:
+    return [(arrays[f"{split}.{side}.ids"], arrays[f"{split}.{side}.lengths"]) for side in range(2)]
+
+
+@cache
+def _vocabulary(path: Path) -> Vocabulary:
+    return Vocabulary.load(path)
+
+
+def _sample(pairs: Sequence[CleanedPair], settings: CorpusSettings) -> Iterator[str]:
+    """Training text of each language in turn, as much as its share of the sample."""
+    options, codes = settings.vocabulary, tuple(settings.language_table())
+    rows = [_train_rows(pair) for pair in pairs]
     sizes = {
-        code: sum(int(s.kept.sum()) for s in spools if code in (s.pair.source, s.pair.target))
+        code: sum(
+            int(marked.sum())
+            for pair, of_pair in zip(pairs, rows, strict=True)
+            if code in (pair.pair.source, pair.pair.target)
+            for marked in of_pair
+        )
         for code in codes
     }
-    options = settings.vocabulary
     wanted = sample_sizes(sizes, total=options.sample_sentences, temperature=options.temperature)
     for code in codes:
-        if sizes[code]:
-            generator = np.random.default_rng([options.seed, *code.encode()])
-            repeats = np.full(sizes[code], wanted[code] // sizes[code])
-            rest = wanted[code] % sizes[code]
-            repeats[generator.choice(sizes[code], rest, replace=False)] += 1
-            yield _repeated(_texts_of(spools, code), repeats)
+        if not sizes[code]:
+            continue
+        whole, rest = divmod(wanted[code], sizes[code])
+        first = 0
+        for batch in _texts_of(code, pairs, rows):
+            place = np.arange(first, first + len(batch))
+            chosen = permuted(place, sizes[code], seed=(options.seed, *code.encode())) < rest
+            for text, more in zip(batch, chosen.tolist(), strict=True):
+                yield from repeat(text, whole + more)
+            first += len(batch)
 
 
-def _texts_of(spools: Sequence[SpooledPair], code: str) -> Iterator[str]:
-    for spooled in spools:
-        if code in (spooled.pair.source, spooled.pair.target):
-            side = 0 if code == spooled.pair.source else 1
-            for batch in spooled.train_texts():
-                yield from batch[side]
+def _train_rows(cleaned: CleanedPair) -> list[np.ndarray]:
+    """Which rows of each block are training text."""
+    train = SPLITS.index("train")
+    return [
+        kept & (columns(path, "split")[0] == train)
+        for path, kept in zip(cleaned.blocks, cleaned.kept, strict=True)
+    ]
 
 
-def _repeated(texts: Iterable[str], repeats: np.ndarray) -> Iterator[str]:
-    for text, number in zip(texts, repeats, strict=True):
-        for _ in range(number):
-            yield text
-
-
-class _TableWriter:
-    def __init__(self, pair: Direction, vocabulary: Vocabulary, *, tally: Tally) -> None:
-        self._pair = pair
-        self._codes = (pair.source, pair.target)
-        self._vocabulary = vocabulary
-        self._type = token_type(vocabulary.size)
-        self._tally = tally
-
-    def write(
-        self,
-        folder: Path,
-        split: str,
-        batches: Iterable[tuple[list[str], list[str]]],
-        *,
-        keep_text: bool,
-        most: int | None,
-    ) -> None:
-        builders = [_ColumnBuilder(self._type) for _ in self._codes]
-        texts: list[list[str]] = [[], []]
-        for batch in batches:
-            kept, pieces = self._encode(batch, split, most)
-            for side, builder in enumerate(builders):
-                builder.add([pieces[side][row] for row in kept])
-                if keep_text:
-                    texts[side] += [batch[side][row] for row in kept]
-        columns = dict(zip(self._codes, (b.finish() for b in builders), strict=True))
-        kept_texts = dict(zip(self._codes, texts, strict=True)) if keep_text else None
-        write_table(folder / table_name(self._pair, split), columns, texts=kept_texts)
-        counts = {code: len(column.values) for code, column in columns.items()}
-        self._tally.pieces(self._pair, split, counts)
-
-    def _encode(
-        self, batch: tuple[list[str], list[str]], split: str, most: int | None
-    ) -> tuple[list[int], list[list[list[int]]]]:
-        pieces = [self._vocabulary.encode(texts) for texts in batch]
-        kept = [
-            row
-            for row, sides in enumerate(zip(*pieces, strict=True))
-            if most is None or max(map(len, sides)) <= most
-        ]
-        if dropped := len(batch[0]) - len(kept):
-            self._tally.drop(self._pair, split, "too_many_tokens", number=dropped)
-        return kept, pieces
-
-
-class _ColumnBuilder:
-    """Collects pieces as flat arrays of the final type."""
-
-    def __init__(self, dtype: np.dtype[Any]) -> None:
-        self._dtype = dtype
-        self._values: list[np.ndarray] = []
-        self._lengths: list[np.ndarray] = []
-
-    def add(self, sentences: Sequence[Sequence[int]]) -> None:
-        lengths = np.fromiter(map(len, sentences), dtype=np.int64, count=len(sentences))
-        flat = chain.from_iterable(sentences)
-        self._values.append(np.fromiter(flat, dtype=self._dtype, count=int(lengths.sum())))
-        self._lengths.append(lengths)
-
-    def finish(self) -> TokenColumn:
-        ends = np.cumsum(np.concatenate([np.zeros(1, dtype=np.int64), *self._lengths]))
-        values = np.concatenate([np.zeros(0, dtype=self._dtype), *self._values])
-        return TokenColumn(values, ends)
+def _texts_of(
+    code: str, pairs: Sequence[CleanedPair], rows: Sequence[Sequence[np.ndarray]]
+) -> Iterator[list[str]]:
+    for cleaned, of_pair in zip(pairs, rows, strict=True):
+        if code in (cleaned.pair.source, cleaned.pair.target):
+            side = 0 if code == cleaned.pair.source else 1
+            for path, marked in zip(cleaned.blocks, of_pair, strict=True):
+                yield texts(path, marked)[side]

@@ -1,13 +1,15 @@
 """From sources to a prepared corpus: fetch, clean, split, learn the vocabulary, encode.
 
 The folder is named by what decides its bytes (settings, inputs, schema), so preparing twice is a
-no-op, and equal settings and inputs give equal bytes. Everything is written to a hidden
-neighbour that is renamed at the very end: a folder that is there is whole. Processes take turns by
-a lock on the folder of corpora; the second finds what the first made.
+no-op, and equal settings and inputs give equal bytes, however many workers there are. Work in
+progress lies in a hidden neighbour, block by block; an interrupted preparation goes on from there.
+The corpus itself is written beside it and renamed at the very end: a folder that is there is whole.
+Processes take turns by a lock on the folder of corpora; the second finds what the first made.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -18,15 +20,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from nsmt.data.corpus import MANIFEST, REPORT, SCHEMA, VERSION, Corpus
-from nsmt.data.encode import encode_pair, given_vocabulary, make_vocabulary
+from nsmt.data.blocks import CleanedPair, clean_pairs, cleaned_pair
+from nsmt.data.corpus import MANIFEST, REPORT, SCHEMA, VERSION, Corpus, token_type
+from nsmt.data.encode import encode_pairs, given_vocabulary, make_vocabulary, write_tables
+from nsmt.data.kept import drop_held_out, drop_repeated, hold_out
 from nsmt.data.sources import DataSettings, ParallelSource, make_source
 from nsmt.data.split import HeldOut
-from nsmt.data.spool import SpooledPair, cap_held_out, spool_pair
 from nsmt.data.tally import Tally, report_table
 from nsmt.data.vocabulary import VOCABULARY, Vocabulary
+from nsmt.data.workers import Workers
 from nsmt.errors import DataError
-from nsmt.files import replace_folder, sha256
+from nsmt.files import replace_file, replace_folder, sha256
+from nsmt.languages import Direction
 from nsmt.progress import console, each, step
 
 
@@ -51,7 +56,8 @@ def prepare(
         with _taking_turns(corpora):
             if not folder.exists():
                 source.fetch(downloads, progress=progress)
-                _prepare_into(folder, source, settings, progress=progress)
+                with _keeping_what_helps(folder):
+                    _prepare_into(folder, source, settings, progress=progress)
                 _tell(Corpus.open(folder), shown=progress)
     return Corpus.open(folder)
 
@@ -75,55 +81,80 @@ def folder_name(settings: DataSettings, source: ParallelSource) -> str:
 def _prepare_into(
     folder: Path, source: ParallelSource, settings: DataSettings, *, progress: bool
 ) -> None:
-    # Under the lock, a leftover belongs to a process that was killed.
+    # Under the lock, a leftover belongs to a process that was killed while it put things together.
     for leftover in folder.parent.glob(f".{folder.name}.*.partial"):
         shutil.rmtree(leftover)
+    work, tally = _work(folder), Tally()
+    with Workers(settings.workers) as workers:
+        with step("cleaning", shown=progress) as bars:
+            task = bars.add_task("blocks", total=None)
+            clean_pairs(
+                source,
+                settings,
+                folder=work / "clean",
+                workers=workers,
+                advance=lambda: bars.advance(task),
+            )
+        pairs = _decide(source, settings, folder=work / "clean", tally=tally, progress=progress)
+        vocabulary = _vocabulary(pairs, settings, path=work / VOCABULARY, progress=progress)
+        with step("encoding", shown=progress) as bars:
+            task = bars.add_task("blocks", total=sum(len(each.blocks) for each in pairs))
+            encode_pairs(
+                pairs,
+                settings,
+                vocabulary=work / VOCABULARY,
+                folder=work / "encoded",
+                workers=workers,
+                advance=lambda: bars.advance(task),
+            )
     with replace_folder(folder) as part:
-        _write_corpus(part, source, settings, progress=progress)
+        for cleaned in pairs:
+            write_tables(
+                cleaned,
+                encoded=work / "encoded",
+                folder=part,
+                dtype=token_type(vocabulary.size),
+                tally=tally,
+            )
+            _require_training_text(cleaned.pair, settings, tally)
+        vocabulary.save(part / VOCABULARY)
+        _write_json(part / REPORT, _report(settings, source, vocabulary, tally))
+        _write_json(part / MANIFEST, _manifest(part, source, settings))
+    shutil.rmtree(work)
 
 
-def _write_corpus(
-    part: Path, source: ParallelSource, settings: DataSettings, *, progress: bool
-) -> None:
-    tally = Tally()
-    spool = part / "spool"
-    spool.mkdir()
-    spools = _spool(source, settings, folder=spool, tally=tally, progress=progress)
-    with step("learning the vocabulary", shown=progress) as bars:
-        bars.add_task("", total=None)
-        vocabulary = make_vocabulary(spools, settings)
-    vocabulary.save(part / VOCABULARY)
-    with step("encoding", shown=progress) as bars:
-        for spooled in each({str(s.pair): s for s in spools}, bars):
-            encode_pair(spooled, vocabulary, settings, folder=part, tally=tally)
-            _require_training_text(spooled, settings, tally)
-    shutil.rmtree(spool)
-    report = _report(settings, source, vocabulary, tally)
-    _write_json(part / REPORT, report)
-    _write_json(part / MANIFEST, _manifest(part, source, settings))
-
-
-def _spool(
+def _decide(
     source: ParallelSource, settings: DataSettings, *, folder: Path, tally: Tally, progress: bool
-) -> list[SpooledPair]:
-    spools: list[SpooledPair] = []
-    held_out = HeldOut(settings.pivot)
-    with step("cleaning", shown=progress) as bars:
+) -> list[CleanedPair]:
+    """What is kept of the cleaned rows of every pair."""
+    pairs, held_out = [], HeldOut(settings.pivot)
+    with step("deciding", shown=progress) as bars:
         for pair in each({str(p): p for p in settings.parsed_pairs}, bars):
-            path = folder / f"{pair}.arrow"
-            spooled = spool_pair(source, pair, settings, path=path, tally=tally)
-            for row in (row for rows in spooled.held.values() for row in rows):
-                held_out.add(pair, row.keys)
-            cap_held_out(spooled, settings, tally)
-            spools.append(spooled)
-    for spooled in spools:
-        spooled.mark(held_out, tally)
-        _require_training_text(spooled, settings, tally)
-    return spools
+            cleaned = cleaned_pair(folder, pair, source.splits(pair), tally)
+            if settings.cleaning.deduplicate:
+                drop_repeated(cleaned, tally)
+            hold_out(cleaned, held_out, settings.split, tally)
+            pairs.append(cleaned)
+    for cleaned in pairs:
+        drop_held_out(cleaned, held_out, tally)
+        _require_training_text(cleaned.pair, settings, tally)
+    return pairs
 
 
-def _require_training_text(spooled: SpooledPair, settings: DataSettings, tally: Tally) -> None:
-    pair = spooled.pair
+def _vocabulary(
+    pairs: list[CleanedPair], settings: DataSettings, *, path: Path, progress: bool
+) -> Vocabulary:
+    """The vocabulary, kept in the work folder until all is done."""
+    if not path.is_file():
+        with step("learning the vocabulary", shown=progress) as bars:
+            bars.add_task("", total=None)
+            vocabulary = make_vocabulary(pairs, settings)
+        with replace_file(path) as part:
+            vocabulary.save(part)
+    return Vocabulary.load(path)
+
+
+def _require_training_text(pair: Direction, settings: DataSettings, tally: Tally) -> None:
     trained = {pair, pair.reverse} & set(settings.parsed_directions)
     if trained and not tally.as_json(pair)["train"]["kept"]:
         raise DataError(
@@ -180,3 +211,25 @@ def _taking_turns(corpora: Path) -> Iterator[None]:
     with (corpora / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _work(folder: Path) -> Path:
+    """Where the blocks of a preparation lie until it is done."""
+    return folder.with_name(f".{folder.name}.work")
+
+
+@contextmanager
+def _keeping_what_helps(folder: Path) -> Iterator[None]:
+    """Leave finished work where the next try can use it: not after faults of the input itself."""
+    try:
+        yield
+    except DataError:
+        shutil.rmtree(_work(folder), ignore_errors=True)
+        raise
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DataError(
+            f"there is no space left on the device of {folder.parent}",
+            fix="free some, or set paths.corpora, and run again: finished work is kept",
+        ) from error

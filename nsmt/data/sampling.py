@@ -7,8 +7,11 @@ others use the word for the inverse; docs/pitfalls of the field, row 16.)
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
+
+_ROUNDS: Final = 6
 
 
 def proportions(sizes: np.ndarray, *, temperature: float) -> np.ndarray:
@@ -40,11 +43,39 @@ def draws(size: int, start: int, count: int, *, seed: tuple[int, ...]) -> np.nda
     return np.concatenate(pieces) if pieces else np.empty(0, dtype=np.int64)
 
 
+def permuted(rows: np.ndarray, size: int, *, seed: tuple[int, ...]) -> np.ndarray:
+    """Where a pseudo-random permutation of `range(size)` sends `rows`; int64.
+
+    A Feistel network over the next power of four, walked until it lands inside: no table, so the
+    cost is that of the rows asked for, whatever the size.
+    """
+    half = np.uint64(max(1, ((size - 1).bit_length() + 1) // 2))
+    keys = np.random.SeedSequence(seed).generate_state(_ROUNDS, np.uint64)
+    found = _feistel(np.asarray(rows, dtype=np.uint64), half, keys)
+    while len(outside := np.flatnonzero(found >= size)):
+        found[outside] = _feistel(found[outside], half, keys)
+    return found.astype(np.int64)
+
+
+def _feistel(rows: np.ndarray, half: np.uint64, keys: np.ndarray) -> np.ndarray:
+    mask = (np.uint64(1) << half) - np.uint64(1)
+    left, right = rows >> half, rows & mask
+    for key in keys:
+        left, right = right, left ^ (_mixed(right ^ key) & mask)
+    return (left << half) | right
+
+
+def _mixed(numbers: np.ndarray) -> np.ndarray:
+    """Every bit of the result depends on every bit of the number (splitmix64's finaliser)."""
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(numbers ^ (numbers >> np.uint64(31)))
+
+
 def _pieces(size: int, start: int, count: int, seed: tuple[int, ...]) -> Iterator[np.ndarray]:
     end = start + count
     while start < end:
         lap, offset = divmod(start, size)
         taken = min(size - offset, end - start)
-        order = np.random.default_rng((*seed, lap)).permutation(size)
-        yield order[offset : offset + taken]
+        yield permuted(np.arange(offset, offset + taken), size, seed=(*seed, lap))
         start += taken

@@ -109,6 +109,9 @@ class CorpusSettings(Settings):
     cleaning: CleaningSettings = CleaningSettings()
     vocabulary: VocabularySettings = VocabularySettings()
     temperature: Temperature = 5.0
+    workers: Count | None = Field(
+        None, description="processes that clean and encode; null: one a core"
+    )
 
     @model_validator(mode="after")
     def _names_known_pairs(self) -> Self:
@@ -144,5 +147,7 @@ class CorpusSettings(Settings):
 
     def identity(self) -> dict[str, Any]:
         """What decides the prepared bytes, as plain JSON: neither paths nor sampling."""
-        dumped: dict[str, Any] = self.model_dump(mode="json", exclude={"temperature", *self.places})
+        dumped: dict[str, Any] = self.model_dump(
+            mode="json", exclude={"temperature", "workers", *self.places}
+        )
         return dumped

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import hashlib
 
+import numpy as np
+
 from nsmt.data.settings import SplitSettings
 from nsmt.data.text import recognition_key
 from nsmt.languages import Direction
@@ -54,25 +56,37 @@ def deciding_side(pair: Direction, pivot: str) -> int:
 
 
 class HeldOut:
-    """The text of every valid and test set, to be kept out of every train."""
+    """The text of every valid and test set, to be kept out of every train.
+
+    Keys are the 64-bit numbers of blocks; those of a language are one sorted array.
+    """
 
     def __init__(self, pivot: str) -> None:
         self._pivot = pivot
         # What a pair with the pivot is looked up in, and what a pair without it is.
-        self._deciding: set[tuple[str, bytes]] = set()
-        self._any_side: set[tuple[str, bytes]] = set()
+        self._deciding: dict[str, np.ndarray] = {}
+        self._any_side: dict[str, np.ndarray] = {}
 
-    def add(self, pair: Direction, keys: tuple[bytes, bytes]) -> None:
-        """Remember one pair of valid or test."""
-        sides = list(zip((pair.source, pair.target), keys, strict=True))
-        self._any_side.update(sides)
-        self._deciding.update(side for side in sides if self._decides(pair, side[0]))
+    def add(self, pair: Direction, source_keys: np.ndarray, target_keys: np.ndarray) -> None:
+        """Remember pairs of valid or test by the keys of both sides."""
+        for language, keys in ((pair.source, source_keys), (pair.target, target_keys)):
+            _merge(self._any_side, language, keys)
+            if language == self._pivot or self._pivot not in (pair.source, pair.target):
+                _merge(self._deciding, language, keys)
 
-    def covers(self, pair: Direction, keys: tuple[bytes, bytes]) -> bool:
-        """Whether a pair of train says what valid or test of any pair says."""
-        sides = zip((pair.source, pair.target), keys, strict=True)
+    def covers(
+        self, pair: Direction, source_keys: np.ndarray, target_keys: np.ndarray
+    ) -> np.ndarray:
+        """Which pairs of train say what valid or test of any pair says: a bool array."""
         known = self._deciding if self._pivot in (pair.source, pair.target) else self._any_side
-        return any(side in known for side in sides)
+        covered = np.zeros(len(source_keys), dtype=bool)
+        for language, keys in ((pair.source, source_keys), (pair.target, target_keys)):
+            if (held := known.get(language)) is not None and len(held):
+                place = np.minimum(np.searchsorted(held, keys), len(held) - 1)
+                covered |= held[place] == keys
+        return covered
 
-    def _decides(self, pair: Direction, language: str) -> bool:
-        return language == self._pivot or self._pivot not in (pair.source, pair.target)
+
+def _merge(known: dict[str, np.ndarray], language: str, keys: np.ndarray) -> None:
+    before = known.get(language, np.empty(0, dtype=np.uint64))
+    known[language] = np.union1d(before, keys)

@@ -20,13 +20,14 @@ class Tally:
         self._dropped: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
         self._pieces: dict[tuple[str, str], dict[str, int]] = {}
 
-    def read(self, pair: Direction, split: str) -> None:
-        """Count one pair of sentences that the source yielded."""
-        self._read[str(pair), split] += 1
+    def read(self, pair: Direction, split: str, *, number: int = 1) -> None:
+        """Count pairs of sentences that the source yielded."""
+        self._read[str(pair), split] += number
 
     def drop(self, pair: Direction, split: str, reason: str, *, number: int = 1) -> None:
         """Count pairs of sentences that were left out."""
-        self._dropped[str(pair), split][reason] += number
+        if number:
+            self._dropped[str(pair), split][reason] += number
 
     def pieces(self, pair: Direction, split: str, by_language: Mapping[str, int]) -> None:
         """Record how many pieces the kept sentences have."""

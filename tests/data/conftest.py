@@ -31,6 +31,7 @@ def synthetic() -> SyntheticSettings:
         split=SplitSettings(valid=0.1, test=0.1),
         cleaning=CleaningSettings(),
         vocabulary=VocabularySettings(size=120),
+        workers=1,
     )
 
 

@@ -1,6 +1,8 @@
 import json
 import pickle
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -8,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nsmt.data.corpus import MANIFEST, TokenColumn, token_type, write_table
+from nsmt.data.corpus import MANIFEST, TableWriter, TokenColumn, token_type
 from nsmt.data.text import normalise
 from nsmt.errors import DataError
 from nsmt.languages import Direction
@@ -87,14 +89,14 @@ def test_damage_is_told_by_name(run, synthetic, tmp_path):
     open_again = type(corpus).open
     with pytest.raises(DataError, match=r"no readable corpus\.json"):
         open_again(tmp_path)
-    path = corpus.folder / "train.en-fr.arrow"
+    path = corpus.folder / "train.en-fr.fr.ids.npy"
     content = path.read_bytes()
     corpus.verify()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(DataError, match=r"train\.en-fr\.arrow was changed"):
+    with pytest.raises(DataError, match=r"train\.en-fr\.fr\.ids\.npy was changed"):
         corpus.verify()
     path.write_bytes(content[:-1])
-    with pytest.raises(DataError, match=r"train\.en-fr\.arrow is missing or was cut short"):
+    with pytest.raises(DataError, match=r"train\.en-fr\.fr\.ids\.npy is missing or was cut short"):
         open_again(corpus.folder)
     path.unlink()
     with pytest.raises(DataError, match="incomplete"):
@@ -110,11 +112,27 @@ def test_ids_take_the_smallest_type_that_holds_them():
     assert token_type(65_537) == np.uint32
 
 
-@given(st.lists(st.lists(st.integers(0, 2**16 - 1), max_size=6), max_size=8))
-def test_a_written_column_reads_back(tmp_path_factory, sentences):
-    path = tmp_path_factory.mktemp("table") / "table.arrow"
-    flat = np.array([piece for sentence in sentences for piece in sentence], dtype=np.uint16)
-    offsets = np.cumsum([0, *map(len, sentences)])
-    write_table(path, {"en": TokenColumn(flat, offsets)})
-    with pa.memory_map(str(path)) as mapped:
-        assert pa.ipc.open_file(mapped).get_batch(0).column("en").to_pylist() == sentences
+@given(st.lists(st.lists(st.lists(st.integers(0, 2**16 - 1), max_size=6), max_size=5), max_size=4))
+def test_a_table_written_block_by_block_reads_back(blocks):
+    sentences = [sentence for block in blocks for sentence in block]
+    with tempfile.TemporaryDirectory() as folder:
+        writer = TableWriter(Path(folder), DE_EN, "valid", np.dtype(np.uint16))
+        for block in blocks:
+            flat = np.array([piece for sentence in block for piece in sentence], dtype=np.uint16)
+            lengths = np.array(list(map(len, block)), dtype=np.int64)
+            lines = [" ".join(map(str, sentence)) for sentence in block]
+            writer.add([(flat, lengths), (flat[::-1], lengths[::-1])], texts=(lines, lines[::-1]))
+        total = sum(map(len, sentences))
+        assert writer.finish() == {"de": total, "en": total}
+        for code, expected in (("de", sentences), ("en", None)):
+            ids, offsets = (
+                np.load(Path(folder) / f"valid.de-en.{code}.{part}.npy", mmap_mode="r")
+                for part in ("ids", "offsets")
+            )
+            column = TokenColumn(ids, offsets)
+            assert len(column) == len(sentences)
+            assert column.lengths().sum() == total
+            if expected is not None:
+                assert [column[row].tolist() for row in range(len(column))] == expected
+                rows = np.arange(len(column))[::-1]
+                assert column.lengths(rows).tolist() == [len(s) for s in sentences[::-1]]

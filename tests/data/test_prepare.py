@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from nsmt.data import blocks
 from nsmt.data import prepare as preparation
 from nsmt.data.corpus import Corpus
 from nsmt.data.settings import (
@@ -26,7 +27,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def visible(folder: Path) -> list[str]:
-    return [path.name for path in folder.glob("*") if path.name != ".lock"]
+    return [path.name for path in folder.glob("*") if not path.name.startswith(".")]
 
 
 def lines(root: Path, split: str, pair: str, *columns: list[str]) -> None:
@@ -64,9 +65,9 @@ def test_other_settings_give_another_folder_but_sampling_does_not(run, synthetic
     assert run(synthetic.model_copy(update={"temperature": 1.0})).folder == first.folder
 
 
-@pytest.mark.parametrize("stage", ["make_vocabulary", "encode_pair", "_write_json"])
+@pytest.mark.parametrize("stage", ["make_vocabulary", "encode_pairs", "_write_json"])
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, OSError])
-def test_an_interrupted_preparation_leaves_nothing(
+def test_an_interrupted_preparation_leaves_no_corpus_and_the_next_one_goes_on(
     run, synthetic, monkeypatch, tmp_path, stage, failure
 ):
     def fail(*_: object, **__: object) -> None:
@@ -77,7 +78,11 @@ def test_an_interrupted_preparation_leaves_nothing(
         with pytest.raises(failure):
             run(synthetic)
     assert visible(tmp_path / "corpora") == []
-    assert len(run(synthetic).table(Direction("de", "en"), "train")) > 100
+    monkeypatch.setattr(blocks, "clean_block", fail)
+    corpus = run(synthetic)
+    assert len(corpus.table(Direction("de", "en"), "train")) > 100
+    hidden = {path.name for path in (tmp_path / "corpora").iterdir()} - {corpus.folder.name}
+    assert hidden == {".lock"}
 
 
 def test_what_a_killed_preparation_left_is_swept_up(run, synthetic, tmp_path):

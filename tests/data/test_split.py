@@ -1,19 +1,21 @@
 import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nsmt.data.blocks import clean_pairs, cleaned_pair, columns, number_of, texts
+from nsmt.data.kept import drop_held_out, drop_repeated, hold_out
 from nsmt.data.settings import CleaningSettings, SplitSettings
 from nsmt.data.sources.synthetic import SyntheticSettings
-from nsmt.data.split import HashSplit, HeldOut, pair_keys
-from nsmt.data.spool import cap_held_out, spool_pair
+from nsmt.data.split import SPLITS, HashSplit, HeldOut, pair_keys
 from nsmt.data.tally import Tally
 from nsmt.data.text import recognition_key
+from nsmt.data.workers import Workers
 from nsmt.languages import Direction
 
 EN_DE, EN_FR, DE_FR = (Direction.parse(text) for text in ("en-de", "en-fr", "de-fr"))
@@ -55,20 +57,25 @@ def test_splits_that_are_given_take_nothing_from_train():
     assert {dealer.split(recognition_key(str(n))) for n in range(200)} == {"train", "valid"}
 
 
+def keyed(source, target):
+    """The keys of one pair, as blocks hold them."""
+    return [np.array([number_of(key)], dtype=np.uint64) for key in pair_keys(source, target)]
+
+
 def test_held_out_text_is_recognised_by_the_pivot_side_of_any_pair():
     held = HeldOut("en")
-    held.add(EN_DE, pair_keys("A dog.", "Ein Hund."))
-    assert held.covers(EN_FR, pair_keys("a dog", "autre chose"))
-    assert not held.covers(EN_DE, pair_keys("A hound.", "Ein Hund."))
+    held.add(EN_DE, *keyed("A dog.", "Ein Hund."))
+    assert held.covers(EN_FR, *keyed("a dog", "autre chose"))
+    assert not held.covers(EN_DE, *keyed("A hound.", "Ein Hund."))
 
 
 def test_pairs_without_the_pivot_are_recognised_by_either_side():
     held = HeldOut("en")
-    held.add(EN_DE, pair_keys("A dog.", "Ein Hund."))
-    assert held.covers(DE_FR, pair_keys("Ein Hund.", "Un chien."))
-    held.add(DE_FR, pair_keys("Eine Katze.", "Un chat."))
-    assert held.covers(EN_FR, pair_keys("A cat.", "Un chat."))
-    assert not held.covers(EN_FR, pair_keys("Un chat.", "Anything."))
+    held.add(EN_DE, *keyed("A dog.", "Ein Hund."))
+    assert held.covers(DE_FR, *keyed("Ein Hund.", "Un chien."))
+    held.add(DE_FR, *keyed("Eine Katze.", "Un chat."))
+    assert held.covers(EN_FR, *keyed("A cat.", "Un chat."))
+    assert not held.covers(EN_FR, *keyed("Un chat.", "Anything."))
 
 
 class Rows:
@@ -86,7 +93,7 @@ class Rows:
             yield row[columns[pair.source]], row[columns[pair.target]]
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(WORDS, WORDS, WORDS), min_size=1, max_size=30))
 def test_no_text_of_valid_or_test_is_left_in_train(rows):
     options = SyntheticSettings(
@@ -95,25 +102,31 @@ def test_no_text_of_valid_or_test_is_left_in_train(rows):
         split=SplitSettings(valid=0.3, test=0.3, max_valid=2),
         cleaning=CleaningSettings(steps=("whitespace", "empty")),
     )
-    tally, held_out, spools = Tally(), HeldOut("en"), []
+    tally, held_out = Tally(), HeldOut("en")
     with tempfile.TemporaryDirectory() as folder:
-        for pair in options.parsed_pairs:
-            path = Path(folder) / f"{pair}.arrow"
-            spooled = spool_pair(Rows(rows), pair, options, path=path, tally=tally)
-            spools.append(spooled)
-            for row in chain(*spooled.held.values()):
-                held_out.add(pair, row.keys)
-            cap_held_out(spooled, options, tally)
-        for spooled in spools:
-            spooled.mark(held_out, tally)
+        with Workers(1) as workers:
+            clean_pairs(
+                Rows(rows), options, folder=Path(folder), workers=workers, advance=lambda: None
+            )
+        pairs = [cleaned_pair(Path(folder), p, ("train",), tally) for p in options.parsed_pairs]
+        for cleaned in pairs:
+            drop_repeated(cleaned, tally)
+            hold_out(cleaned, held_out, options.split, tally)
+        for cleaned in pairs:
+            drop_held_out(cleaned, held_out, tally)
         held, trained = defaultdict(set), []
-        for spooled in spools:
-            sides = (spooled.pair.source, spooled.pair.target)
-            for row in chain(*spooled.held.values()):
-                for side, key in zip(sides, row.keys, strict=True):
-                    held[side].add(key)
-            for texts in spooled.train_texts():
-                trained += [(sides, pair_keys(*row)) for row in zip(*texts, strict=True)]
+        for cleaned in pairs:
+            sides = (cleaned.pair.source, cleaned.pair.target)
+            for path, kept in zip(cleaned.blocks, cleaned.kept, strict=True):
+                (split,) = columns(path, "split")
+                for place, name in enumerate(SPLITS):
+                    found = zip(*texts(path, kept & (split == place)), strict=True)
+                    for keys in (pair_keys(*row) for row in found):
+                        if name == "train":
+                            trained.append((sides, keys))
+                            continue
+                        for side, key in zip(sides, keys, strict=True):
+                            held[side].add(key)
         for sides, keys in trained:
             keyed = dict(zip(sides, keys, strict=True))
             decisive = {"en"} if "en" in sides else set(sides)
