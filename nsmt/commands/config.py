@@ -87,7 +87,7 @@ class RunConfig(Settings):
             mode="json", exclude=dict.fromkeys(presentation, True) | {"callbacks": callbacks}
         )
         # The corpus knows what decides its bytes; how they are sampled is the run's own.
-        return decisive | {"data": self.data.identity(), "temperature": self.data.temperature}
+        return decisive | {"data": self.data.identity() | self.data.sampling()}
 
     @property
     def run_name(self) -> str:

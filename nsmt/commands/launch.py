@@ -6,6 +6,8 @@ Lightning's own launcher parses the command line again in every rank, which brea
 
 from __future__ import annotations
 
+import hashlib
+import json
 import subprocess
 import sys
 import time
@@ -14,8 +16,7 @@ from pathlib import Path
 from nsmt.commands.config import RunConfig
 from nsmt.commands.fit import require_held_out, require_room
 from nsmt.data.corpus import Corpus
-from nsmt.data.prepare import folder_name, prepare
-from nsmt.data.sources import make_source
+from nsmt.data.prepare import prepare
 from nsmt.errors import NsmtError
 from nsmt.files import replace_text
 from nsmt.methods import CONTROL, DENSE
@@ -25,6 +26,7 @@ from nsmt.training.trainer import launch_identity, launched, rank
 CONFIG = "config.json"
 # How much earlier than another rank the first may have failed.
 _SLACK_S = 60.0
+_POLL_S = 0.2
 
 
 class RankError(NsmtError):
@@ -54,6 +56,7 @@ def train_here(config: RunConfig, corpus: Corpus) -> list[str]:
         seed=config.seed,
         corpus=corpus,
         temperature=config.data.temperature,
+        curriculum=config.data.curriculum,
         model=config.model,
         batch=config.batch,
         optimizer=config.optimizer,
@@ -66,41 +69,57 @@ def train_here(config: RunConfig, corpus: Corpus) -> list[str]:
 
 
 def shared_corpus(config: RunConfig, *, patience_s: float = 24 * 3600) -> Corpus:
-    """Prepare the corpus in rank 0; other ranks wait for it to appear, or for rank 0 to fail."""
-    corpora, downloads = Path(config.paths.corpora), Path(config.paths.downloads)
-    folder = corpora / folder_name(config.data, make_source(config.data))
-    failure = folder.with_name(f".{folder.name}.failed")
+    """Prepare the corpus in rank 0; other ranks wait to hear where it is, or that rank 0 failed."""
     if rank() == 0:
-        failure.unlink(missing_ok=True)
-        try:
-            prepare(
-                config.data,
-                corpora=corpora,
-                downloads=downloads,
-                progress=config.callbacks.progress,
-            )
-        except BaseException:
-            if launched():
-                replace_text(failure, launch_identity())
-            raise
-    started = time.time()
-    deadline = time.monotonic() + patience_s
-    while not folder.exists():
-        # An earlier launch may have left its note, and plain torchrun names all launches alike.
-        if _written_since(failure, started - _SLACK_S) and failure.read_text() == launch_identity():
-            raise RankError("rank 0 could not prepare the corpus", fix="its own message says why")
-        if time.monotonic() > deadline:
-            raise RankError(f"no corpus appeared in {folder}", fix="look at the log of rank 0")
-        time.sleep(1)
-    corpus = Corpus.open(folder)
+        corpus = _prepared(config)
+    else:
+        corpus = Corpus.open(_heard_of(_note(config), patience_s=patience_s))
     # In every rank, so that all of them end where one does.
     require_held_out(corpus)
     require_room(corpus, config.model.max_positions)
     return corpus
 
 
-def _written_since(path: Path, moment: float) -> bool:
-    return path.is_file() and path.stat().st_mtime >= moment
+def _prepared(config: RunConfig) -> Corpus:
+    note = _note(config)
+    note.unlink(missing_ok=True)
+    folder = ""
+    try:
+        corpus = prepare(
+            config.data,
+            corpora=Path(config.paths.corpora),
+            downloads=Path(config.paths.downloads),
+            progress=config.callbacks.progress,
+        )
+        folder = str(corpus.folder)
+        return corpus
+    finally:
+        if launched():
+            replace_text(note, f"{launch_identity()}\n{folder}")
+
+
+def _heard_of(note: Path, *, patience_s: float) -> Path:
+    """The folder that rank 0 names in its note; an empty name says that it failed."""
+    started, deadline = time.time(), time.monotonic() + patience_s
+    while time.monotonic() < deadline:
+        # An earlier launch may have left its note, and plain torchrun names all launches alike.
+        if note.is_file() and note.stat().st_mtime >= started - _SLACK_S:
+            launch, _, folder = note.read_text(encoding="utf-8").partition("\n")
+            if launch == launch_identity():
+                if not folder:
+                    raise RankError(
+                        "rank 0 could not prepare the corpus", fix="its own message says why"
+                    )
+                return Path(folder)
+        time.sleep(_POLL_S)
+    raise RankError("rank 0 prepared no corpus in time", fix="look at its log")
+
+
+def _note(config: RunConfig) -> Path:
+    """Where rank 0 tells the others about the corpus of these settings."""
+    settings = json.dumps(config.data.identity(), sort_keys=True)
+    name = hashlib.sha256(settings.encode()).hexdigest()[:12]
+    return Path(config.paths.corpora) / f".{config.data.name}-{name}.note"
 
 
 def _torchrun(config: RunConfig) -> None:

@@ -10,7 +10,8 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from nsmt.data.batch import BatchLayout, SequenceFormat
 from nsmt.data.corpus import Corpus, TokenTable
-from nsmt.data.plan import BatchSettings, PlannedBatch, TrainingPlan, in_order
+from nsmt.data.plan import BatchSettings, PlannedBatch, Position, TrainingPlan, in_order
+from nsmt.data.settings import MixSettings
 from nsmt.data.vocabulary import Vocabulary
 from nsmt.errors import ConfigurationError
 from nsmt.languages import Direction
@@ -47,11 +48,10 @@ class PlannedUpdates(IterableDataset[BatchLayout]):
 
     def __init__(self, plan: TrainingPlan, reader: TableReader, *, rank: int, world: int) -> None:
         self.plan, self.reader, self.rank, self.world = plan, reader, rank, world
-        self.position = (0, 0)
+        self.position = Position()
 
     def __iter__(self) -> Iterator[BatchLayout]:
-        epoch, index = self.position
-        for update in self.plan.updates(epoch=epoch, index=index):
+        for update in self.plan.updates(self.position):
             for planned in update.batches[self.rank :: self.world]:
                 yield self.reader.read(planned, update_tokens=update.target_tokens)
 
@@ -79,6 +79,7 @@ class TranslationData(pl.LightningDataModule):
         batch: BatchSettings,
         temperature: float,
         seed: int,
+        curriculum: Sequence[MixSettings] = (),
         directions: Sequence[Direction] | None = None,
     ) -> None:
         super().__init__()
@@ -86,6 +87,7 @@ class TranslationData(pl.LightningDataModule):
         self.batch = batch
         self.temperature = temperature
         self.seed = seed
+        self.curriculum = tuple(curriculum)
         self.directions = list(directions or corpus.directions)
         self.sequences = sequence_format(corpus.vocabulary)
 
@@ -106,6 +108,7 @@ class TranslationData(pl.LightningDataModule):
             batch=self.batch,
             temperature=self.temperature,
             seed=self.seed,
+            curriculum=self.curriculum,
         )
 
     def train_dataloader(self) -> DataLoader[BatchLayout]:

@@ -1,29 +1,38 @@
 """The global batch plan: which sentences form update n.
 
-It depends on the seed, the epoch and the corpus alone, never on how many ranks, workers or restarts
-there were (design contract 5). An update is a fixed number of micro-batches; ranks and accumulation
-share these out, so that 1 x N, N x 1 and accumulation take the same step.
+It depends on the seed, the position and the corpus alone, never on how many ranks, workers or
+restarts there were (design contract 5). An update is a fixed number of micro-batches; ranks and
+accumulation share these out, so that 1 x N, N x 1 and accumulation take the same step.
+
+An epoch is planned a window of sentences at a time, so that neither memory nor the wait for the
+first batch grows with the corpus. In every window each direction has its exact share, and every
+sentence that is drawn is in some update.
 """
 
 from __future__ import annotations
 
-import itertools
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Final
 
 import numpy as np
 from pydantic import Field
 
 from nsmt.data.corpus import TokenTable
+from nsmt.data.packing import padded, split_to_multiple
 from nsmt.data.sampling import draws, exact_counts, proportions
+from nsmt.data.settings import MixSettings
 from nsmt.errors import ConfigurationError
 from nsmt.languages import Direction
 from nsmt.settings import Settings
 
 # The tag and </s> that frame every sentence.
-_FRAME = 2
+FRAME: Final = 2
+# A window holds at least so many sentences, and so many updates as long as it is not too large.
+_WINDOW_SENTENCES: Final = 1 << 17
+_WINDOW_UPDATES: Final = 50
+_LARGEST_WINDOW: Final = 1 << 21
 
 
 class BatchSettings(Settings):
@@ -46,17 +55,31 @@ class PlannedBatch:
 
 
 @dataclass(frozen=True, slots=True)
+class Position:
+    """Where in the plan an update is: all that a restart must know.
+
+    `mix` is an entry of the curriculum and `done` counts the updates before this one in it;
+    `window` is one of the epoch, `index` the update's place in the window.
+    """
+
+    mix: int = 0
+    done: int = 0
+    epoch: int = 0
+    window: int = 0
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Update:
     """The micro-batches of one update and the number of target tokens they hold together."""
 
-    epoch: int
-    index: int
+    position: Position
     batches: tuple[PlannedBatch, ...]
     target_tokens: int
 
 
 class TrainingPlan:
-    """The endless sequence of updates of one training stage."""
+    """The endless sequence of updates of one training stage, through all of its curriculum."""
 
     def __init__(
         self,
@@ -65,96 +88,120 @@ class TrainingPlan:
         batch: BatchSettings,
         temperature: float,
         seed: int,
+        curriculum: Sequence[MixSettings] = (),
     ) -> None:
         self.directions = list(tables)
-        self.batch = batch
-        self.seed = seed
-        self._sizes = np.array([len(table) for table in tables.values()])
-        self._counts = exact_counts(
-            proportions(self._sizes, temperature=temperature), int(self._sizes.sum())
-        )
-        self._source = [np.asarray(table.source_lengths) + _FRAME for table in tables.values()]
-        self._target = [np.asarray(table.target_lengths) + _FRAME for table in tables.values()]
+        self._curriculum = tuple(curriculum) or (MixSettings(),)
+        self._mixes = [
+            Mix(tables, mix, batch=batch, temperature=temperature, seed=(seed, number))
+            for number, mix in enumerate(self._curriculum)
+        ]
 
-    def epoch(self, epoch: int) -> list[Update]:
-        """All updates of one epoch; what does not fill the last update is left out."""
-        direction, row = self._drawn(epoch)
-        source, target = self._lengths(direction, row)
-        rng = np.random.default_rng((self.seed, epoch))
-        # Ties between equal lengths are broken at random, so that batches mix directions.
-        order = np.lexsort((rng.random(len(row)), source, target))
-        cuts = _cut(source[order], target[order], limit=self.batch.tokens)
-        batches = [order[start:end] for start, end in itertools.pairwise(cuts)]
-        shuffled = [batches[place] for place in rng.permutation(len(batches))]
-        per_update = self.batch.per_update
-        if len(shuffled) < per_update:
-            raise ConfigurationError(
-                f"an epoch has {len(shuffled)} micro-batches, fewer than batch.per_update",
-                fix=f"set batch.per_update to {len(shuffled)} or less, or lower batch.tokens",
-            )
-        updates = []
-        for index in range(len(shuffled) // per_update):
-            members = shuffled[index * per_update : (index + 1) * per_update]
-            updates.append(
-                Update(
-                    epoch,
-                    index,
-                    tuple(PlannedBatch(direction[each], row[each]) for each in members),
-                    # The end of the sentence and the tag are target tokens.
-                    sum(int(target[each].sum()) for each in members),
+    def updates(self, start: Position | None = None) -> Iterator[Update]:
+        """Updates without end, from a position on."""
+        position = start or Position()
+        while True:
+            mix, length = self._mixes[position.mix], self._curriculum[position.mix].updates
+            planned = mix.window(position.epoch, position.window)
+            before = position.done - position.index
+            stop = len(planned) if length is None else min(len(planned), length - before)
+            for index in range(position.index, stop):
+                batches, tokens = planned[index]
+                where = Position(
+                    position.mix, before + index, position.epoch, position.window, index
                 )
+                yield Update(where, batches, tokens)
+            if before + stop == length:
+                position = Position(mix=position.mix + 1)
+            else:
+                epoch, window = mix.after(position.epoch, position.window)
+                position = Position(position.mix, before + stop, epoch, window)
+
+
+class Mix:
+    """One entry of a curriculum: what is drawn from which directions, window by window."""
+
+    def __init__(
+        self,
+        tables: Mapping[Direction, TokenTable],
+        mix: MixSettings,
+        *,
+        batch: BatchSettings,
+        temperature: float,
+        seed: tuple[int, ...],
+    ) -> None:
+        chosen = {str(d) for d in tables} if mix.directions is None else set(mix.directions)
+        self._rows = [row for row, d in enumerate(tables) if str(d) in chosen]
+        self._directions = [list(tables)[row] for row in self._rows]
+        self._tables = [tables[direction] for direction in self._directions]
+        self._batch = batch
+        self._seed = seed
+        sizes = np.array([len(table) for table in self._tables])
+        self.share = proportions(
+            sizes,
+            temperature=temperature if mix.temperature is None else mix.temperature,
+            weights=np.array([mix.weights.get(str(d), 1.0) for d in self._directions]),
+        )
+        self.counts = exact_counts(self.share, int(sizes.sum()))
+        self.windows = max(1, round(int(sizes.sum()) / self._window_sentences()))
+
+    def window(self, epoch: int, window: int) -> list[tuple[tuple[PlannedBatch, ...], int]]:
+        """The updates of one window: their micro-batches and target tokens."""
+        direction, row, source, target = self.drawn(epoch, window)
+        rng = np.random.default_rng((*self._seed, epoch, window))
+        # Ties between equal lengths are broken at random, so that batches mix directions.
+        batches = padded(source, target, limit=self._batch.tokens, tie_break=rng.random(len(row)))
+        per_update = self._batch.per_update
+        if len(batches) < per_update:
+            raise ConfigurationError(
+                f"an epoch has {len(batches)} micro-batches, fewer than batch.per_update",
+                fix=f"set batch.per_update to {len(batches)} or less, or lower batch.tokens",
             )
+        batches = split_to_multiple(batches, per_update)
+        shuffled = [batches[place] for place in rng.permutation(len(batches))]
+        # Anything is left out only where sentences are too few to be split up further.
+        shuffled = shuffled[: len(shuffled) // per_update * per_update]
+        updates = []
+        for start in range(0, len(shuffled), per_update):
+            members = shuffled[start : start + per_update]
+            planned = tuple(PlannedBatch(direction[each], row[each]) for each in members)
+            # The end of the sentence and the tag are target tokens.
+            updates.append((planned, sum(int(target[each].sum()) for each in members)))
         return updates
 
-    def updates(self, *, epoch: int = 0, index: int = 0) -> Iterator[Update]:
-        """Updates without end, from a position (epoch, index of the update in it) on."""
-        while True:
-            yield from self.epoch(epoch)[index:]
-            epoch, index = epoch + 1, 0
+    def drawn(
+        self, epoch: int, window: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """The sentences of a window: direction row, table row, and framed length of both sides."""
+        parts = []
+        for place, table in enumerate(self._tables):
+            count = int(self.counts[place])
+            first, end = (count * number // self.windows for number in (window, window + 1))
+            seed = (*self._seed, zlib.crc32(str(self._directions[place]).encode()))
+            rows = draws(len(table), epoch * count + first, end - first, seed=seed)
+            lengths = (side.lengths(rows) + FRAME for side in (table.sources, table.targets))
+            parts.append((np.full(len(rows), self._rows[place]), rows, *lengths))
+        direction, row, source, target = map(np.concatenate, zip(*parts, strict=True))
+        return direction, row, source, target
 
-    def _drawn(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        rows = [
-            draws(size, epoch * count, count, seed=(self.seed, zlib.crc32(str(direction).encode())))
-            for direction, size, count in zip(
-                self.directions, self._sizes.tolist(), self._counts.tolist(), strict=True
-            )
-        ]
-        direction = np.repeat(np.arange(len(rows)), self._counts)
-        return direction, np.concatenate(rows)
+    def after(self, epoch: int, window: int) -> tuple[int, int]:
+        """The epoch and window that follow."""
+        return (epoch, window + 1) if window + 1 < self.windows else (epoch + 1, 0)
 
-    def _lengths(self, direction: np.ndarray, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        source, target = np.empty_like(row), np.empty_like(row)
-        for place in range(len(self.directions)):
-            here = direction == place
-            source[here] = self._source[place][row[here]]
-            target[here] = self._target[place][row[here]]
-        return source, target
+    def _window_sentences(self) -> int:
+        """Enough sentences for lengths to match, and for an update more or less not to matter."""
+        means = [len(table.targets.values) / max(1, len(table)) + FRAME for table in self._tables]
+        tokens = _WINDOW_UPDATES * self._batch.per_update * self._batch.tokens
+        wanted = int(tokens / float(np.dot(self.share, means)))
+        return min(max(_WINDOW_SENTENCES, wanted), _LARGEST_WINDOW)
 
 
 def in_order(tables: Mapping[Direction, TokenTable], *, tokens: int) -> list[PlannedBatch]:
     """Every sentence of every direction once, batched by length: for validation and counting."""
     direction = np.repeat(np.arange(len(tables)), [len(table) for table in tables.values()])
     row = np.concatenate([np.arange(len(table)) for table in tables.values()])
-    source = np.concatenate([table.source_lengths for table in tables.values()]) + _FRAME
-    target = np.concatenate([table.target_lengths for table in tables.values()]) + _FRAME
-    order = np.lexsort((row, direction, source, target))
-    cuts = _cut(source[order], target[order], limit=tokens)
-    return [
-        PlannedBatch(direction[order[start:end]], row[order[start:end]])
-        for start, end in itertools.pairwise(cuts)
-    ]
-
-
-def _cut(source: np.ndarray, target: np.ndarray, *, limit: int) -> list[int]:
-    """Where to cut sorted sentences so that rows x longest side stays within `limit`.
-
-    A sentence longer than the limit forms a batch of its own.
-    """
-    cuts, longest = [0], 0
-    for place, length in enumerate(np.maximum(source, target).tolist()):
-        longest = max(longest, length)
-        if longest * (place - cuts[-1] + 1) > limit and place > cuts[-1]:
-            cuts.append(place)
-            longest = length
-    # No sentences make no batch, not an empty one.
-    return [*cuts, len(source)] if len(source) else cuts
+    source = np.concatenate([table.source_lengths for table in tables.values()]) + FRAME
+    target = np.concatenate([table.target_lengths for table in tables.values()]) + FRAME
+    # The order of the tables breaks ties.
+    batches = padded(source, target, limit=tokens, tie_break=np.arange(len(row)))
+    return [PlannedBatch(direction[each], row[each]) for each in batches]

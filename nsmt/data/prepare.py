@@ -50,6 +50,7 @@ def prepare(
         DataError: inputs that are missing or broken, or nothing left to train on.
     """
     source = make_source(settings)
+    source.settle(downloads, progress=progress)
     folder = corpora / folder_name(settings, source)
     if not folder.exists():
         corpora.mkdir(parents=True, exist_ok=True)

@@ -14,12 +14,18 @@ import numpy as np
 _ROUNDS: Final = 6
 
 
-def proportions(sizes: np.ndarray, *, temperature: float) -> np.ndarray:
-    """The share of each direction, float64, summing to one; `sizes` must be positive."""
+def proportions(
+    sizes: np.ndarray, *, temperature: float, weights: np.ndarray | None = None
+) -> np.ndarray:
+    """The share of each direction, float64, summing to one; `sizes` must be positive.
+
+    `weights` multiply the shares: 2 samples a direction twice as often as it would be.
+    """
     if temperature <= 0:
         raise ValueError("temperature must be positive")
     # Relative to the largest, so that no power of a size overflows, however small T is.
     weight = np.power(np.asarray(sizes, dtype=np.float64) / np.max(sizes), 1 / temperature)
+    weight = weight if weights is None else weight * weights
     return np.asarray(weight / weight.sum())
 
 

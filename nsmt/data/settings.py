@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from nsmt.data.evaluation_settings import EvaluationSetSettings
 from nsmt.errors import ConfigurationError
 from nsmt.languages import Direction, LanguageSettings, LanguageTable, both_ways
 from nsmt.settings import Settings
@@ -90,6 +91,19 @@ class VocabularySettings(Settings):
     seed: int = Field(0, ge=0)
 
 
+class MixSettings(Settings):
+    """One entry of a curriculum: which directions are sampled, how, and for how long."""
+
+    updates: Count | None = Field(None, description="how long; null, the last entry's: to the end")
+    temperature: Temperature | None = Field(None, description="null: data.temperature")
+    directions: tuple[str, ...] | None = Field(
+        None, min_length=1, description="as in de-en; null: all of the corpus"
+    )
+    weights: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict, description="factors on the shares of directions: 2 is twice as often"
+    )
+
+
 class CorpusSettings(Settings):
     """What every source has in common."""
 
@@ -108,7 +122,16 @@ class CorpusSettings(Settings):
     split: SplitSettings = SplitSettings()
     cleaning: CleaningSettings = CleaningSettings()
     vocabulary: VocabularySettings = VocabularySettings()
+    valid_set: EvaluationSetSettings | None = Field(
+        None, description="a published set as valid of the pairs that it covers"
+    )
+    test_set: EvaluationSetSettings | None = Field(
+        None, description="a published set as test of the pairs that it covers"
+    )
     temperature: Temperature = 5.0
+    curriculum: tuple[MixSettings, ...] = Field(
+        (), description="mixes one after the other; none: all directions at the temperature"
+    )
     workers: Count | None = Field(
         None, description="processes that clean and encode; null: one a core"
     )
@@ -126,7 +149,19 @@ class CorpusSettings(Settings):
         for direction in directions:
             if frozenset((direction.source, direction.target)) not in distinct:
                 raise ValueError(f"direction '{direction}' belongs to no pair of {self.pairs}")
+        self._check_curriculum({str(direction) for direction in directions})
         return self
+
+    def _check_curriculum(self, directions: set[str]) -> None:
+        for place, mix in enumerate(self.curriculum):
+            last = place == len(self.curriculum) - 1
+            if (mix.updates is None) != last:
+                raise ValueError("every mix of the curriculum but the last one needs its updates")
+            chosen = directions if mix.directions is None else set(mix.directions)
+            if unknown := (chosen | mix.weights.keys()) - directions:
+                raise ValueError(f"the curriculum names {sorted(unknown)}, which are not trained")
+            if outside := mix.weights.keys() - chosen:
+                raise ValueError(f"the curriculum weighs {sorted(outside)} without sampling them")
 
     @property
     def parsed_pairs(self) -> list[Direction]:
@@ -145,9 +180,14 @@ class CorpusSettings(Settings):
         codes = [code for pair in self.parsed_pairs for code in (pair.source, pair.target)]
         return LanguageTable(codes, self.languages)
 
+    def sampling(self) -> dict[str, Any]:
+        """How training draws from the prepared corpus, as plain JSON."""
+        return self.model_dump(mode="json", include={"temperature", "curriculum"})
+
     def identity(self) -> dict[str, Any]:
         """What decides the prepared bytes, as plain JSON: neither paths nor sampling."""
-        dumped: dict[str, Any] = self.model_dump(
-            mode="json", exclude={"temperature", "workers", *self.places}
+        exclude: dict[str, Any] = dict.fromkeys(
+            ("temperature", "curriculum", "workers", *self.places), True
         )
-        return dumped
+        exclude |= {"valid_set": {"root"}, "test_set": {"root"}}
+        return self.model_dump(mode="json", exclude=exclude)

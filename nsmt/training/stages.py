@@ -19,6 +19,7 @@ from pytorch_lightning.callbacks import EarlyStopping
 from nsmt.data.corpus import Corpus
 from nsmt.data.datamodule import TranslationData
 from nsmt.data.plan import BatchSettings
+from nsmt.data.settings import MixSettings
 from nsmt.errors import AtlasError, CheckpointError
 from nsmt.methods import CONTROL, DENSE, LABELS, METHODS, Evidence, MethodSettings
 from nsmt.models.checkpoint import TrainedModel, is_complete, load_checkpoint, save_checkpoint
@@ -56,6 +57,7 @@ class StageContext:
     seed: int
     corpus: Corpus
     temperature: float
+    curriculum: tuple[MixSettings, ...]
     model: ModelSettings
     batch: BatchSettings
     optimizer: OptimizerSettings
@@ -67,7 +69,11 @@ class StageContext:
     def data(self, *, stage_seed: int) -> TranslationData:
         """The batches of a stage."""
         return TranslationData(
-            self.corpus, batch=self.batch, temperature=self.temperature, seed=stage_seed
+            self.corpus,
+            batch=self.batch,
+            temperature=self.temperature,
+            curriculum=self.curriculum,
+            seed=stage_seed,
         )
 
 

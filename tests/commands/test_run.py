@@ -236,7 +236,15 @@ def test_every_experiment_composes_and_fits(path):
 
 
 def test_every_choice_of_every_group_composes():
-    needs = {"data=files": ["data.root=text", "data.pairs=[en-de]"]}
+    place, pairs = "data.root=text", "data.pairs=[en-de]"
+    sets = ["data.valid_set.root=sets", "data.test_set.root=sets"]
+    needs = {
+        "data=files": [place, pairs],
+        "data=opus": [place, pairs],
+        "data=ec30": [place, *sets],
+        "data=iwslt14": [place],
+        "data=huggingface": [place, pairs],
+    }
     needs["schedule=specialize"] = ["schedule.checkpoint=folder"]
     for group in ("data", "model", "method", "schedule", "optimizer", "trainer", "logger"):
         for path in (conf_folder() / group).glob("*.yaml"):

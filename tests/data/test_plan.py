@@ -3,15 +3,17 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from nsmt.data import plan as plan_module
 from nsmt.data.batch import SequenceFormat
 from nsmt.data.corpus import TokenColumn, TokenTable
 from nsmt.data.datamodule import PlannedSlice, PlannedUpdates, TableReader, TranslationData
-from nsmt.data.plan import BatchSettings, TrainingPlan, in_order
+from nsmt.data.plan import BatchSettings, Position, TrainingPlan, in_order
 from nsmt.data.sampling import exact_counts, proportions
+from nsmt.data.settings import MixSettings
 from nsmt.errors import ConfigurationError
 from nsmt.languages import Direction
 
@@ -35,13 +37,27 @@ def tables_like(sizes, seed=0, longest=12):
     }
 
 
-def plan_like(tables, *, tokens=64, per_update=4, temperature=1.0, seed=3):
+def plan_like(tables, *, tokens=64, per_update=4, temperature=1.0, seed=3, curriculum=()):
     return TrainingPlan(
         tables,
         batch=BatchSettings(tokens=tokens, per_update=per_update),
         temperature=temperature,
         seed=seed,
+        curriculum=curriculum,
     )
+
+
+def epoch_of(plan, epoch):
+    """The updates of an epoch, whatever came before it."""
+    start = Position(epoch=epoch)
+    return list(itertools.takewhile(lambda u: u.position.epoch == epoch, plan.updates(start)))
+
+
+@pytest.fixture
+def small_windows(monkeypatch):
+    """Several windows an epoch, though the tables are tiny."""
+    monkeypatch.setattr(plan_module, "_WINDOW_SENTENCES", 30)
+    monkeypatch.setattr(plan_module, "_WINDOW_UPDATES", 1)
 
 
 def readable(update):
@@ -49,11 +65,11 @@ def readable(update):
         tuple(zip(each.direction.tolist(), each.row.tolist(), strict=True))
         for each in update.batches
     ]
-    return update.epoch, update.index, batches, update.target_tokens
+    return update.position, batches, update.target_tokens
 
 
-def first(plan, count, **start):
-    return [readable(update) for update in itertools.islice(plan.updates(**start), count)]
+def first(plan, count, start=None):
+    return [readable(update) for update in itertools.islice(plan.updates(start), count)]
 
 
 def longest_side(tables, planned):
@@ -78,7 +94,7 @@ def test_micro_batches_stay_within_the_token_limit(shape):
     sizes, tokens, temperature, seed = shape
     tables = tables_like(sizes, seed)
     plan = plan_like(tables, tokens=tokens, per_update=1, temperature=temperature, seed=seed)
-    for update in plan.epoch(0):
+    for update in epoch_of(plan, 0):
         for planned in update.batches:
             assert len(planned.row) * longest_side(tables, planned) <= tokens
 
@@ -91,7 +107,7 @@ def test_an_epoch_draws_each_direction_as_often_as_its_share(shape, epoch):
     plan = plan_like(tables, tokens=tokens, per_update=1, temperature=temperature, seed=seed)
     drawn = Counter(
         direction
-        for update in plan.epoch(epoch)
+        for update in epoch_of(plan, epoch)
         for planned in update.batches
         for direction in planned.direction.tolist()
     )
@@ -105,7 +121,7 @@ def test_across_epochs_no_sentence_comes_twice_more_than_another():
     plan = plan_like(tables, per_update=1, temperature=5.0)
     seen = Counter()
     for epoch in range(5):
-        for update in plan.epoch(epoch):
+        for update in epoch_of(plan, epoch):
             for planned in update.batches:
                 seen.update(zip(planned.direction.tolist(), planned.row.tolist(), strict=True))
         for row, table in enumerate(tables.values()):
@@ -125,7 +141,7 @@ def test_the_sentences_of_a_direction_do_not_depend_on_which_others_train_with_i
     one = dict(list(tables.items())[:1])
     drawn = []
     for each in (tables, one):
-        updates = plan_like(each, per_update=1).epoch(0)
+        updates = epoch_of(plan_like(each, per_update=1), 0)
         drawn.append(
             {
                 row
@@ -140,58 +156,120 @@ def test_the_sentences_of_a_direction_do_not_depend_on_which_others_train_with_i
 
 def test_epochs_differ():
     plan = plan_like(tables_like([60, 50, 40]))
-    assert [readable(u)[2] for u in plan.epoch(0)] != [readable(u)[2] for u in plan.epoch(1)]
+    assert [readable(u)[1] for u in epoch_of(plan, 0)] != [
+        readable(u)[1] for u in epoch_of(plan, 1)
+    ]
 
 
-@settings(max_examples=30, deadline=None)
-@given(st.integers(0, 40), st.integers(0, 5))
-def test_starting_at_a_position_equals_skipping_to_it(skipped, seed):
-    plan = plan_like(tables_like([60, 50, 40]), seed=seed)
+CURRICULUM = (
+    MixSettings(updates=3, directions=("en-de",)),
+    MixSettings(updates=5, weights={"fr-en": 3.0}),
+    MixSettings(temperature=5.0),
+)
+
+
+@pytest.mark.usefixtures("small_windows")
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.integers(0, 40), st.integers(0, 5), st.sampled_from([(), CURRICULUM]))
+def test_starting_at_a_position_equals_skipping_to_it(skipped, seed, curriculum):
+    plan = plan_like(tables_like([60, 50, 40]), seed=seed, curriculum=curriculum)
     whole = first(plan, skipped + 5)
-    epoch, index = whole[skipped][:2]
-    assert first(plan, 5, epoch=epoch, index=index) == whole[skipped:]
-    # The position after the last update of an epoch is the start of the next.
-    end = len(plan.epoch(0))
-    assert first(plan, 2, epoch=0, index=end) == first(plan, 2, epoch=1)
+    assert first(plan, 5, whole[skipped][0]) == whole[skipped:]
 
 
-def test_every_update_has_as_many_micro_batches_as_asked_for():
-    plan = plan_like(tables_like([60, 50, 40]), per_update=4)
-    updates = plan.epoch(0)
-    assert [update.index for update in updates] == list(range(len(updates)))
-    assert {len(update.batches) for update in updates} == {4}
+@pytest.mark.usefixtures("small_windows")
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(plans, st.integers(0, 2), st.integers(1, 2))
+def test_windows_leave_nothing_out_and_fill_every_update(shape, epoch, per_update):
+    sizes, _, temperature, seed = shape
+    plan = plan_like(
+        tables_like(sizes, seed), tokens=40, per_update=per_update, temperature=temperature
+    )
+    updates = epoch_of(plan, epoch)
+    assert {len(update.batches) for update in updates} == {per_update}
+    assert [update.position.done for update in updates] == list(range(len(updates)))
+    planned = sum(len(b.row) for update in updates for b in update.batches)
+    # A handful of sentences may be too few to make the number of batches a multiple.
+    assert planned == sum(sizes) or sum(sizes) < 12
+    if sum(sizes) > 60:
+        assert updates[-1].position.window > 0
+
+
+@pytest.mark.usefixtures("small_windows")
+def test_every_window_has_the_share_of_each_direction():
+    plan = plan_like(tables_like([300, 200, 100]), per_update=1)
+    windows = Counter()
+    for update in epoch_of(plan, 0):
+        for planned in update.batches:
+            windows.update((update.position.window, d) for d in planned.direction.tolist())
+    last = max(window for window, _ in windows)
+    assert last > 3
+    for window in range(last + 1):
+        found = np.array([windows[window, direction] for direction in range(3)])
+        assert np.abs(found - np.array([300, 200, 100]) / (last + 1)).max() <= 1
+
+
+def test_a_curriculum_takes_its_mixes_one_after_the_other():
+    plan = plan_like(tables_like([60, 50, 40]), curriculum=CURRICULUM)
+    updates = list(itertools.islice(plan.updates(), 20))
+    assert [update.position.mix for update in updates[:9]] == [0] * 3 + [1] * 5 + [2]
+    for update in updates[:3]:
+        assert {d for planned in update.batches for d in planned.direction.tolist()} == {0}
+    sizes = np.array([60, 50, 40])
+    weighted = plan_like(tables_like([60, 50, 40]), per_update=1, curriculum=CURRICULUM[1:2])
+    drawn = Counter(
+        d
+        for update in itertools.islice(weighted.updates(), 5)
+        for planned in update.batches
+        for d in planned.direction.tolist()
+    )
+    assert drawn[2] > drawn[0]
+    share = proportions(sizes, temperature=1.0, weights=np.array([1.0, 1.0, 3.0]))
+    assert share == pytest.approx(np.array([60, 50, 120]) / 230)
 
 
 def test_more_micro_batches_an_update_than_an_epoch_has_is_an_error():
     plan = plan_like(tables_like([5]), tokens=1000, per_update=2)
     with pytest.raises(ConfigurationError, match=r"has 1 micro-batches.*\n.*per_update to 1"):
-        plan.epoch(0)
+        epoch_of(plan, 0)
 
 
 def test_micro_batches_mix_directions():
     # Sentences of one length: only the random order among equals can mix them.
     plan = plan_like(tables_like([100, 100, 100], longest=1), tokens=30, per_update=1)
-    batches = [planned for update in plan.epoch(0) for planned in update.batches]
+    batches = [planned for update in epoch_of(plan, 0) for planned in update.batches]
     mixed = sum(len(set(planned.direction.tolist())) > 1 for planned in batches)
     assert mixed > 0.9 * len(batches)
 
 
 def test_micro_batches_hold_sentences_of_similar_length():
-    tables = tables_like([200, 200, 200], longest=30)
+    # Translations are about as long as their sources.
+    rng = np.random.default_rng(0)
+    tables = {}
+    for name in NAMES:
+        lengths = rng.integers(3, 31, 200)
+        others = lengths + rng.integers(-2, 3, 200)
+        tables[Direction.parse(name)] = TokenTable(
+            column_like(lengths, rng), column_like(others, rng)
+        )
     reader = TableReader(tables, SEQUENCES)
     real = total = 0
-    for update in plan_like(tables, tokens=256, per_update=1).epoch(0):
+    for update in epoch_of(plan_like(tables, tokens=256, per_update=1), 0):
         for planned in update.batches:
             batch = reader.read(planned)
-            real += int(batch.target_real_BT.sum())
-            total += batch.target_real_BT.numel()
-    assert real / total > 0.85
+            real += int(batch.target_real_BT.sum() + batch.source_real_BS.sum())
+            total += batch.target_real_BT.numel() + batch.source_real_BS.numel()
+    assert real / total > 0.9
 
 
 def test_the_tokens_of_an_update_are_the_real_target_tokens_of_its_batches():
     tables = tables_like([60, 50, 40])
     plan, reader = plan_like(tables), TableReader(tables, SEQUENCES)
-    for update in plan.epoch(0):
+    for update in epoch_of(plan, 0):
         real = sum(int(reader.read(each).target_real_BT.sum()) for each in update.batches)
         assert update.target_tokens == real
 
@@ -208,12 +286,12 @@ def sentences_of(batch):
     ]
 
 
-@pytest.mark.parametrize("start", [(0, 0), (0, 3), (2, 1)])
+@pytest.mark.parametrize("start", [Position(), Position(done=3, index=3), Position(epoch=2)])
 def test_one_two_and_four_ranks_read_the_same_sentences_in_every_update(start):
     tables = tables_like([60, 50, 40])
     plan, reader = plan_like(tables, per_update=4), TableReader(tables, SEQUENCES)
     updates = 12  # more than an epoch
-    assert len(plan.epoch(0)) < updates
+    assert len(epoch_of(plan, 0)) < updates
     read = {}
     for world in (1, 2, 4):
         ranks = []
@@ -236,7 +314,7 @@ def test_batches_hold_the_pieces_of_the_sentences_planned():
     tables = tables_like([30, 20])
     own = list(tables.items())
     plan, reader = plan_like(tables), TableReader(tables, SEQUENCES)
-    for planned in plan.epoch(0)[0].batches:
+    for planned in epoch_of(plan, 0)[0].batches:
         batch = reader.read(planned)
         for place, (row, source, target) in enumerate(sentences_of(batch)):
             direction, table = own[row]

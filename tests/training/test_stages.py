@@ -102,7 +102,8 @@ def test_smaller_micro_batches_give_the_gradient_of_the_same_update(small_config
     config = small_config("model.dropout=0.0")
     corpus = shared_corpus(config)
     tables = {d: corpus.table(d, "train") for d in corpus.directions}
-    update = TrainingPlan(tables, batch=config.batch, temperature=1.0, seed=0).epoch(0)[0]
+    plan = TrainingPlan(tables, batch=config.batch, temperature=1.0, seed=0)
+    update = next(plan.updates())
     reader = TableReader(tables, sequence_format(corpus.vocabulary))
     model = Transformer(config.model, vocabulary_size=corpus.vocabulary.size, pad=0)
 

@@ -16,6 +16,10 @@ class ParallelSource(Protocol):
         """The text and its licence, by language code."""
         ...
 
+    def settle(self, cache: Path, *, progress: bool = True) -> None:
+        """Decide which inputs there will be, before `identity`; nothing where they are pinned."""
+        ...
+
     def identity(self) -> dict[str, Any]:
         """What, besides the settings, decides the text: versions, sizes, dates; plain JSON."""
         ...

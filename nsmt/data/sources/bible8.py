@@ -102,6 +102,9 @@ class Bible8Source:
         """Title and licence of each translation."""
         return {code: f"{TEXTS[code].title}: {TEXTS[code].licence}" for code in self._codes}
 
+    def settle(self, cache: Path, *, progress: bool = True) -> None:
+        """The inputs are pinned."""
+
     def identity(self) -> dict[str, Any]:
         """The pinned database."""
         return {"database": DATABASE_SHA256}

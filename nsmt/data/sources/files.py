@@ -1,35 +1,32 @@
 """The user's own parallel files: line-aligned, or columns of a TSV, plain or compressed.
 
 File names follow `data.pattern`, for instance `train.en-de.en` and `train.en-de.de`, looked for
-as they are and with .gz, .bz2, .xz or .zst, with the pair named either way round. Lines end at
-LF alone (a CR before it goes): other characters that Python's `splitlines` breaks at occur in
-text and would shift the alignment. `fetch` reads everything once, so that a missing file, an
-unequal number of lines or invalid UTF-8 is told before anything is written.
+as they are and with .gz, .bz2, .xz or .zst, with the pair named either way round. A `*` in the
+pattern stands for the name of a corpus: with `*.{src}-{tgt}.{lang}`, the Moses files of OPUS such
+as `CCAligned.en-de.en` are read one corpus after the other, in the order of their names. `fetch`
+reads everything once, so that a missing file, an unequal number of lines or invalid UTF-8 is told
+before anything is written.
 """
 
 from __future__ import annotations
 
-import bz2
-import gzip
-import io
-import lzma
-from collections.abc import Iterator
-from contextlib import ExitStack
-from itertools import zip_longest
+import glob
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from string import Formatter
-from typing import Any, BinaryIO, ClassVar, Literal, NamedTuple, Self, cast
+from typing import Any, ClassVar, Literal, NamedTuple, Self
 
-import zstandard
 from pydantic import Field, model_validator
 
 from nsmt.data.settings import CorpusName, CorpusSettings
+from nsmt.data.sources.lines import COMPRESSIONS, locate, read_aligned, read_lines, stamps
 from nsmt.data.split import SPLITS
 from nsmt.errors import DataError
 from nsmt.languages import Direction
 from nsmt.progress import each, step
 
-_COMPRESSIONS = ("", ".gz", ".bz2", ".xz", ".zst")
+_LINE_FIELDS = frozenset({"split", "src", "tgt", "lang"})
 
 
 class FilesSettings(CorpusSettings):
@@ -43,7 +40,7 @@ class FilesSettings(CorpusSettings):
     format: Literal["lines", "tsv"] = "lines"
     pattern: str = Field(
         "{split}.{src}-{tgt}.{lang}",
-        description="file name below root; fields {split} {src} {tgt} {lang}",
+        description="file name below root; fields {split} {src} {tgt} {lang}, * for any corpus",
     )
     header: bool = Field(
         default=False, description="tsv: the first row holds the columns' language codes"
@@ -54,175 +51,207 @@ class FilesSettings(CorpusSettings):
 
     @model_validator(mode="after")
     def _pattern_fits(self) -> Self:
-        path = PurePosixPath(self.pattern)
-        if path.is_absolute() or ".." in path.parts:
-            raise ValueError(f"pattern '{self.pattern}' leaves the folder `root`")
-        fields = {field for _, field, _, _ in Formatter().parse(self.pattern) if field is not None}
-        known = {"split", "src", "tgt"} | ({"lang"} if self.format == "lines" else set())
-        if unknown := fields - known:
-            raise ValueError(f"pattern fields {sorted(unknown)} unknown; use {sorted(known)}")
-        if self.format == "lines" and "lang" not in fields:
-            raise ValueError("pattern of format 'lines' needs {lang}, one file a language")
+        if self.format == "lines":
+            check_pattern(self.pattern)
+        else:
+            check_pattern(self.pattern, known=_LINE_FIELDS - {"lang"}, needed=frozenset())
         return self
 
 
+def check_pattern(
+    pattern: str,
+    *,
+    known: Collection[str] = _LINE_FIELDS,
+    needed: Collection[str] = frozenset({"lang"}),
+) -> str:
+    """Return the pattern of a file name if it has the fields and stays below its folder."""
+    path = PurePosixPath(pattern)
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"pattern '{pattern}' leaves the folder `root`")
+    fields = {field for _, field, _, _ in Formatter().parse(pattern) if field is not None}
+    if unknown := fields - set(known):
+        raise ValueError(f"pattern fields {sorted(unknown)} unknown; use {sorted(known)}")
+    if set(needed) - fields:
+        raise ValueError(f"pattern '{pattern}' needs {{lang}}, one file a language")
+    if "**" in pattern or pattern.endswith("*"):
+        raise ValueError(f"pattern '{pattern}': one * at a time, and not at the end")
+    return pattern
+
+
 class Inputs(NamedTuple):
-    """Where the two sides of a pair and split are: two files of lines, or two columns of one."""
+    """Where the two sides of a corpus are: two files of lines, or two columns of one."""
 
     source: Path
     target: Path
     swapped: bool
 
 
-class FilesSource:
-    """Reads the files that a pattern names below a folder."""
+class ParallelFiles:
+    """The files of some pairs and splits below a folder, found by the patterns of their names.
 
-    def __init__(self, settings: FilesSettings) -> None:
-        self._settings = settings
-        self._root = Path(settings.root).expanduser()
-        self._codes = list(settings.language_table())
-        self._inputs = {
-            (pair, split): found
-            for pair in settings.parsed_pairs
+    Args:
+        root: the folder.
+        patterns: the pattern of each split; see `check_pattern`.
+        pairs: what to look for.
+        key: the configuration's name of the patterns, for messages.
+
+    Raises:
+        DataError: one side of a corpus without the other.
+    """
+
+    def __init__(
+        self, root: Path, patterns: Mapping[str, str], pairs: Iterable[Direction], *, key: str
+    ) -> None:
+        self._root, self._patterns, self._key = root, patterns, key
+        self.found: dict[tuple[Direction, str], list[Inputs]] = {
+            (pair, split): inputs
+            for pair in pairs
             for split in SPLITS
-            if (found := self._find(pair, split)) is not None
+            if split in patterns and (inputs := self._find(pair, split))
         }
+
+    def identity(self) -> dict[str, list[int]]:
+        """Name, size and time of the last change of each input file."""
+        corpora = (corpus for inputs in self.found.values() for corpus in inputs)
+        return stamps((path for corpus in corpora for path in corpus[:2]), self._root)
+
+    def splits(self, pair: Direction) -> tuple[str, ...]:
+        """The splits of which files are there."""
+        return tuple(split for split in SPLITS if (pair, split) in self.found)
+
+    def require_text(self, settings: CorpusSettings, *, evaluated: Collection[Direction]) -> None:
+        """A DataError for a trained pair without train, and for a pair without anything.
+
+        Pairs of `evaluated` get their text of valid or test elsewhere.
+        """
+        directions = set(settings.parsed_directions)
         for pair in settings.parsed_pairs:
-            self._require_some_split(pair)
+            trained = {pair, pair.reverse} & directions
+            given = self.splits(pair)
+            if "train" in given or (not trained and (given or pair in evaluated)):
+                continue
+            names = {self._name(pair, "train", code, ()) for code in (pair.source, pair.target)}
+            raise DataError(
+                f"no training text of '{pair}' in {self._root}: {', '.join(sorted(names))} missing",
+                fix=f"correct data.root or {self._key}, or take the pair out of data.directions",
+            )
+
+    def _find(self, pair: Direction, split: str) -> list[Inputs]:
+        found: dict[tuple[str, ...], Inputs] = {}
+        for named in (pair, pair.reverse):
+            sources = self._matches(named, split, pair.source)
+            targets = self._matches(named, split, pair.target)
+            for corpus in sorted((sources.keys() | targets.keys()) - found.keys()):
+                source, target = sources.get(corpus), targets.get(corpus)
+                if source and target:
+                    found[corpus] = Inputs(source, target, swapped=named != pair)
+                else:
+                    lacking = pair.target if source else pair.source
+                    raise DataError(
+                        f"{split} of '{pair}' has one side only: {source or target} is there, "
+                        f"{self._name(named, split, lacking, corpus)} is missing",
+                        fix=f"add the other file, named by {self._key} '{self._patterns[split]}'",
+                    )
+        return [found[corpus] for corpus in sorted(found)]
+
+    def _matches(self, pair: Direction, split: str, language: str) -> dict[tuple[str, ...], Path]:
+        """The files of one side, by what each * of the pattern stands for."""
+        name = self._name(pair, split, language, ())
+        if "*" not in name:
+            path = locate(self._root / name)
+            return {(): path} if path else {}
+        expression = re.compile("([^/]*)".join(re.escape(part) for part in name.split("*")))
+        wanted = glob.escape(name).replace("[*]", "*")
+        found: dict[tuple[str, ...], Path] = {}
+        for suffix in COMPRESSIONS:
+            for path in self._root.glob(wanted + suffix):
+                relative = path.relative_to(self._root)
+                match = expression.fullmatch(relative.as_posix().removesuffix(suffix))
+                # Unfinished copies are hidden files.
+                hidden = any(part.startswith(".") for part in relative.parts)
+                if match and path.is_file() and not hidden:
+                    found.setdefault(match.groups(), path)
+        return found
+
+    def _name(self, pair: Direction, split: str, language: str, corpus: tuple[str, ...]) -> str:
+        name = self._patterns[split].format(
+            split=split, src=pair.source, tgt=pair.target, lang=language
+        )
+        for text in corpus:
+            name = name.replace("*", text, 1)
+        return name
+
+
+class FilesSource:
+    """Reads the files that a pattern names below a folder.
+
+    `evaluated` are the pairs whose valid or test come from an evaluation set: if they are not
+    trained, they need no files.
+    """
+
+    def __init__(
+        self, settings: FilesSettings, *, evaluated: Collection[Direction] = frozenset()
+    ) -> None:
+        self._settings = settings
+        self._codes = list(settings.language_table())
+        splits = SPLITS if "{split}" in settings.pattern else ("train",)
+        self._files = ParallelFiles(
+            Path(settings.root).expanduser(),
+            dict.fromkeys(splits, settings.pattern),
+            settings.parsed_pairs,
+            key="data.pattern",
+        )
+        self._files.require_text(settings, evaluated=evaluated)
 
     def licences(self) -> dict[str, str]:
         """As configured by data.licences."""
         return {code: self._settings.licences.get(code, "not stated") for code in self._codes}
 
+    def settle(self, cache: Path, *, progress: bool = True) -> None:
+        """Nothing is left to decide: the inputs are the files that are there."""
+
     def identity(self) -> dict[str, Any]:
         """Name, size and time of the last change of each input file."""
-        paths = {path for inputs in self._inputs.values() for path in inputs[:2]}
-        stats = {path.relative_to(self._root).as_posix(): path.stat() for path in sorted(paths)}
-        return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()}
+        return self._files.identity()
 
     def splits(self, pair: Direction) -> tuple[str, ...]:
         """The splits of which files are there."""
-        return tuple(split for split in SPLITS if (pair, split) in self._inputs)
+        return self._files.splits(pair)
 
     def fetch(self, cache: Path, *, progress: bool = True) -> None:  # noqa: ARG002
         """Check every line of every file; nothing is downloaded."""
         with step("checking files", shown=progress) as bars:
-            for pair, split in each({f"{s} {p}": (p, s) for p, s in self._inputs}, bars):
+            for pair, split in each({f"{s} {p}": (p, s) for p, s in self._files.found}, bars):
                 for _ in self.read(pair, split):
                     pass
 
     def read(self, pair: Direction, split: str) -> Iterator[tuple[str, str]]:
-        """Yield the aligned lines; unequal numbers of lines are a DataError with the line."""
-        inputs = self._inputs[pair, split]
-        if self._settings.format == "tsv":
-            rows = self._read_columns(pair, inputs)
-        else:
-            rows = _read_lines(inputs)
-        yield from rows
+        """Yield the aligned lines of one corpus after the other.
 
-    def _find(self, pair: Direction, split: str) -> Inputs | None:
-        for named in (pair, pair.reverse):
-            sides = [self._locate(named, split, code) for code in (pair.source, pair.target)]
-            if sides[0] and sides[1]:
-                return Inputs(sides[0], sides[1], swapped=named != pair)
-            if sides[0] or sides[1]:
-                raise DataError(
-                    f"{split} of '{pair}' has one side only: {sides[0] or sides[1]}",
-                    fix=f"add the other file, named by data.pattern '{self._settings.pattern}'",
-                )
-        return None
-
-    def _locate(self, pair: Direction, split: str, language: str) -> Path | None:
-        if "{split}" not in self._settings.pattern and split != "train":
-            return None
-        name = self._settings.pattern.format(
-            split=split, src=pair.source, tgt=pair.target, lang=language
-        )
-        candidates = (self._root / f"{name}{suffix}" for suffix in _COMPRESSIONS)
-        return next((path for path in candidates if path.is_file()), None)
-
-    def _require_some_split(self, pair: Direction) -> None:
-        trained = {pair, pair.reverse} & set(self._settings.parsed_directions)
-        if "train" in self.splits(pair) or (self.splits(pair) and not trained):
-            return
-        names = {
-            self._settings.pattern.format(split="train", src=pair.source, tgt=pair.target, lang=c)
-            for c in (pair.source, pair.target)
-        }
-        raise DataError(
-            f"no training text of '{pair}' in {self._root}: {', '.join(sorted(names))} missing",
-            fix="correct data.root or data.pattern, or take the pair out of data.directions",
-        )
+        Unequal numbers of lines are a DataError with the line.
+        """
+        for inputs in self._files.found[pair, split]:
+            if self._settings.format == "tsv":
+                yield from self._read_columns(pair, inputs)
+            else:
+                yield from read_aligned(inputs.source, inputs.target)
 
     def _read_columns(self, pair: Direction, inputs: Inputs) -> Iterator[tuple[str, str]]:
         path = inputs.source
-        with ExitStack() as stack:
-            lines = _decoded_lines(stack.enter_context(_open(path)), path)
-            columns = (1, 0) if inputs.swapped else (0, 1)
-            first = 1
-            if self._settings.header:
-                columns, first = _header_columns(next(lines, ""), pair, path), 2
-            width = max(columns) + 1
-            for number, line in enumerate(lines, first):
-                cells = line.split("\t")
-                if len(cells) < width:
-                    raise DataError(
-                        f"{path}, line {number}: {len(cells)} columns, {width} are needed",
-                        fix="separate the columns by tabs and repair the line",
-                    )
-                yield cells[columns[0]], cells[columns[1]]
-
-
-def _read_lines(inputs: Inputs) -> Iterator[tuple[str, str]]:
-    with ExitStack() as stack:
-        sides = [_decoded_lines(stack.enter_context(_open(p)), p) for p in inputs[:2]]
-        for number, (source, target) in enumerate(zip_longest(*sides), 1):
-            if source is None or target is None:
-                ended, longer = inputs[:2] if source is None else inputs[1::-1]
+        lines = read_lines(path)
+        columns = (1, 0) if inputs.swapped else (0, 1)
+        first = 1
+        if self._settings.header:
+            columns, first = _header_columns(next(lines, ""), pair, path), 2
+        width = max(columns) + 1
+        for number, line in enumerate(lines, first):
+            cells = line.split("\t")
+            if len(cells) < width:
                 raise DataError(
-                    f"line {number} of {longer} has no counterpart: {ended} ends before it",
-                    fix="align the files line by line; nothing was prepared",
+                    f"{path}, line {number}: {len(cells)} columns, {width} are needed",
+                    fix="separate the columns by tabs and repair the line",
                 )
-            yield source, target
-
-
-def _decoded_lines(stream: BinaryIO, path: Path) -> Iterator[str]:
-    number = 0
-    try:
-        for number, line in enumerate(stream, 1):  # noqa: B007
-            yield line.decode("utf-8").removesuffix("\n").removesuffix("\r")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path}, line {number}: byte {error.start + 1} of the line is not UTF-8",
-            fix="convert the file to UTF-8, or repair the line",
-        ) from None
-    except (OSError, EOFError, lzma.LZMAError, zstandard.ZstdError) as error:
-        raise DataError(
-            f"{path} cannot be read after line {number}: {error}", fix="replace the damaged file"
-        ) from None
-
-
-def _open(path: Path) -> BinaryIO:
-    """The file's bytes, decompressed by its suffix; iterating yields lines ended by LF."""
-    match path.suffix:
-        case ".gz":
-            return cast("BinaryIO", gzip.open(path, "rb"))
-        case ".bz2":
-            return cast("BinaryIO", bz2.open(path, "rb"))
-        case ".xz":
-            return cast("BinaryIO", lzma.open(path, "rb"))
-        case ".zst":
-            return cast("BinaryIO", io.BufferedReader(_zstandard(path)))
-        case _:
-            return path.open("rb")
-
-
-def _zstandard(path: Path) -> io.RawIOBase:
-    # zstandard.open stops after the first frame; parallel compressors write many.
-    decompressor = zstandard.ZstdDecompressor()
-    return cast(
-        "io.RawIOBase", decompressor.stream_reader(path.open("rb"), read_across_frames=True)
-    )
+            yield cells[columns[0]], cells[columns[1]]
 
 
 def _header_columns(header: str, pair: Direction, path: Path) -> tuple[int, int]:

@@ -56,6 +56,9 @@ class SyntheticSource:
         """Made up, hence free."""
         return dict.fromkeys(self._languages, "made up by nsmt: public domain")
 
+    def settle(self, cache: Path, *, progress: bool = True) -> None:
+        """The inputs are pinned."""
+
     def identity(self) -> dict[str, Any]:
         """Nothing but the settings."""
         return {}

@@ -1,0 +1,124 @@
+"""Which sentences share a micro-batch, so that few slots stay empty.
+
+Padded: sentences of similar length, cut where rows x longest side reaches the limit. Packed: every
+batch has the same number of slots on each side, and its sentences are chosen so that both fill up;
+lengths are mixed, so all batches cost the same. Lengths count the tag and </s>.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+
+Batches = list[np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Slots of a packed batch on either side."""
+
+    source: int
+    target: int
+
+    @classmethod
+    def of(cls, tokens: int, *, source_share: float, target_share: float) -> Room:
+        """`tokens` for the side that has more of them, in proportion for the other."""
+        larger = max(source_share, target_share)
+        return cls(round(tokens * source_share / larger), round(tokens * target_share / larger))
+
+
+def padded(source: np.ndarray, target: np.ndarray, *, limit: int, tie_break: np.ndarray) -> Batches:
+    """Cut sentences, sorted by length, into batches of rows x longest side <= `limit`.
+
+    Equal sentences come in the order of `tie_break`. A sentence longer than the limit forms a batch
+    of its own. Arrays of positions in `source`, every position once.
+    """
+    order = np.lexsort((tie_break, *_sort_keys(source, target)))
+    cuts = _cut(np.maximum(source, target)[order], limit=limit)
+    return [order[start:end] for start, end in itertools.pairwise(cuts)]
+
+
+def packed(source: np.ndarray, target: np.ndarray, *, room: Room, multiple: int = 1) -> Batches:
+    """Deal sentences out to batches within `room`, as few as a multiple of `multiple` allows.
+
+    The longest are dealt first. Each round gives every batch one sentence: now the longer to the
+    emptier batch, now those with more source than target to where target is ahead, so that totals
+    and sides even out. Sentences longer than the room are a ValueError.
+    """
+    if len(source) and (source.max() > room.source or target.max() > room.target):
+        raise ValueError("a sentence is longer than a packed batch")
+    least = max(-(-int(source.sum()) // room.source), -(-int(target.sum()) // room.target), 1)
+    count = -(-least // multiple) * multiple
+    while (batch := _deal(source, target, room, count)) is None:
+        count += multiple
+    order = np.argsort(batch, kind="stable")
+    return np.split(order, np.searchsorted(batch[order], np.arange(1, count)))
+
+
+def split_to_multiple(batches: Batches, multiple: int) -> Batches:
+    """Halve the batches of most sentences until their number is a multiple; fewer fill it not.
+
+    Returns the batches as they are if there are too few sentences.
+    """
+    missing = -len(batches) % multiple
+    if not missing or sum(map(len, batches)) < len(batches) + missing:
+        return batches
+    found = list(batches)
+    while missing:
+        largest = sorted(range(len(found)), key=lambda place: -len(found[place]))
+        for place in largest[: min(missing, len(found))]:
+            if len(found[place]) > 1:
+                half = len(found[place]) // 2
+                found.append(found[place][half:])
+                found[place] = found[place][:half]
+                missing -= 1
+    return found
+
+
+def padded_slots(batches: Batches, source: np.ndarray, target: np.ndarray) -> int:
+    """Slots of both sides that padded batches take."""
+    return sum(len(each) * int(source[each].max() + target[each].max()) for each in batches)
+
+
+def _sort_keys(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The last key is the first to sort by, as `np.lexsort` has it."""
+    # By the longer side first, as the limit counts it: fewer batches than by one side first.
+    return target, np.maximum(source, target)
+
+
+def _cut(longest: np.ndarray, *, limit: int) -> list[int]:
+    """Where to cut sorted sentences; no sentences make no batch, not an empty one."""
+    cuts, most = [0], 0
+    for place, length in enumerate(longest.tolist()):
+        most = max(most, length)
+        if most * (place - cuts[-1] + 1) > limit and place > cuts[-1]:
+            cuts.append(place)
+            most = length
+    return [*cuts, len(longest)] if len(longest) else cuts
+
+
+def _deal(source: np.ndarray, target: np.ndarray, room: Room, count: int) -> np.ndarray | None:
+    """The batch of each sentence, or None if `count` batches are too few."""
+    filled, ahead = np.zeros(count), np.zeros(count)
+    sources, targets = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
+    size = source / room.source + target / room.target
+    lean = source / room.source - target / room.target
+    order = np.argsort(-size, kind="stable")
+    found = np.empty(len(source), dtype=np.int64)
+    for turn, start in enumerate(range(0, len(order), count)):
+        rows = order[start : start + count]
+        if turn % 2:
+            places = np.argsort(ahead, kind="stable")[: len(rows)]
+            rows = rows[np.argsort(-lean[rows], kind="stable")]
+        else:
+            places = np.argsort(filled, kind="stable")[: len(rows)]
+        found[rows] = places
+        filled[places] += size[rows]
+        ahead[places] += lean[rows]
+        sources[places] += source[rows]
+        targets[places] += target[rows]
+        if (sources[places] > room.source).any() or (targets[places] > room.target).any():
+            return None
+    return found
