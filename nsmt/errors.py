@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 
 class NsmtError(Exception):
     """A mistake that the user can mend: one line that says what is wrong, one that says the fix.
@@ -13,6 +16,10 @@ class NsmtError(Exception):
         super().__init__(problem)
         self.problem = problem
         self.fix = fix
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Errors of workers travel between processes.
+        return partial(type(self), fix=self.fix), (self.problem,)
 
     def __str__(self) -> str:
         return f"{self.problem}\n  fix: {self.fix}"

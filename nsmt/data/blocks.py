@@ -28,7 +28,7 @@ from nsmt.data.tally import Tally
 from nsmt.data.text import digest
 from nsmt.data.workers import Workers
 from nsmt.files import replace_file, replace_text
-from nsmt.languages import Direction
+from nsmt.languages import Direction, Language
 
 BLOCK_ROWS: Final = 20_000
 _COUNTS: Final = b"nsmt.counts"
@@ -125,7 +125,9 @@ def texts(path: Path, rows: np.ndarray) -> tuple[list[str], list[str]]:
 
 def clean_block(block: RawBlock) -> None:
     """Clean, deal and hash the rows of a block, and write it whole."""
-    cleaner = _cleaner(block.settings.cleaning, block.pair)
+    languages = block.settings.language_table()
+    sides = languages[block.pair.source], languages[block.pair.target]
+    cleaner = _cleaner(block.settings.cleaning, *sides)
     dealer = HashSplit(block.settings.split, given=block.splits)
     side = deciding_side(block.pair, block.settings.pivot)
     dealt = block.given == "train"
@@ -147,8 +149,8 @@ def clean_block(block: RawBlock) -> None:
 
 
 @cache
-def _cleaner(settings: CleaningSettings, pair: Direction) -> Cleaner:
-    return Cleaner(settings, pair)
+def _cleaner(settings: CleaningSettings, source: Language, target: Language) -> Cleaner:
+    return Cleaner(settings, source, target)
 
 
 def _untouched(source: str, target: str) -> Cleaned:

@@ -3,8 +3,8 @@
 `data.cleaning.steps` names the steps and their order. Those that change text (unicode, invisible,
 punctuation, whitespace) come before those that judge it. Lengths are counted in words split at
 spaces; a sentence in a script written without spaces is compared by its characters instead, and
-so is its partner. Nothing here knows a language: `punctuation` alone passes the code on to
-sacremoses, whose rules for quotation marks and numbers depend on it.
+so is its partner. No language is written here: `punctuation` passes the code on to sacremoses,
+whose rules for quotation marks and numbers depend on it, `script` and `language` ask others.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from typing import NamedTuple
 
 from sacremoses import MosesPunctNormalizer
 
+from nsmt.data.identification import probability, script_of, script_share
 from nsmt.data.settings import CleaningSettings
 from nsmt.data.text import collapse_whitespace, compose, remove_invisible
-from nsmt.languages import Direction
+from nsmt.languages import Language
 
 
 class Cleaned(NamedTuple):
@@ -45,8 +46,8 @@ _PLACEHOLDER = re.compile(
 class Cleaner:
     """The configured chain for one pair of languages."""
 
-    def __init__(self, settings: CleaningSettings, pair: Direction) -> None:
-        self._steps = [make_step(name, settings, pair) for name in settings.steps]
+    def __init__(self, settings: CleaningSettings, source: Language, target: Language) -> None:
+        self._steps = [make_step(name, settings, (source, target)) for name in settings.steps]
 
     def __call__(self, source: str, target: str) -> Cleaned:
         """Run the steps until one drops the pair; texts are those seen by that step."""
@@ -57,19 +58,21 @@ class Cleaner:
         return Cleaned(source, target)
 
 
-def make_step(name: str, settings: CleaningSettings, pair: Direction) -> Step:
+def make_step(name: str, settings: CleaningSettings, sides: tuple[Language, Language]) -> Step:
     """The step of a name, its limits bound; every name of `StepName` is known."""
     steps: dict[str, Callable[[], Step]] = {
         "unicode": lambda: _on_both_sides(compose),
         "invisible": lambda: _on_both_sides(remove_invisible),
         "whitespace": lambda: _on_both_sides(collapse_whitespace),
-        "punctuation": lambda: _punctuation(pair),
+        "punctuation": lambda: _punctuation(sides),
         "empty": lambda: _empty,
         "words": lambda: partial(_words, fewest=settings.min_words, most=settings.max_words),
         "characters": lambda: partial(_characters, most=settings.max_characters),
         "ratio": lambda: partial(_ratio, most=settings.max_ratio),
         "copies": lambda: _copies,
         "placeholders": lambda: _placeholders,
+        "script": lambda: partial(_script, sides=sides, least=settings.min_script_share),
+        "language": lambda: partial(_language, sides=sides, settings=settings),
     }
     return steps[name]()
 
@@ -78,8 +81,8 @@ def _on_both_sides(change: Callable[[str], str]) -> Step:
     return lambda source, target: Cleaned(change(source), change(target))
 
 
-def _punctuation(pair: Direction) -> Step:
-    normalisers = [MosesPunctNormalizer(lang=code) for code in (pair.source, pair.target)]
+def _punctuation(sides: tuple[Language, Language]) -> Step:
+    normalisers = [MosesPunctNormalizer(lang=language.code) for language in sides]
     source_of, target_of = (normaliser.normalize for normaliser in normalisers)
     return lambda source, target: Cleaned(source_of(source), target_of(target))
 
@@ -121,3 +124,23 @@ def _copies(source: str, target: str) -> Cleaned:
 def _placeholders(source: str, target: str) -> Cleaned:
     found = [Counter(_PLACEHOLDER.findall(side)) for side in (source, target)]
     return Cleaned(source, target, None if found[0] == found[1] else "placeholders_differ")
+
+
+def _script(source: str, target: str, *, sides: tuple[Language, Language], least: float) -> Cleaned:
+    wrong = any(
+        script_share(text, script_of(language)) < least
+        for text, language in zip((source, target), sides, strict=True)
+    )
+    return Cleaned(source, target, "wrong_script" if wrong else None)
+
+
+def _language(
+    source: str, target: str, *, sides: tuple[Language, Language], settings: CleaningSettings
+) -> Cleaned:
+    wrong = any(
+        len(text) >= settings.min_identified_characters
+        and (found := probability(text, language)) is not None
+        and found < settings.min_language_probability
+        for text, language in zip((source, target), sides, strict=True)
+    )
+    return Cleaned(source, target, "wrong_language" if wrong else None)

@@ -33,6 +33,8 @@ StepName = Literal[
     "ratio",
     "copies",
     "placeholders",
+    "script",
+    "language",
 ]
 
 
@@ -69,6 +71,15 @@ class CleaningSettings(Settings):
     max_words: Count | None = Field(150, description="longest side in words split at spaces")
     max_characters: Count | None = Field(1500, description="longest side in characters")
     max_ratio: float = Field(4.0, gt=1, description="longer side / shorter side; see cleaning")
+    min_script_share: float = Field(
+        0.5, gt=0, le=1, description="step script: letters in the language's own script"
+    )
+    min_language_probability: float = Field(
+        0.1, gt=0, lt=1, description="step language: what the identifier gives the language"
+    )
+    min_identified_characters: Count = Field(
+        30, description="step language: shorter text is not judged"
+    )
     max_tokens: Count = Field(250, description="longest side in pieces, without tag and </s>")
     deduplicate: bool = Field(default=True, description="drop repeated pairs of train")
 

@@ -1,19 +1,24 @@
+import pickle
+import sys
 from collections import Counter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nsmt.data import identification
 from nsmt.data.cleaning import Cleaner
 from nsmt.data.settings import CleaningSettings, StepName
 from nsmt.data.text import normalise, recognition_key
-from nsmt.languages import Direction
+from nsmt.errors import ConfigurationError, NsmtError
+from nsmt.languages import LanguageSettings, LanguageTable
 
-PAIR = Direction("en", "de")
+LANGUAGES = LanguageTable(["en", "de", "ru", "hi", "sr", "ti", "ja"])
+PAIR = LANGUAGES["en"], LANGUAGES["de"]
 
 
 def clean(source: str, target: str, **settings: object) -> tuple[str, str, str | None]:
-    return tuple(Cleaner(CleaningSettings(**settings), PAIR)(source, target))
+    return tuple(Cleaner(CleaningSettings(**settings), *PAIR)(source, target))
 
 
 @pytest.mark.parametrize(
@@ -38,7 +43,7 @@ def test_too_few_words_are_a_reason_of_their_own():
 
 def test_steps_run_in_the_order_given_and_only_those():
     assert clean("same", "same", steps=("unicode",))[2] is None
-    dropped = Cleaner(CleaningSettings(steps=("copies", "empty")), PAIR)("", "")
+    dropped = Cleaner(CleaningSettings(steps=("copies", "empty")), *PAIR)("", "")
     assert dropped.reason == "copy"
 
 
@@ -110,4 +115,62 @@ def test_recognition_keeps_vowel_signs_apart():
 
 
 def test_every_step_name_has_a_step():
-    Cleaner(CleaningSettings(steps=StepName.__args__), PAIR)("a b", "c d")
+    Cleaner(CleaningSettings(steps=StepName.__args__), *PAIR)("a b", "c d")
+
+
+LONG = {
+    "en": "The house by the river has a green door and two windows that look to the south.",
+    "de": "Das Haus am Fluss hat eine grüne Tür und zwei Fenster, die nach Süden sehen.",
+    "ru": "У дома на реке зелёная дверь и два окна, которые смотрят на юг.",
+    "hi": "नदी के किनारे वाले घर का दरवाज़ा हरा है और दो खिड़कियाँ दक्षिण की ओर हैं।",
+    "ja": "川のそばの家には緑のドアと南向きの窓が二つあります。",
+}
+
+
+def judged(step, source, target, texts, **settings):
+    cleaner = Cleaner(
+        CleaningSettings(steps=(step,), **settings), LANGUAGES[source], LANGUAGES[target]
+    )
+    return cleaner(*texts).reason
+
+
+def test_text_in_another_script_is_dropped():
+    for code in ("de", "ru", "hi", "ja"):
+        assert judged("script", "en", code, (LONG["en"], LONG[code])) is None
+    assert judged("script", "en", "ru", (LONG["en"], LONG["de"])) == "wrong_script"
+    assert judged("script", "ru", "en", (LONG["ru"], LONG["hi"])) == "wrong_script"
+    # Names in Latin letters, numbers and signs are no fault.
+    assert judged("script", "en", "hi", ("It is 1.5 km.", "GPS: यह 1.5 किमी है।")) is None
+    assert judged("script", "en", "ru", ("12:30!", "12:30!")) is None
+    half = "дверь door"
+    assert judged("script", "en", "ru", ("a", half), min_script_share=0.6) == "wrong_script"
+
+
+def test_text_in_another_language_is_dropped():
+    assert judged("language", "en", "de", (LONG["en"], LONG["de"])) is None
+    assert judged("language", "en", "de", (LONG["en"], LONG["en"])) == "wrong_language"
+    assert judged("language", "de", "en", (LONG["en"], LONG["en"])) == "wrong_language"
+    # Too short to be judged, and a language that the identifier does not know.
+    assert judged("language", "en", "de", (LONG["en"], "Open file")) is None
+    assert judged("language", "en", "ti", (LONG["en"], LONG["en"])) is None
+
+
+def test_a_script_that_does_not_exist_is_named():
+    odd = LanguageTable(["xx"], {"xx": LanguageSettings(name="X", family="F", flores="xxx_Nope")})
+    cleaner = Cleaner(CleaningSettings(steps=("script",)), LANGUAGES["en"], odd["xx"])
+    with pytest.raises(ConfigurationError, match="'Nope' is no script"):
+        cleaner("a", "b")
+
+
+def test_a_missing_identifier_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "py3langid.langid", None)
+    identification._identifier.cache_clear()
+    with pytest.raises(ConfigurationError, match=r"nsmt\[langid\]"):
+        judged("language", "en", "de", (LONG["en"], LONG["de"]))
+    identification._identifier.cache_clear()
+
+
+@pytest.mark.parametrize("kind", NsmtError.__subclasses__())
+def test_errors_of_workers_arrive_as_they_are(kind):
+    error = pickle.loads(pickle.dumps(kind("what is wrong", fix="what to do")))
+    assert (type(error), error.problem, error.fix) == (kind, "what is wrong", "what to do")

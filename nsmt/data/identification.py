@@ -1,0 +1,76 @@
+"""Is a text in the language that it should be in: by its script, and by a language identifier.
+
+Scripts are told by Unicode's property through `regex`, which knows ISO 15924 codes. Languages are
+told by py3langid (naive Bayes over byte n-grams, 142 languages, no network), an extra: it errs on
+short texts and between close relatives, so a text is dropped only if it is long enough and the
+expected language all but ruled out.
+"""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+from typing import Any, Final
+
+import regex
+
+from nsmt.errors import ConfigurationError
+from nsmt.languages import Language
+
+# ISO 15924 has codes for writing systems of several scripts, and variants that Unicode unites.
+_SCRIPTS: Final = {
+    "Hans": ("Hani",),
+    "Hant": ("Hani",),
+    "Jpan": ("Hani", "Hira", "Kana"),
+    "Kore": ("Hang", "Hani"),
+    "Aran": ("Arab",),
+}
+
+
+def script_share(text: str, script: str) -> float:
+    """The share of letters in the script with that ISO 15924 code; 1 where there are no letters."""
+    letters = _LETTERS.findall(text)
+    if not letters:
+        return 1.0
+    return sum(map(len, _pattern(script).findall(text))) / len(letters)
+
+
+def script_of(language: Language) -> str:
+    """The script in the language's FLORES code: Deva of hin_Deva."""
+    return language.flores.partition("_")[2]
+
+
+def probability(text: str, language: Language) -> float | None:
+    """How likely the text is in the language, or None if the identifier does not know it."""
+    identifier = _identifier()
+    if language.code not in identifier.nb_classes:
+        return None
+    return float(dict(identifier.rank(text))[language.code])
+
+
+_LETTERS: Final = regex.compile(r"\p{L}")
+
+
+@cache
+def _pattern(script: str) -> Any:  # noqa: ANN401 -- a pattern of `regex`
+    names = _SCRIPTS.get(script, (script,))
+    try:
+        scripts = "".join(rf"\p{{Script={name}}}" for name in names)
+        return regex.compile(rf"[[{scripts}]&&\p{{L}}]+", regex.V1)
+    except regex.error:
+        raise ConfigurationError(
+            f"'{script}' is no script that Unicode knows",
+            fix="write an ISO 15924 code in data.languages.XX.flores, as in deu_Latn",
+        ) from None
+
+
+@cache
+def _identifier() -> Any:  # noqa: ANN401 -- an untyped library
+    try:
+        module = importlib.import_module("py3langid.langid")
+    except ImportError:
+        raise ConfigurationError(
+            "the cleaning step 'language' needs py3langid",
+            fix='pip install "nsmt[langid]", or leave the step out',
+        ) from None
+    return module.LanguageIdentifier.from_model_file(module.MODEL_FILE, norm_probs=True)
