@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from nsmt.commands.bench import BenchConfig, bench
 from nsmt.commands.compose import checked, checked_overrides, conf_folder
 from nsmt.commands.config import RunConfig
+from nsmt.commands.data import SampleConfig, StatsConfig, sample, stats
 from nsmt.commands.evaluate import EvaluateConfig, evaluate
 from nsmt.commands.failure import FAILURE, reporting_failures, show_failure
 from nsmt.commands.identify import IdentifyConfig, identify
@@ -44,6 +45,8 @@ COMMANDS = {
     "evaluate": Command(
         "evaluate", EvaluateConfig, evaluate, "score a run, a checkpoint or published outputs"
     ),
+    "data stats": Command("data_stats", StatsConfig, stats, "what a prepared corpus holds"),
+    "data sample": Command("data_sample", SampleConfig, sample, "pairs as the model sees them"),
     "report": Command("report", ReportConfig, report_run, "write a run's tables and page again"),
     "bench": Command("bench", BenchConfig, bench, "measure speed against a peer, in one run"),
 }
@@ -56,10 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stdout.write(_help())
         return
     with reporting_failures():
-        if words[0] not in COMMANDS:
-            sys.stderr.write(f"error: unknown command '{words[0]}'\n{_help()}")
-            sys.exit(2)
-        _run(words[0], words[1:])
+        for length in (2, 1):
+            if (name := " ".join(words[:length])) in COMMANDS:
+                _run(name, words[length:])
+                return
+        sys.stderr.write(f"error: unknown command '{words[0]}'\n{_help()}")
+        sys.exit(2)
 
 
 def _run(name: str, words: list[str]) -> None:
@@ -95,7 +100,7 @@ def _run(name: str, words: list[str]) -> None:
 
 
 def _help() -> str:
-    lines = [f"  {name:<10}{command.summary}" for name, command in COMMANDS.items()]
+    lines = [f"  {name:<13}{command.summary}" for name, command in COMMANDS.items()]
     return (
         "usage: nsmt COMMAND [key=value …]\n\n"
         + "\n".join(lines)

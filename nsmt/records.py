@@ -82,6 +82,27 @@ def read_record(folder: Path) -> dict[str, Any]:
     return record
 
 
+def certificate_entries(record: Mapping[str, Any]) -> dict[str, str]:
+    """A certificate as names and values for a page."""
+    environment = record["environment"]
+    return {
+        "command": record["command"],
+        "seed": str(record["seed"]),
+        "data": str(record["data_fingerprint"]),
+        "nsmt": f"{record['nsmt']} ({record['commit'] or 'no checkout'})",
+        "hardware": f"{environment['processor']}, {environment['threads']} threads"
+        + (f", {environment['gpu']}" if environment["gpu"] else ""),
+        "python": f"{environment['python']} on {environment['system']}",
+        "packages": ", ".join(f"{name} {version}" for name, version in record["packages"].items()),
+        "started": record["started"],
+        "resumed after": "; ".join(
+            f"{attempt['commit']}, {attempt['started']}" for attempt in record.get("resumed", [])
+        )
+        or "no interruption",
+        "finished": record.get("finished", "no stages to finish"),
+    }
+
+
 def log_into(folder: Path) -> None:
     """Append what nsmt's loggers say to the run folder's log, with the time in UTC."""
     folder.mkdir(parents=True, exist_ok=True)

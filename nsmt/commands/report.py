@@ -21,7 +21,7 @@ from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.selection import cumulative
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.progress import result_console
-from nsmt.records import read_record
+from nsmt.records import certificate_entries, read_record
 from nsmt.reporting import neurons
 from nsmt.reporting.figures import Curve, save_figure, training_curves
 from nsmt.reporting.html import (
@@ -78,7 +78,7 @@ def report(folder: Path) -> Path:
         _samples(folder, config, record["stages"]),
         _data(record),
     ]
-    page = render_report(sections, _certificate(record), title=config.run_name)
+    page = render_report(sections, certificate_entries(record), title=config.run_name)
     replace_text(place / "report.html", page)
     return place / "report.html"
 
@@ -212,23 +212,3 @@ def _data(record: Mapping[str, Any]) -> DefinitionSection:
         entries[pair] = ", ".join(f"{split} {count:,}" for split, count in splits.items())
     entries |= {f"licence of {code}": text for code, text in record.get("licences", {}).items()}
     return DefinitionSection("Data", entries)
-
-
-def _certificate(record: Mapping[str, Any]) -> dict[str, str]:
-    environment = record["environment"]
-    return {
-        "command": record["command"],
-        "seed": str(record["seed"]),
-        "data": str(record["data_fingerprint"]),
-        "nsmt": f"{record['nsmt']} ({record['commit'] or 'no checkout'})",
-        "hardware": f"{environment['processor']}, {environment['threads']} threads"
-        + (f", {environment['gpu']}" if environment["gpu"] else ""),
-        "python": f"{environment['python']} on {environment['system']}",
-        "packages": ", ".join(f"{name} {version}" for name, version in record["packages"].items()),
-        "started": record["started"],
-        "resumed after": "; ".join(
-            f"{attempt['commit']}, {attempt['started']}" for attempt in record.get("resumed", [])
-        )
-        or "no interruption",
-        "finished": record["finished"],
-    }

@@ -196,6 +196,20 @@ def training_curves(
     return figure
 
 
+@_styled
+def length_histograms(counts: Mapping[str, Sequence[int]], lower_ends: Sequence[int]) -> Figure:
+    """The share of sentences by length, a panel a language; bins begin at `lower_ends`."""
+    figure, panels = _panels(len(counts), width=3.2, height=2.2, share_y=True)
+    for axes, (name, values) in zip(panels, counts.items(), strict=True):
+        total = max(sum(values), 1)
+        axes.bar(range(len(values)), [value / total for value in values], color=PALETTE[0])
+        axes.set_title(name)
+        shown = range(0, len(lower_ends), 3)
+        axes.set_xticks(list(shown), [str(lower_ends[place]) for place in shown])
+        axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+    return figure
+
+
 def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write NAME.png and NAME.svg, reproducible byte for byte; returns both paths."""
     folder.mkdir(parents=True, exist_ok=True)

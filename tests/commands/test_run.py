@@ -214,6 +214,29 @@ def test_published_outputs_get_tables_and_intervals(tmp_path, monkeypatch, capsy
     assert len(record["data_fingerprint"]) == 64
 
 
+def test_the_corpus_is_shown_in_numbers_and_on_a_page(run_corpus, tmp_path, monkeypatch, capsys):
+    words = (f"corpus={run_corpus}", "batch_tokens=[512]", f"output={tmp_path}/stats")
+    nsmt(monkeypatch, "data", "stats", *words)
+    shown = capsys.readouterr().out
+    for part in ("en-de", "German", "T = 5", "Slots filled", "0 of"):
+        assert part in shown
+    page = (tmp_path / "stats" / "corpus.html").read_text()
+    assert "<svg" in page
+    assert "public domain" in page
+    assert (tmp_path / "stats" / "tables" / "languages.csv").is_file()
+
+
+def test_sentences_are_shown_as_the_model_reads_them(run_corpus, monkeypatch, capsys):
+    nsmt(monkeypatch, "data", "sample", f"corpus={run_corpus}", "direction=de-en", "number=2")
+    lines = capsys.readouterr().out.splitlines()
+    assert sum(line.startswith("de-en train") for line in lines) == 2
+    source, given, target = lines[1:4]
+    assert "<2de> \u2581" in source
+    assert source.endswith("</s>")
+    assert given.partition(": ")[2].startswith("</s> <2en>")
+    assert target.partition(": ")[2].split()[:-1] == given.partition(": ")[2].split()[1:]
+
+
 def test_a_benchmark_keeps_its_ratios_with_a_certificate(corpora, tmp_path, monkeypatch):
     small = [word for word in SMALL if word.startswith(("data", "model", "trainer", "batch"))]
     words = [*small, "repetitions=1", f"paths.corpora={corpora}", f"output={tmp_path}/bench.json"]
