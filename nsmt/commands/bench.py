@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 import torch
 from pydantic import Field
 
+from nsmt.commands.bench_data import bench_load, bench_prepare
 from nsmt.commands.config import PathSettings
 from nsmt.data.corpus import Corpus
 from nsmt.data.datamodule import TableReader, TranslationData
@@ -41,24 +42,50 @@ Contestants = Mapping[str, Callable[[], object]]
 class BenchConfig(Settings):
     """All of `nsmt bench`."""
 
-    what: Literal["identify"] = "identify"
+    what: Literal["identify", "prepare", "load"] = "identify"
     data: DataSettings
     model: ModelSettings
     batch: BatchSettings
     trainer: TrainerSettings
     repetitions: Positive
+    pairs: Positive = Field(100_000, description="for prepare and load: sentence pairs made")
     output: str | None = Field(None, description="a JSON file for the result and its certificate")
     paths: PathSettings
 
 
 def bench(config: BenchConfig) -> None:
-    """Measure, show medians and ratios, and keep them where an output is named."""
+    """Measure, show the figures, and keep them with a certificate where an output is named."""
     if config.trainer.world > 1:
         raise ConfigurationError(
             f"bench runs as one rank, the trainer asks for {config.trainer.world}",
             fix="choose trainer=cpu or trainer=gpu",
         )
     set_threads(config.trainer)
+    downloads = Path(config.paths.downloads)
+    match config.what:
+        case "identify":
+            figures = _identify(config)
+        case "prepare":
+            figures = bench_prepare(config.data, pairs=config.pairs, downloads=downloads)
+        case "load":
+            figures = bench_load(
+                config.data, config.model, config.batch, pairs=config.pairs, downloads=downloads
+            )
+    rows = [[name.replace("_", " "), f"{value:,.4g}"] for name, value in figures.items()]
+    result_console().print(Table(config.what, ["", "figure"], rows).to_rich())
+    if config.output is not None:
+        record: dict[str, Any] = certificate(
+            command=command_line(),
+            config=config.model_dump(mode="json"),
+            seed=0,
+            fingerprint=None,
+        )
+        record["figures"] = {name: float(f"{value:.5g}") for name, value in figures.items()}
+        replace_text(Path(config.output), json.dumps(record, indent=1) + "\n")
+
+
+def _identify(config: BenchConfig) -> dict[str, float]:
+    """Median seconds of identification and its peers, and the median of its ratio to each."""
     corpus = prepare(
         config.data, corpora=Path(config.paths.corpora), downloads=Path(config.paths.downloads)
     )
@@ -68,28 +95,12 @@ def bench(config: BenchConfig) -> None:
             config.repetitions,
             device=device_of(config.trainer.accelerator),
         )
-    medians = {name: stats.median(values) for name, values in seconds.items()}
-    peers = [name for name in seconds if name != config.what]
-    ratios = {
-        peer: stats.median(
-            ours / theirs for ours, theirs in zip(seconds[config.what], seconds[peer], strict=True)
-        )
-        for peer in peers
-    }
-    rows = [[name, f"{1000 * value:.1f} ms"] for name, value in medians.items()]
-    rows += [[f"{config.what} / {peer}", f"{ratio:.3f}"] for peer, ratio in ratios.items()]
-    title = f"{config.what}, medians of {config.repetitions}"
-    result_console().print(Table(title, ["", "median"], rows).to_rich())
-    if config.output is not None:
-        record: dict[str, Any] = certificate(
-            command=command_line(),
-            config=config.model_dump(mode="json"),
-            seed=0,
-            fingerprint=corpus.fingerprint,
-        )
-        record["seconds"] = {name: round(value, 4) for name, value in medians.items()}
-        record["ratios"] = {peer: round(ratio, 4) for peer, ratio in ratios.items()}
-        replace_text(Path(config.output), json.dumps(record, indent=1) + "\n")
+    found = {f"{name}_seconds": stats.median(values) for name, values in seconds.items()}
+    ours = seconds.pop("identify")
+    for peer, theirs in seconds.items():
+        ratios = (our / their for our, their in zip(ours, theirs, strict=True))
+        found[f"identify_over_{peer}"] = stats.median(ratios)
+    return found
 
 
 def _identification(config: BenchConfig, corpus: Corpus, *, folder: Path) -> Contestants:

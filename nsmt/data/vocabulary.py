@@ -36,14 +36,14 @@ class Vocabulary:
     def __init__(self, model: bytes) -> None:
         """Read a serialised SentencePiece model; DataError if it is not one of ours."""
         self._model = model
-        self._processor = spm.SentencePieceProcessor()
+        self.processor = spm.SentencePieceProcessor()
         try:
-            self._processor.LoadFromSerializedProto(model)
+            self.processor.LoadFromSerializedProto(model)
         except RuntimeError:
             raise DataError(
                 "the vocabulary is not a SentencePiece model", fix="prepare the corpus again"
             ) from None
-        pieces = [self._processor.IdToPiece(row) for row in range(self.size)]
+        pieces = [self.processor.IdToPiece(row) for row in range(self.size)]
         if tuple(pieces[:4]) != _SPECIALS:
             raise DataError(
                 f"the vocabulary begins with {pieces[:4]} instead of {list(_SPECIALS)}",
@@ -53,7 +53,7 @@ class Vocabulary:
         self.tags: Mapping[str, int] = {
             match[1]: row
             for row, match in matches
-            if match is not None and self._processor.IsControl(row)
+            if match is not None and self.processor.IsControl(row)
         }
 
     @classmethod
@@ -123,7 +123,7 @@ class Vocabulary:
         `normalised` says that the texts are in normal form already.
         """
         plain = texts if normalised else [normalise(text) for text in texts]
-        encoded: list[list[int]] = self._processor.Encode(list(plain))
+        encoded: list[list[int]] = self.processor.Encode(list(plain))
         return encoded
 
     def decode(self, sequences: Sequence[Sequence[int]]) -> list[str]:
@@ -131,7 +131,7 @@ class Vocabulary:
         silent = {self.pad, self.bos, self.eos, *self.tags.values()}
         pieces = [[int(row) for row in ids if int(row) not in silent] for ids in sequences]
         # SentencePiece takes a list of empty lists for a list of ids.
-        return [self._processor.DecodeIds(ids) if ids else "" for ids in pieces]
+        return [self.processor.DecodeIds(ids) if ids else "" for ids in pieces]
 
     def tag(self, language: str) -> int:
         """The id of a language's tag; a ConfigurationError names those known."""
@@ -146,7 +146,7 @@ class Vocabulary:
     @property
     def size(self) -> int:
         """Number of ids, specials and tags included."""
-        return int(self._processor.GetPieceSize())
+        return int(self.processor.GetPieceSize())
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -160,7 +160,7 @@ class Vocabulary:
 
     def piece(self, row: int) -> str:
         """The piece of one id, as SentencePiece writes it."""
-        return str(self._processor.IdToPiece(row))
+        return str(self.processor.IdToPiece(row))
 
 
 def _explain(error: RuntimeError, settings: VocabularySettings) -> DataError:

@@ -242,11 +242,21 @@ def test_a_benchmark_keeps_its_ratios_with_a_certificate(corpora, tmp_path, monk
     words = [*small, "repetitions=1", f"paths.corpora={corpora}", f"output={tmp_path}/bench.json"]
     nsmt(monkeypatch, "bench", *words)
     record = json.loads((tmp_path / "bench.json").read_text())
-    assert record["seconds"].keys() == {"forward", "validation", "identify"}
-    assert record["ratios"].keys() == {"forward", "validation"}
-    assert min(record["seconds"].values()) > 0
+    figures = record["figures"]
+    assert figures.keys() >= {"forward_seconds", "identify_seconds", "identify_over_forward"}
+    assert min(figures.values()) > 0
     assert record["environment"]["threads"] >= 1
-    assert len(record["data_fingerprint"]) == 64
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["prepare", "load"])
+def test_benchmarks_of_data_measure(what, tmp_path, monkeypatch):
+    small = [word for word in SMALL if word.startswith(("data", "model", "trainer", "batch"))]
+    words = [*small, "pairs=3000", "data.vocabulary.size=150", "batch.tokens=2048"]
+    nsmt(monkeypatch, "bench", f"what={what}", *words, f"output={tmp_path}/bench.json")
+    figures = json.loads((tmp_path / "bench.json").read_text())["figures"]
+    expected = {"prepare": "tokenise_ratio", "load": "step_over_batch"}
+    assert figures[expected[what]] > 0
 
 
 @pytest.mark.parametrize(

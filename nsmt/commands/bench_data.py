@@ -1,0 +1,189 @@
+"""Benchmarks of preparation and of reading what was prepared, on text recombined from real text."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from nsmt.data.blocks import clean_pairs, cleaned_pair, texts
+from nsmt.data.corpus import Corpus
+from nsmt.data.datamodule import TranslationData
+from nsmt.data.encode import CleanBlock, encode_block
+from nsmt.data.plan import BatchSettings
+from nsmt.data.prepare import prepare
+from nsmt.data.settings import SplitSettings, VocabularySettings
+from nsmt.data.sources import DataSettings, make_source
+from nsmt.data.sources.files import FilesSettings
+from nsmt.data.tally import Tally
+from nsmt.data.workers import Workers, available_cores
+from nsmt.languages import Direction
+from nsmt.models.loss import smoothed_cross_entropy
+from nsmt.models.settings import ModelSettings
+from nsmt.models.transformer import Transformer
+
+_BATCHES = 200
+_STEPS = 5
+
+
+def write_text(settings: DataSettings, *, pairs: int, downloads: Path, folder: Path) -> Direction:
+    """Write `pairs` sentence pairs, each the beginning of one real pair and the end of another."""
+    source = make_source(settings)
+    source.settle(downloads)
+    source.fetch(downloads)
+    pair = settings.parsed_pairs[0]
+    rows = [(a.split(), b.split()) for a, b in source.read(pair, "train") if a and b]
+    rng = random.Random(0)
+    names = (folder / f"train.{pair}.{code}" for code in (pair.source, pair.target))
+    first, second = (name.open("w", encoding="utf-8") for name in names)
+    with first, second:
+        for _ in range(pairs):
+            begin, end, where = rng.choice(rows), rng.choice(rows), rng.random()
+            for side, file in enumerate((first, second)):
+                head, tail = begin[side], end[side]
+                words = head[: max(1, int(len(head) * where))] + tail[int(len(tail) * where) :]
+                file.write(f"{' '.join(words)}\n")
+    return pair
+
+
+def own_settings(folder: Path, pair: Direction, *, vocabulary: VocabularySettings) -> FilesSettings:
+    """The corpus of the text written."""
+    return FilesSettings(
+        source="files",
+        root=str(folder),
+        pairs=(str(pair),),
+        split=SplitSettings(valid=0.001, test=0.001),
+        vocabulary=vocabulary,
+    )
+
+
+def bench_prepare(settings: DataSettings, *, pairs: int, downloads: Path) -> dict[str, float]:
+    """Speed and memory of preparing `pairs`, and tokenisation against bare SentencePiece."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        pair = write_text(settings, pairs=pairs, downloads=downloads, folder=folder)
+        own = own_settings(folder, pair, vocabulary=settings.vocabulary)
+        # A process of its own: this one has torch in memory.
+        done = subprocess.run(  # noqa: S603 -- our own module
+            [sys.executable, "-m", "nsmt.commands.bench_data", own.model_dump_json(), scratch],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        found: dict[str, float] = json.loads(done.stdout)
+        cores = available_cores()
+        found["pairs_per_minute_and_core"] = pairs / found["seconds"] * 60 / cores
+        corpus = Corpus.open(next(folder.glob("files-*")))
+        begun = time.perf_counter()
+        Corpus.open(corpus.folder).table(pair, "train")
+        found["open_seconds"] = time.perf_counter() - begun
+        found["tokenise_ratio"] = _tokenisation(own, corpus, folder=folder)
+        return found
+
+
+def bench_load(
+    settings: DataSettings,
+    model: ModelSettings,
+    batch: BatchSettings,
+    *,
+    pairs: int,
+    downloads: Path,
+) -> dict[str, float]:
+    """How much faster batches come than a training step uses them, and what reading them takes."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        pair = write_text(settings, pairs=pairs, downloads=downloads, folder=folder)
+        own = own_settings(folder, pair, vocabulary=settings.vocabulary)
+        corpus = prepare(own, corpora=folder, downloads=downloads, progress=False)
+        before = _resident()
+        data = TranslationData(corpus, batch=batch, temperature=1.0, seed=0)
+        begun = time.perf_counter()
+        batches = iter(data.train_dataloader())
+        next(batches)
+        found = {"first_batch_seconds": time.perf_counter() - begun}
+        begun = time.perf_counter()
+        read = [next(batches) for _ in range(_BATCHES)]
+        found["batch_seconds"] = (time.perf_counter() - begun) / _BATCHES
+        found |= {f"{kind}_mib": value - before[kind] for kind, value in _resident().items()}
+        network = Transformer(model, vocabulary_size=corpus.vocabulary.size, pad=0)
+        optimizer = torch.optim.Adam(network.parameters())
+        seconds = []
+        for each in read[:_STEPS]:
+            begun = time.perf_counter()
+            hidden = network(each)[each.target_real_BT]
+            target = each.target_out_BT[each.target_real_BT]
+            loss, _ = smoothed_cross_entropy(hidden, network.output.weight, target, smoothing=0.1)
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            optimizer.zero_grad()
+            seconds.append(time.perf_counter() - begun)
+        found["step_seconds"] = float(np.median(seconds))
+        found["step_over_batch"] = found["step_seconds"] / found["batch_seconds"]
+        return found
+
+
+def _tokenisation(settings: FilesSettings, corpus: Corpus, *, folder: Path) -> float:
+    """Encoding blocks, read and written, against SentencePiece alone on the same text."""
+    (pair,) = settings.parsed_pairs
+    small = folder / "small"
+    small.mkdir()
+    for code in (pair.source, pair.target):
+        name = f"train.{pair}.{code}"
+        with (folder / name).open(encoding="utf-8") as lines:
+            head = [line for _, line in zip(range(60_000), lines, strict=False)]
+        (small / name).write_text("".join(head), encoding="utf-8")
+    source = make_source(settings.model_copy(update={"root": str(small)}))
+    with Workers(1) as workers:
+        clean_pairs(
+            source, settings, folder=folder / "clean", workers=workers, advance=lambda: None
+        )
+    cleaned = cleaned_pair(folder / "clean", pair, ("train",), Tally())
+    processor = corpus.vocabulary.processor
+    ratios = []
+    for number, (path, kept) in enumerate(zip(cleaned.blocks, cleaned.kept, strict=True)):
+        to = folder / "encoded" / f"{number}.npz"
+        model = corpus.folder / "vocabulary.model"
+        block = CleanBlock(pair, path, kept, (), settings.cleaning, model, to)
+        begun = time.perf_counter()
+        encode_block(block)
+        ours = time.perf_counter() - begun
+        sides = texts(path, kept)
+        begun = time.perf_counter()
+        for side in sides:
+            processor.Encode(side)
+        ratios.append(ours / (time.perf_counter() - begun))
+    return float(np.median(ratios))
+
+
+def _resident() -> dict[str, float]:
+    """MiB of this process's own memory, and of files that it has mapped."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    found = dict(re.findall(r"(RssAnon|RssFile):\s*(\d+)", status))
+    return {"own": int(found["RssAnon"]) / 1024, "mapped": int(found["RssFile"]) / 1024}
+
+
+def _main() -> None:
+    """Prepare the corpus of the settings given; seconds and peak memory as JSON."""
+    settings = FilesSettings.model_validate_json(sys.argv[1])
+    begun = time.perf_counter()
+    prepare(settings, corpora=Path(sys.argv[2]), downloads=Path(sys.argv[2]), progress=False)
+    seconds = time.perf_counter() - begun
+    peak = re.search(r"VmHWM:\s*(\d+)", Path("/proc/self/status").read_text(encoding="utf-8"))
+    worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    assert peak is not None  # noqa: S101 -- narrows the type
+    own = int(peak[1]) / 1024
+    found = {"seconds": seconds, "peak_mib": own, "worker_peak_mib": worker}
+    sys.stdout.write(json.dumps(found))
+
+
+if __name__ == "__main__":
+    _main()
