@@ -36,8 +36,15 @@ def script_share(text: str, script: str) -> float:
 
 
 def script_of(language: Language) -> str:
-    """The script in the language's FLORES code: Deva of hin_Deva."""
-    return language.flores.partition("_")[2]
+    """The script in the language's FLORES code: Deva of hin_Deva; a ConfigurationError without."""
+    script = language.flores.partition("_")[2]
+    if not script:
+        raise ConfigurationError(
+            f"the script of '{language.code}' is not known",
+            fix=f"set data.languages.{language.code}.flores, as in deu_Latn, or leave the cleaning "
+            "step 'script' out",
+        )
+    return script
 
 
 def probability(text: str, language: Language) -> float | None:

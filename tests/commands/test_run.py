@@ -2,6 +2,7 @@
 
 import csv
 import json
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -340,6 +341,31 @@ def test_every_long_step_shows_its_progress(small_config, capsys):
     # A finished bar begins with its step and shows all of the count.
     begun = {line.partition("━")[0].strip() for line in lines if "━" in line}
     assert not set(steps) - begun
+
+
+@pytest.mark.slow
+def test_any_language_trains_from_configuration_alone(small_config, tmp_path):
+    """Scripts without spaces among them, and a language that no catalogue has."""
+    rng = random.Random(0)
+    alphabets = {"cs": "čěřžaei", "tr": "ğışçaou", "ja": "かなのはと", "zh": "山水火木人"}
+    alphabets |= {"en": "abcdefg", "qya": "ëvanimo"}
+    numbers = [[rng.randrange(5) for _ in range(rng.randint(3, 8))] for _ in range(300)]
+    text = tmp_path / "text"
+    text.mkdir()
+    for code, letters in alphabets.items():
+        space = "" if code in ("ja", "zh") else " "
+        lines = [space.join(letters[n] * 2 for n in row) for row in numbers]
+        for pair in [f"en-{code}"] if code != "en" else [f"en-{c}" for c in alphabets if c != "en"]:
+            (text / f"train.{pair}.{code}").write_text("".join(f"{line}\n" for line in lines))
+    words = ["data=files", f"data.root={text}", "data.pairs=[en-cs,en-tr,en-ja,en-zh,en-qya]"]
+    words += ["data.languages.qya.name=Quenya", "data.languages.qya.family=Elvish"]
+    words += ["data.split.valid=0.05", "data.split.test=0.05", "data.vocabulary.size=140"]
+    words += ["schedule.dense.updates=4", "schedule.specialise.updates=4"]
+    config = small_config(*words, without=("data=", "data.sentences", "data.vocabulary"))
+    page = train(config).read_text()
+    assert "Elvish" in page
+    place = config.folder / "neuron_specialization" / "checkpoint" / "atlas.safetensors"
+    assert set(NeuronAtlas.load(place).tasks) >= {"en-zh", "zh-en", "qya-en", "ja-en", "tr-en"}
 
 
 def test_the_log_tells_the_story(finished_run):

@@ -162,6 +162,15 @@ def test_a_script_that_does_not_exist_is_named():
         cleaner("a", "b")
 
 
+def test_a_language_without_a_known_script_is_named():
+    own = LanguageTable(["xx"], {"xx": LanguageSettings(name="X", family="F")})
+    cleaner = Cleaner(CleaningSettings(steps=("script",)), LANGUAGES["en"], own["xx"])
+    with pytest.raises(
+        ConfigurationError, match=r"script of 'xx'.*\n.*data\.languages\.xx\.flores"
+    ):
+        cleaner("a", "b")
+
+
 def test_a_missing_identifier_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "py3langid.langid", None)
     identification._identifier.cache_clear()
