@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from nsmt.commands.bench import BenchConfig, bench
 from nsmt.commands.compose import checked, checked_overrides, conf_folder
-from nsmt.commands.config import RunConfig
-from nsmt.commands.data import SampleConfig, StatsConfig, sample, stats
-from nsmt.commands.evaluate import EvaluateConfig, evaluate
 from nsmt.commands.failure import FAILURE, reporting_failures, show_failure
-from nsmt.commands.identify import IdentifyConfig, identify
-from nsmt.commands.prepare import prepare_corpus
-from nsmt.commands.report import ReportConfig, report_run
-from nsmt.commands.train import train
 from nsmt.errors import NsmtError
 from nsmt.progress import console
 from nsmt.settings import Settings
@@ -28,27 +22,67 @@ from nsmt.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A sub-command: its root in `conf/`, its schema, what runs it, and a line of help."""
+    """A sub-command: its root in `conf/`, where its schema and function are, and a line of help.
+
+    Their module is imported when it is needed: help is quick, and worker processes, which import
+    the script that started them, stay small.
+    """
 
     root: str
-    schema: type[Settings]
-    run: Callable[[Any], object]
+    module: str
+    schema_name: str
+    function: str
     summary: str
+
+    @property
+    def schema(self) -> type[Settings]:
+        """The schema of the composed configuration."""
+        found: type[Settings] = getattr(self._imported(), self.schema_name)
+        return found
+
+    @property
+    def run(self) -> Callable[[Any], object]:
+        """What takes the checked configuration."""
+        found: Callable[[Any], object] = getattr(self._imported(), self.function)
+        return found
+
+    def _imported(self) -> ModuleType:
+        return importlib.import_module(f"nsmt.commands.{self.module}")
 
 
 COMMANDS = {
-    "train": Command("train", RunConfig, train, "the main job: prepare, train, test, report"),
-    "prepare": Command("train", RunConfig, prepare_corpus, "make the corpus of data=… and stop"),
+    "train": Command(
+        "train", "train", "RunConfig", "train", "the main job: prepare, train, test, report"
+    ),
+    "prepare": Command(
+        "train", "prepare", "RunConfig", "prepare_corpus", "make the corpus of data=… and stop"
+    ),
+    "data stats": Command(
+        "data_stats", "data", "StatsConfig", "stats", "what a prepared corpus holds"
+    ),
+    "data sample": Command(
+        "data_sample", "data", "SampleConfig", "sample", "pairs as the model sees them"
+    ),
     "identify": Command(
-        "identify", IdentifyConfig, identify, "find the neurons of a checkpoint's directions"
+        "identify",
+        "identify",
+        "IdentifyConfig",
+        "identify",
+        "find the neurons of a checkpoint's directions",
     ),
     "evaluate": Command(
-        "evaluate", EvaluateConfig, evaluate, "score a run, a checkpoint or published outputs"
+        "evaluate",
+        "evaluate",
+        "EvaluateConfig",
+        "evaluate",
+        "score a run, a checkpoint or published outputs",
     ),
-    "data stats": Command("data_stats", StatsConfig, stats, "what a prepared corpus holds"),
-    "data sample": Command("data_sample", SampleConfig, sample, "pairs as the model sees them"),
-    "report": Command("report", ReportConfig, report_run, "write a run's tables and page again"),
-    "bench": Command("bench", BenchConfig, bench, "measure speed against a peer, in one run"),
+    "report": Command(
+        "report", "report", "ReportConfig", "report_run", "write a run's tables and page again"
+    ),
+    "bench": Command(
+        "bench", "bench", "BenchConfig", "bench", "measure speed against a peer, in one run"
+    ),
 }
 
 

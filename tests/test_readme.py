@@ -24,9 +24,13 @@ def test_the_two_commands_are_make_targets():
 @pytest.mark.parametrize("line", [line for line in LINES if not line.startswith("make ")])
 def test_command_composes(line):
     words = shlex.split(line)
-    name = words[1] if words[0] == "nsmt" else Path(words[1]).stem
+    if words[0] == "nsmt":
+        length = 2 if " ".join(words[1:3]) in COMMANDS else 1
+        name, rest = " ".join(words[1 : 1 + length]), words[1 + length :]
+    else:
+        name, rest = Path(words[1]).stem, words[2:]
     command = COMMANDS[name]
-    overrides = [word for word in words[2:] if not word.startswith("-")]
+    overrides = [word for word in rest if not word.startswith("-")]
     # A sweep's values are tried by their first.
     overrides = [
         word if "[" in word else re.sub(r"=([^,]+),.*", r"=\1", word) for word in overrides
