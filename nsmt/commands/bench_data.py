@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import re
 import subprocess
 import sys
 import tempfile
@@ -47,6 +46,26 @@ peak = re.search(r"VmHWM:\\s*(\\d+)", Path("/proc/self/status").read_text())
 worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
 found = {"seconds": seconds, "peak_mib": int(peak[1]) / 1024, "worker_peak_mib": worker / 1024}
 print(json.dumps(found))
+"""
+# Reads many batches in a process of its own; what that added to its memory, at its peak.
+_READING = """
+import json, re, sys
+from itertools import islice
+from pathlib import Path
+from nsmt.data.corpus import Corpus
+from nsmt.data.datamodule import TranslationData
+from nsmt.data.plan import BatchSettings
+def resident():
+    found = dict(re.findall(r"(Rss[AF]\\w+):\\s*(\\d+)", Path("/proc/self/status").read_text()))
+    return {"own": int(found["RssAnon"]) / 1024, "mapped": int(found["RssFile"]) / 1024}
+before, most = resident(), {"own": 0.0, "mapped": 0.0}
+batch = BatchSettings.model_validate_json(sys.argv[2])
+corpus = Corpus.open(Path(sys.argv[1]))
+data = TranslationData(corpus, batch=batch, temperature=1.0, seed=0)
+for number, _ in enumerate(islice(iter(data.train_dataloader()), 4000)):
+    if number % 10 == 0:
+        most = {kind: max(most[kind], value - before[kind]) for kind, value in resident().items()}
+print(json.dumps({f"reading_adds_{kind}_mib": value for kind, value in most.items()}))
 """
 _BATCHES = 200
 _STEPS = 5
@@ -121,16 +140,21 @@ def bench_load(
         pair = write_text(settings, pairs=pairs, downloads=downloads, folder=folder)
         own = own_settings(folder, pair, vocabulary=settings.vocabulary)
         corpus = prepare(own, corpora=folder, downloads=downloads, progress=False)
-        before = _resident()
+        done = subprocess.run(  # noqa: S603 -- our own code
+            [sys.executable, "-c", _READING, str(corpus.folder), batch.model_dump_json()],
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+        found: dict[str, float] = json.loads(done.stdout)
         data = TranslationData(corpus, batch=batch, temperature=1.0, seed=0)
         begun = time.perf_counter()
         batches = iter(data.train_dataloader())
         next(batches)
-        found = {"first_batch_seconds": time.perf_counter() - begun}
+        found["first_batch_seconds"] = time.perf_counter() - begun
         begun = time.perf_counter()
         read = [next(batches) for _ in range(_BATCHES)]
         found["batch_seconds"] = (time.perf_counter() - begun) / _BATCHES
-        found |= {f"{kind}_mib": value - before[kind] for kind, value in _resident().items()}
         network = Transformer(model, vocabulary_size=corpus.vocabulary.size, pad=0)
         optimizer = torch.optim.Adam(network.parameters())
         seconds = []
@@ -189,10 +213,3 @@ def _tokenisation(settings: FilesSettings, corpus: Corpus, *, folder: Path) -> f
         ratios.append(seconds["ours"] / seconds["bare"])
     # The first block finds nothing in memory.
     return float(np.median(ratios[1:] or ratios))
-
-
-def _resident() -> dict[str, float]:
-    """MiB of this process's own memory, and of files that it has mapped."""
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    found = dict(re.findall(r"(RssAnon|RssFile):\s*(\d+)", status))
-    return {"own": int(found["RssAnon"]) / 1024, "mapped": int(found["RssFile"]) / 1024}

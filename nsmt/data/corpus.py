@@ -10,6 +10,7 @@ file. `corpus.json` names everything else.
 from __future__ import annotations
 
 import json
+import mmap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -39,10 +40,16 @@ class TokenColumn:
 
     values: np.ndarray
     offsets: np.ndarray
+    maps: tuple[mmap.mmap, ...] = ()
 
     def __getitem__(self, row: int) -> np.ndarray:
         """A read-only view on the pieces of one sentence."""
         return self.values[self.offsets[row] : self.offsets[row + 1]]
+
+    def release(self) -> None:
+        """Give the pages that were read back: the system keeps them, this process does not."""
+        for mapped in self.maps:
+            mapped.madvise(mmap.MADV_DONTNEED)
 
     def __len__(self) -> int:
         """How many sentences there are."""
@@ -74,6 +81,11 @@ class TokenTable:
     def target_lengths(self) -> np.ndarray:
         """Pieces of each target sentence, without tag and </s>; int32."""
         return self.targets.lengths()
+
+    def release(self) -> None:
+        """Give the pages of both sides back."""
+        self.sources.release()
+        self.targets.release()
 
     def source(self, row: int) -> np.ndarray:
         """A read-only view on the piece ids of a source sentence."""
@@ -169,12 +181,14 @@ class Corpus:
     def _column(self, pair: Direction, split: str, language: str) -> TokenColumn:
         key = (pair, split, language)
         if key not in self._opened:
-            ids, offsets = (
+            loaded = [
                 np.load(self.folder / f"{split}.{pair}.{language}.{part}.npy", mmap_mode="r")
                 for part in _PARTS
-            )
+            ]
+            maps = tuple(e.base for e in loaded if isinstance(e.base, mmap.mmap))
             # Views without the bookkeeping of memmap, which costs more than the reading.
-            self._opened[key] = TokenColumn(ids.view(np.ndarray), offsets.view(np.ndarray))
+            ids, offsets = (each.view(np.ndarray) for each in loaded)
+            self._opened[key] = TokenColumn(ids, offsets, maps)
         return self._opened[key]
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -1,5 +1,6 @@
 import json
 import pickle
+import re
 import tempfile
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nsmt.data.corpus import MANIFEST, TableWriter, TokenColumn, token_type
+from nsmt.data.corpus import MANIFEST, Corpus, TableWriter, TokenColumn, token_type
 from nsmt.data.text import normalise
 from nsmt.errors import DataError
 from nsmt.languages import Direction
@@ -72,6 +73,32 @@ def test_opening_takes_milliseconds_and_workers_open_anew(run, synthetic):
     sent = pickle.dumps(corpus)
     assert len(sent) < 1000
     assert len(pickle.loads(sent).table(DE_EN, "train")) == len(corpus.table(DE_EN, "train"))
+
+
+def mapped_mib():
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"RssFile:\s*(\d+)", status)[1]) / 1024
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
+def test_reading_a_corpus_leaves_none_of_it_in_memory(tmp_path):
+    writer = TableWriter(tmp_path, DE_EN, "train", np.dtype(np.uint16))
+    rng = np.random.default_rng(0)
+    lengths = np.full(100_000, 100)
+    for _ in range(2):
+        ids = rng.integers(0, 1000, lengths.sum())
+        writer.add([(ids, lengths), (ids, lengths)])
+    writer.finish()
+    corpus = object.__new__(Corpus)
+    corpus.folder, corpus.pairs, corpus._opened = tmp_path, [DE_EN], {}
+    table = corpus.table(DE_EN, "train")
+    before = mapped_mib()
+    total = int(table.sources.values.sum())
+    held = mapped_mib()
+    assert held - before > 30
+    table.release()
+    assert mapped_mib() - before < 5
+    assert int(table.sources.values.sum()) == total
 
 
 def test_missing_text_is_answered_by_what_there_is(run, synthetic):
