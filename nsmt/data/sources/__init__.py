@@ -18,6 +18,7 @@ from nsmt.data.sources.evaluation_sets import (
 from nsmt.data.sources.files import FilesSettings, FilesSource
 from nsmt.data.sources.huggingface import HuggingFaceSettings, HuggingFaceSource
 from nsmt.data.sources.iwslt14 import Iwslt14Settings, Iwslt14Source
+from nsmt.data.sources.localization import LocalizationSettings, LocalizationSource
 from nsmt.data.sources.synthetic import SyntheticSettings, SyntheticSource
 from nsmt.languages import Direction
 
@@ -29,6 +30,7 @@ DataSettings = Annotated[
     | FilesSettings
     | HuggingFaceSettings
     | Iwslt14Settings
+    | LocalizationSettings
     | SyntheticSettings,
     Field(discriminator="source"),
 ]
@@ -57,6 +59,8 @@ def _training_source(settings: DataSettings, *, evaluated: Collection[Direction]
             return HuggingFaceSource(settings, evaluated=evaluated)
         case Iwslt14Settings():
             return Iwslt14Source(settings, evaluated=evaluated)
+        case LocalizationSettings():
+            return LocalizationSource(settings)
         case SyntheticSettings():
             return SyntheticSource(settings)
         case _:
