@@ -58,9 +58,9 @@ def packed(source: np.ndarray, target: np.ndarray, *, room: Room, multiple: int 
 
 
 def split_to_multiple(batches: Batches, multiple: int) -> Batches:
-    """Halve the batches of most sentences until their number is a multiple; fewer fill it not.
+    """Halve the batches of most sentences until the number of batches is a multiple.
 
-    Returns the batches as they are if there are too few sentences.
+    Returns the batches as they are if there are too few sentences for that.
     """
     missing = -len(batches) % multiple
     if not missing or sum(map(len, batches)) < len(batches) + missing:
