@@ -42,16 +42,21 @@ def hold_out(
     """
     limits = {"valid": settings.max_valid, "test": settings.max_test}
     for split, limit in limits.items():
-        numbers, places = [], []
+        numbers, places, sources, targets = [], [], [], []
         for first, block, kept in _with_offsets(cleaned):
             of_split, place, source, target = columns(
                 block, "split", "place", "source_key", "target_key"
             )
             here = kept & (of_split == SPLITS.index(split))
-            held_out.add(cleaned.pair, source[here], target[here])
+            sources.append(source[here])
+            targets.append(target[here])
             numbers.append(first + np.flatnonzero(here))
             places.append(place[here])
-        if limit is not None and split not in cleaned.given and numbers:
+        if not numbers:
+            continue
+        # Once a pair and split: each time sorts all keys of a language.
+        held_out.add(cleaned.pair, np.concatenate(sources), np.concatenate(targets))
+        if limit is not None and split not in cleaned.given:
             number, place = np.concatenate(numbers), np.concatenate(places)
             surplus = np.lexsort((number, place))[limit:]
             _drop(cleaned, np.sort(number[surplus]), "held_out_surplus", tally)
