@@ -40,19 +40,19 @@ def padded(source: np.ndarray, target: np.ndarray, *, limit: int, tie_break: np.
     return [order[start:end] for start, end in itertools.pairwise(cuts)]
 
 
-def packed(source: np.ndarray, target: np.ndarray, *, room: Room, multiple: int = 1) -> Batches:
-    """Deal sentences out to batches within `room`, as few as a multiple of `multiple` allows.
+def packed(source: np.ndarray, target: np.ndarray, *, room: Room) -> Batches:
+    """Deal sentences out to batches within `room`, about as few as can hold them.
 
-    The longest are dealt first. Each round gives every batch one sentence: now the longer to the
-    emptier batch, now those with more source than target to where target is ahead, so that totals
-    and sides even out. Sentences longer than the room are a ValueError.
+    Arrays of positions in `source`, every position once; no batch is empty. Sentences longer than
+    the room are a ValueError.
     """
     if len(source) and (source.max() > room.source or target.max() > room.target):
         raise ValueError("a sentence is longer than a packed batch")
-    least = max(-(-int(source.sum()) // room.source), -(-int(target.sum()) // room.target), 1)
-    count = -(-least // multiple) * multiple
-    while (batch := _deal(source, target, room, count)) is None:
-        count += multiple
+    if not len(source):
+        return []
+    count = max(-(-int(source.sum()) // room.source), -(-int(target.sum()) // room.target))
+    batch = _deal(source, target, room, count)
+    count = _repair(batch, source, target, room, count)
     order = np.argsort(batch, kind="stable")
     return np.split(order, np.searchsorted(batch[order], np.arange(1, count)))
 
@@ -99,10 +99,13 @@ def _cut(longest: np.ndarray, *, limit: int) -> list[int]:
     return [*cuts, len(longest)] if len(longest) else cuts
 
 
-def _deal(source: np.ndarray, target: np.ndarray, room: Room, count: int) -> np.ndarray | None:
-    """The batch of each sentence, or None if `count` batches are too few."""
+def _deal(source: np.ndarray, target: np.ndarray, room: Room, count: int) -> np.ndarray:
+    """A batch for each sentence, so that totals and sides are even; some may be over the room.
+
+    The longest are dealt first. Each round gives every batch one sentence: now the longer to the
+    emptier batch, now those with more source than target to where target is ahead.
+    """
     filled, ahead = np.zeros(count), np.zeros(count)
-    sources, targets = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=np.int64)
     size = source / room.source + target / room.target
     lean = source / room.source - target / room.target
     order = np.argsort(-size, kind="stable")
@@ -117,8 +120,35 @@ def _deal(source: np.ndarray, target: np.ndarray, room: Room, count: int) -> np.
         found[rows] = places
         filled[places] += size[rows]
         ahead[places] += lean[rows]
-        sources[places] += source[rows]
-        targets[places] += target[rows]
-        if (sources[places] > room.source).any() or (targets[places] > room.target).any():
-            return None
     return found
+
+
+def _repair(
+    batch: np.ndarray, source: np.ndarray, target: np.ndarray, room: Room, count: int
+) -> int:
+    """Move the shortest sentences of batches over the room to where they fit best, in place.
+
+    Where nothing has room, batches are added. Returns the number of batches.
+    """
+    full = np.array([[room.source], [room.target]])
+    lengths = np.stack([source, target])
+    taken = [np.bincount(batch, weights=side, minlength=count) for side in lengths]
+    free = full - np.stack(taken).astype(np.int64)
+    # By share of the room, as `_deal` measures sentences.
+    size = (lengths / full).sum(axis=0)
+    by_batch = np.lexsort((size, batch))
+    starts = np.searchsorted(batch[by_batch], np.arange(count))
+    moved: list[int] = []
+    for place in np.flatnonzero((free < 0).any(axis=0)).tolist():
+        shortest_first = iter(by_batch[starts[place] :].tolist())
+        while (free[:, place] < 0).any():
+            moved.append(next(shortest_first))
+            free[:, place] += lengths[:, moved[-1]]
+    for row in sorted(moved, key=lambda row: -size[row]):
+        fits = np.flatnonzero((free >= lengths[:, [row]]).all(axis=0))
+        if not len(fits):
+            fits = np.array([free.shape[1]])
+            free = np.hstack([free, full])
+        batch[row] = fits[free[:, fits].sum(axis=0).argmin()]
+        free[:, batch[row]] -= lengths[:, row]
+    return int(free.shape[1])

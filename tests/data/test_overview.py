@@ -2,15 +2,10 @@
 
 from collections import Counter
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from nsmt.data import overview as module
 from nsmt.data.overview import LENGTH_BINS, fill, overview, sampling
-from nsmt.data.packing import Room, packed, padded, padded_slots, split_to_multiple
-from nsmt.data.sampling import permuted
 from nsmt.data.settings import CleaningSettings, SplitSettings, VocabularySettings
 from nsmt.data.sources.files import FilesSettings
 from nsmt.languages import Direction
@@ -89,47 +84,6 @@ def test_fill_is_a_share(corpus):
     found = fill(corpus, tokens=512)
     assert 0.8 < found["padded"] < 1
     assert 0.9 < found["packed"] <= 1
-
-
-lengths = st.lists(st.tuples(st.integers(2, 30), st.integers(2, 30)), min_size=1, max_size=80)
-
-
-@given(lengths, st.integers(30, 200), st.integers(1, 5))
-def test_packed_batches_hold_every_sentence_once_within_their_room(pairs, tokens, multiple):
-    source, target = np.array(pairs).T
-    room = Room(tokens, tokens)
-    batches = packed(source, target, room=room, multiple=multiple)
-    assert sorted(np.concatenate(batches).tolist()) == list(range(len(pairs)))
-    assert len(batches) % multiple == 0
-    for batch in batches:
-        assert source[batch].sum() <= room.source
-        assert target[batch].sum() <= room.target
-
-
-def test_a_sentence_longer_than_a_packed_batch_is_refused():
-    with pytest.raises(ValueError, match="longer than a packed batch"):
-        packed(np.array([9]), np.array([3]), room=Room(8, 8))
-
-
-@given(lengths, st.integers(8, 200), st.integers(1, 5))
-def test_padded_batches_split_to_a_multiple_keep_every_sentence(pairs, limit, multiple):
-    source, target = np.array(pairs).T
-    batches = padded(source, target, limit=limit, tie_break=np.arange(len(pairs)))
-    found = split_to_multiple(batches, multiple)
-    assert sorted(np.concatenate(found).tolist()) == list(range(len(pairs)))
-    assert all(len(batch) for batch in found)
-    missing = -len(batches) % multiple
-    assert len(found) in (len(batches), len(batches) + missing)
-    slots = sum(len(b) * int(source[b].max() + target[b].max()) for b in batches)
-    assert padded_slots(batches, source, target) == slots
-
-
-@given(st.integers(1, 3000), st.integers(0, 5))
-def test_a_permutation_without_a_table_sends_every_row_somewhere_else(size, seed):
-    whole = permuted(np.arange(size), size, seed=(seed,))
-    assert sorted(whole.tolist()) == list(range(size))
-    part = np.arange(size // 3, size // 2)
-    assert permuted(part, size, seed=(seed,)).tolist() == whole[part].tolist()
 
 
 def test_real_lengths_fill_the_slots(run, synthetic):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nsmt.data.sampling import draws, exact_counts, proportions
+from nsmt.data.sampling import draws, exact_counts, permuted, proportions
 
 sizes = st.lists(st.integers(1, 10**9), min_size=1, max_size=40).map(np.array)
 temperatures = st.sampled_from([0.5, 1.0, 1.5, 2.0, 5.0, 100.0])
@@ -100,3 +100,11 @@ def test_each_lap_and_each_seed_has_its_own_order():
 def test_no_draws_are_an_empty_array_of_rows():
     found = draws(5, 3, 0, seed=(1,))
     assert (found.shape, found.dtype) == ((0,), np.dtype(np.int64))
+
+
+@given(st.integers(1, 3000), st.integers(0, 5))
+def test_a_permutation_without_a_table_sends_every_row_somewhere_else(size, seed):
+    whole = permuted(np.arange(size), size, seed=(seed,))
+    assert sorted(whole.tolist()) == list(range(size))
+    part = np.arange(size // 3, size // 2)
+    assert permuted(part, size, seed=(seed,)).tolist() == whole[part].tolist()
