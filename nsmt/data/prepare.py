@@ -1,8 +1,8 @@
 """From sources to a prepared corpus: fetch, clean, split, learn the vocabulary, encode.
 
-The folder is named by what decides its bytes (settings, inputs, schema), so preparing twice is a
-no-op, and equal settings and inputs give equal bytes, however many workers there are. Work in
-progress lies in a hidden neighbour, block by block; an interrupted preparation goes on from there.
+The folder is named by what decides its bytes (settings, inputs, libraries, schema), so preparing
+twice is a no-op, and equal settings and inputs give equal bytes, however many workers there are.
+Work in progress lies in a hidden neighbour, block by block; an interrupted preparation goes on.
 The corpus itself is written beside it and renamed at the very end: a folder that is there is whole.
 Processes take turns by a lock on the folder of corpora; the second finds what the first made.
 """
@@ -14,9 +14,12 @@ import fcntl
 import hashlib
 import json
 import shutil
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +75,24 @@ def _tell(corpus: Corpus, *, shown: bool) -> None:
 
 def folder_name(settings: DataSettings, source: ParallelSource) -> str:
     """The corpus folder's name: the configured one and a hash of all that decides its bytes."""
-    identity = {"version": VERSION, "settings": settings.identity(), "inputs": source.identity()}
+    identity = {
+        "version": VERSION,
+        "settings": settings.identity(),
+        "inputs": source.identity(),
+        "libraries": _libraries(settings),
+    }
     if (given := given_vocabulary(settings)) is not None:
         identity["vocabulary"] = given.fingerprint
     encoded = json.dumps(identity, sort_keys=True, ensure_ascii=False).encode()
     return f"{settings.name}-{hashlib.sha256(encoded).hexdigest()[:12]}"
+
+
+def _libraries(settings: DataSettings) -> dict[str, str]:
+    """Versions of what changes text or makes ids of it."""
+    names = ["sentencepiece", "sacremoses", "regex"]
+    if "language" in settings.cleaning.steps and find_spec("py3langid"):
+        names.append("py3langid")
+    return {"unicode": unicodedata.unidata_version, **{name: version(name) for name in names}}
 
 
 def _prepare_into(
@@ -173,6 +189,7 @@ def _report(
         "name": settings.name,
         "settings": settings.identity(),
         "inputs": source.identity(),
+        "libraries": _libraries(settings),
         "licences": source.licences(),
         "vocabulary": {"size": vocabulary.size, "fingerprint": vocabulary.fingerprint},
         "pairs": {str(pair): tally.as_json(pair) for pair in settings.parsed_pairs},

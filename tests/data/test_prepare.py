@@ -1,5 +1,6 @@
 import io
 import json
+from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 
@@ -63,6 +64,14 @@ def test_other_settings_give_another_folder_but_sampling_does_not(run, synthetic
     first = run(synthetic)
     assert run(synthetic.model_copy(update={"seed": 1})).folder != first.folder
     assert run(synthetic.model_copy(update={"temperature": 1.0})).folder == first.folder
+
+
+def test_another_version_of_a_text_library_gives_another_folder(run, synthetic, monkeypatch):
+    first = run(synthetic).folder
+    monkeypatch.setattr(
+        preparation, "version", lambda name: "9" if name == "sacremoses" else version(name)
+    )
+    assert run(synthetic).folder != first
 
 
 @pytest.mark.parametrize("stage", ["make_vocabulary", "encode_pairs", "_write_json"])

@@ -17,18 +17,15 @@ unpacks into one flat folder is not confirmed; `pattern` says otherwise.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
-from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from nsmt.data.evaluation_settings import TextForm
 from nsmt.data.settings import CorpusName, CorpusSettings
-from nsmt.data.sources.files import ParallelFiles, check_pattern
-from nsmt.data.sources.lines import read_aligned
 from nsmt.data.sources.moses import detokeniser, text_form
+from nsmt.data.sources.parallel_files import LocalFiles, check_pattern
 from nsmt.languages import Direction, LanguageSettings
-from nsmt.progress import each, step
 
 # Neuron Specialization, section 4.1: two languages a tier of each family, in the families' order
 # Germanic, Romance, Slavic, Indo-Aryan, Afro-Asiatic.
@@ -86,55 +83,25 @@ class Ec30Settings(CorpusSettings):
         return {split: pattern for split, pattern in named.items() if pattern is not None}
 
 
-class Ec30Source:
-    """Reads the release, and brings its splits into one form of text.
-
-    `evaluated` are the pairs whose valid or test come from an evaluation set: if they are not
-    trained, they need no files.
-    """
+class Ec30Source(LocalFiles):
+    """Reads the release, and brings its splits into one form of text."""
 
     def __init__(
         self, settings: Ec30Settings, *, evaluated: Collection[Direction] = frozenset()
     ) -> None:
+        patterns = settings.patterns()
+        super().__init__(settings, root=settings.root, patterns=patterns, evaluated=evaluated)
         self._settings = settings
-        self._codes = list(settings.language_table())
-        self._files = ParallelFiles(
-            Path(settings.root).expanduser(),
-            settings.patterns(),
-            settings.parsed_pairs,
-            key="data.pattern",
-        )
-        self._files.require_text(settings, evaluated=evaluated)
 
     def licences(self) -> dict[str, str]:
         """OPUS's, which differ from corpus to corpus."""
-        return dict.fromkeys(self._codes, LICENCE)
-
-    def settle(self, cache: Path, *, progress: bool = True) -> None:
-        """Nothing is left to decide: the inputs are the files that are there."""
-
-    def identity(self) -> dict[str, Any]:
-        """Name, size and time of the last change of each input file."""
-        return self._files.identity()
-
-    def splits(self, pair: Direction) -> tuple[str, ...]:
-        """The splits of which files are there."""
-        return self._files.splits(pair)
-
-    def fetch(self, cache: Path, *, progress: bool = True) -> None:  # noqa: ARG002
-        """Check every line of every file; nothing is downloaded."""
-        with step("checking files", shown=progress) as bars:
-            for found in each({f"{s} {p}": f for (p, s), f in self._files.found.items()}, bars):
-                for inputs in found:
-                    for _ in read_aligned(inputs.source, inputs.target):
-                        pass
+        return dict.fromkeys(self._settings.language_table(), LICENCE)
 
     def read(self, pair: Direction, split: str) -> Iterator[tuple[str, str]]:
         """Yield the aligned lines in the form that the settings ask for."""
         source_of, target_of = (self._form(split, code) for code in (pair.source, pair.target))
-        for inputs in self._files.found[pair, split]:
-            for source, target in read_aligned(inputs.source, inputs.target):
-                yield source_of(source), target_of(target)
+        for source, target in self.lines(pair, split):
+            yield source_of(source), target_of(target)
 
     def _form(self, split: str, language: str) -> Callable[[str], str]:
         tokenised, detokenise = self._settings.tokenised, self._settings.detokenise

@@ -10,23 +10,18 @@ before anything is written.
 
 from __future__ import annotations
 
-import glob
-import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from pathlib import Path, PurePosixPath
-from string import Formatter
-from typing import Any, ClassVar, Literal, NamedTuple, Self
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
 from nsmt.data.settings import CorpusName, CorpusSettings
-from nsmt.data.sources.lines import COMPRESSIONS, locate, read_aligned, read_lines, stamps
+from nsmt.data.sources.lines import read_lines
+from nsmt.data.sources.parallel_files import LINE_FIELDS, Inputs, LocalFiles, check_pattern
 from nsmt.data.split import SPLITS
 from nsmt.errors import DataError
 from nsmt.languages import Direction
-from nsmt.progress import each, step
-
-_LINE_FIELDS = frozenset({"split", "src", "tgt", "lang"})
 
 
 class FilesSettings(CorpusSettings):
@@ -54,189 +49,36 @@ class FilesSettings(CorpusSettings):
         if self.format == "lines":
             check_pattern(self.pattern)
         else:
-            check_pattern(self.pattern, known=_LINE_FIELDS - {"lang"}, needed=frozenset())
+            check_pattern(self.pattern, known=LINE_FIELDS - {"lang"}, needed=frozenset())
         return self
 
 
-def check_pattern(
-    pattern: str,
-    *,
-    known: Collection[str] = _LINE_FIELDS,
-    needed: Collection[str] = frozenset({"lang"}),
-) -> str:
-    """Return the pattern of a file name if it has the fields and stays below its folder."""
-    path = PurePosixPath(pattern)
-    if path.is_absolute() or ".." in path.parts:
-        raise ValueError(f"pattern '{pattern}' leaves the folder `root`")
-    fields = {field for _, field, _, _ in Formatter().parse(pattern) if field is not None}
-    if unknown := fields - set(known):
-        raise ValueError(f"pattern fields {sorted(unknown)} unknown; use {sorted(known)}")
-    if set(needed) - fields:
-        raise ValueError(f"pattern '{pattern}' needs {{lang}}, one file a language")
-    if "**" in pattern or pattern.endswith("*"):
-        raise ValueError(f"pattern '{pattern}': one * at a time, and not at the end")
-    return pattern
-
-
-class Inputs(NamedTuple):
-    """Where the two sides of a corpus are: two files of lines, or two columns of one."""
-
-    source: Path
-    target: Path
-    swapped: bool
-
-
-class ParallelFiles:
-    """The files of some pairs and splits below a folder, found by the patterns of their names.
-
-    Args:
-        root: the folder.
-        patterns: the pattern of each split; see `check_pattern`.
-        pairs: what to look for.
-        key: the configuration's name of the patterns, for messages.
-
-    Raises:
-        DataError: one side of a corpus without the other.
-    """
-
-    def __init__(
-        self, root: Path, patterns: Mapping[str, str], pairs: Iterable[Direction], *, key: str
-    ) -> None:
-        self._root, self._patterns, self._key = root, patterns, key
-        self.found: dict[tuple[Direction, str], list[Inputs]] = {
-            (pair, split): inputs
-            for pair in pairs
-            for split in SPLITS
-            if split in patterns and (inputs := self._find(pair, split))
-        }
-
-    def identity(self) -> dict[str, list[int]]:
-        """Name, size and time of the last change of each input file."""
-        corpora = (corpus for inputs in self.found.values() for corpus in inputs)
-        return stamps((path for corpus in corpora for path in corpus[:2]), self._root)
-
-    def splits(self, pair: Direction) -> tuple[str, ...]:
-        """The splits of which files are there."""
-        return tuple(split for split in SPLITS if (pair, split) in self.found)
-
-    def require_text(self, settings: CorpusSettings, *, evaluated: Collection[Direction]) -> None:
-        """A DataError for a trained pair without train, and for a pair without anything.
-
-        Pairs of `evaluated` get their text of valid or test elsewhere.
-        """
-        directions = set(settings.parsed_directions)
-        for pair in settings.parsed_pairs:
-            trained = {pair, pair.reverse} & directions
-            given = self.splits(pair)
-            if "train" in given or (not trained and (given or pair in evaluated)):
-                continue
-            names = {self._name(pair, "train", code, ()) for code in (pair.source, pair.target)}
-            raise DataError(
-                f"no training text of '{pair}' in {self._root}: {', '.join(sorted(names))} missing",
-                fix=f"correct data.root or {self._key}, or take the pair out of data.directions",
-            )
-
-    def _find(self, pair: Direction, split: str) -> list[Inputs]:
-        found: dict[tuple[str, ...], Inputs] = {}
-        for named in (pair, pair.reverse):
-            sources = self._matches(named, split, pair.source)
-            targets = self._matches(named, split, pair.target)
-            for corpus in sorted((sources.keys() | targets.keys()) - found.keys()):
-                source, target = sources.get(corpus), targets.get(corpus)
-                if source and target:
-                    found[corpus] = Inputs(source, target, swapped=named != pair)
-                else:
-                    lacking = pair.target if source else pair.source
-                    raise DataError(
-                        f"{split} of '{pair}' has one side only: {source or target} is there, "
-                        f"{self._name(named, split, lacking, corpus)} is missing",
-                        fix=f"add the other file, named by {self._key} '{self._patterns[split]}'",
-                    )
-        return [found[corpus] for corpus in sorted(found)]
-
-    def _matches(self, pair: Direction, split: str, language: str) -> dict[tuple[str, ...], Path]:
-        """The files of one side, by what each * of the pattern stands for."""
-        name = self._name(pair, split, language, ())
-        if "*" not in name:
-            path = locate(self._root / name)
-            return {(): path} if path else {}
-        expression = re.compile("([^/]*)".join(re.escape(part) for part in name.split("*")))
-        wanted = glob.escape(name).replace("[*]", "*")
-        found: dict[tuple[str, ...], Path] = {}
-        for suffix in COMPRESSIONS:
-            for path in self._root.glob(wanted + suffix):
-                relative = path.relative_to(self._root)
-                match = expression.fullmatch(relative.as_posix().removesuffix(suffix))
-                # Unfinished copies are hidden files.
-                hidden = any(part.startswith(".") for part in relative.parts)
-                if match and path.is_file() and not hidden:
-                    found.setdefault(match.groups(), path)
-        return found
-
-    def _name(self, pair: Direction, split: str, language: str, corpus: tuple[str, ...]) -> str:
-        name = self._patterns[split].format(
-            split=split, src=pair.source, tgt=pair.target, lang=language
-        )
-        for text in corpus:
-            name = name.replace("*", text, 1)
-        return name
-
-
-class FilesSource:
-    """Reads the files that a pattern names below a folder.
-
-    `evaluated` are the pairs whose valid or test come from an evaluation set: if they are not
-    trained, they need no files.
-    """
+class FilesSource(LocalFiles):
+    """Reads the files that a pattern names below a folder."""
 
     def __init__(
         self, settings: FilesSettings, *, evaluated: Collection[Direction] = frozenset()
     ) -> None:
-        self._settings = settings
-        self._codes = list(settings.language_table())
         splits = SPLITS if "{split}" in settings.pattern else ("train",)
-        self._files = ParallelFiles(
-            Path(settings.root).expanduser(),
-            dict.fromkeys(splits, settings.pattern),
-            settings.parsed_pairs,
-            key="data.pattern",
-        )
-        self._files.require_text(settings, evaluated=evaluated)
+        patterns = dict.fromkeys(splits, settings.pattern)
+        super().__init__(settings, root=settings.root, patterns=patterns, evaluated=evaluated)
+        self._settings = settings
 
     def licences(self) -> dict[str, str]:
         """As configured by data.licences."""
-        return {code: self._settings.licences.get(code, "not stated") for code in self._codes}
-
-    def settle(self, cache: Path, *, progress: bool = True) -> None:
-        """Nothing is left to decide: the inputs are the files that are there."""
-
-    def identity(self) -> dict[str, Any]:
-        """Name, size and time of the last change of each input file."""
-        return self._files.identity()
-
-    def splits(self, pair: Direction) -> tuple[str, ...]:
-        """The splits of which files are there."""
-        return self._files.splits(pair)
-
-    def fetch(self, cache: Path, *, progress: bool = True) -> None:  # noqa: ARG002
-        """Check every line of every file; nothing is downloaded."""
-        with step("checking files", shown=progress) as bars:
-            for pair, split in each({f"{s} {p}": (p, s) for p, s in self._files.found}, bars):
-                for _ in self.read(pair, split):
-                    pass
+        stated = self._settings.licences
+        return {code: stated.get(code, "not stated") for code in self._settings.language_table()}
 
     def read(self, pair: Direction, split: str) -> Iterator[tuple[str, str]]:
-        """Yield the aligned lines of one corpus after the other.
+        """Yield the aligned lines, or the pair's columns, of one corpus after the other."""
+        return self.lines(pair, split)
 
-        Unequal numbers of lines are a DataError with the line.
-        """
-        for inputs in self._files.found[pair, split]:
-            if self._settings.format == "tsv":
-                yield from self._read_columns(pair, inputs)
-            else:
-                yield from read_aligned(inputs.source, inputs.target)
+    def _lines_of(self, pair: Direction, inputs: Inputs) -> Iterator[tuple[str, str]]:
+        if self._settings.format == "lines":
+            return super()._lines_of(pair, inputs)
+        return self._columns(pair, inputs)
 
-    def _read_columns(self, pair: Direction, inputs: Inputs) -> Iterator[tuple[str, str]]:
+    def _columns(self, pair: Direction, inputs: Inputs) -> Iterator[tuple[str, str]]:
         path = inputs.source
         lines = read_lines(path)
         columns = (1, 0) if inputs.swapped else (0, 1)

@@ -23,6 +23,7 @@ import re
 import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack
+from importlib.metadata import version
 from itertools import zip_longest
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
@@ -167,6 +168,7 @@ class Iwslt14Source:
         decisive = {
             "inputs": self._stamps(place),
             "recipe": _RECIPE,
+            "sacremoses": version("sacremoses"),
             **self._settings.model_dump(
                 mode="json",
                 include={"lowercase", "tokenised", "max_tokens", "max_ratio", "valid_every"}
