@@ -160,8 +160,7 @@ def bench_load(
         seconds = []
         for each in read[:_STEPS]:
             begun = time.perf_counter()
-            hidden = network(each)[each.target_real_BT]
-            target = each.target_out_BT[each.target_real_BT]
+            hidden, target = each.counted(network(each)), each.counted(each.target_out_BT)
             loss, _ = smoothed_cross_entropy(hidden, network.output.weight, target, smoothing=0.1)
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()

@@ -1,16 +1,15 @@
-"""The prepared corpus: piece ids in memory-mapped files, opened in milliseconds.
+"""The prepared corpus: piece ids in flat files, opened in milliseconds.
 
 A pair and split has four flat arrays in numpy's format: for each language the ids of all its
 sentences one after the other (pieces without tags or </s>, in the smallest integer type), and
-where each sentence begins. Whole corpora are never read: resident memory grows with what is
-touched, and processes share it (pitfall 15). Valid and test also have their text, in an Arrow
-file. `corpus.json` names everything else.
+where each sentence begins. Whole corpora are never read (pitfall 15). Valid and test also have
+their text, in an Arrow file. `corpus.json` names everything else.
 """
 
 from __future__ import annotations
 
 import json
-import mmap
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,22 +33,46 @@ REPORT = "preparation.json"
 _PARTS = ("ids", "offsets")
 
 
+class StoredArray:
+    """A flat array in numpy's format, of which only what is asked for comes into memory.
+
+    Sentences are read, not mapped: the system maps whole extents around the page that is touched,
+    so that a thousand random sentences made a mapped file of 200 MB resident.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        mapped = np.load(path, mmap_mode="r")
+        self.dtype, self._length, self._begin = mapped.dtype, len(mapped), mapped.offset
+        self._file = path.open("rb", buffering=0)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, where: slice | np.ndarray) -> np.ndarray:
+        """A stretch, or the elements at some places; read-only or a copy."""
+        if isinstance(where, np.ndarray):
+            # The mapping goes, and its pages with it.
+            return np.asarray(np.load(self._path, mmap_mode="r")[where])
+        start, stop, _ = where.indices(self._length)
+        size = self.dtype.itemsize
+        content = os.pread(
+            self._file.fileno(), max(0, stop - start) * size, self._begin + start * size
+        )
+        return np.frombuffer(content, dtype=self.dtype)
+
+
 @dataclass(frozen=True, slots=True)
 class TokenColumn:
     """One language's pieces of a table: flat values and where each sentence begins."""
 
-    values: np.ndarray
-    offsets: np.ndarray
-    maps: tuple[mmap.mmap, ...] = ()
+    values: StoredArray | np.ndarray
+    offsets: StoredArray | np.ndarray
 
     def __getitem__(self, row: int) -> np.ndarray:
-        """A read-only view on the pieces of one sentence."""
-        return self.values[self.offsets[row] : self.offsets[row + 1]]
-
-    def release(self) -> None:
-        """Give the pages that were read back: the system keeps them, this process does not."""
-        for mapped in self.maps:
-            mapped.madvise(mmap.MADV_DONTNEED)
+        """The pieces of one sentence."""
+        start, stop = self.offsets[row : row + 2].tolist()
+        return self.values[start:stop]
 
     def __len__(self) -> int:
         """How many sentences there are."""
@@ -58,7 +81,7 @@ class TokenColumn:
     def lengths(self, rows: np.ndarray | None = None) -> np.ndarray:
         """Pieces of the sentences at `rows`, or of all; int32."""
         if rows is None:
-            return np.diff(self.offsets).astype(np.int32)
+            return np.diff(self.offsets[:]).astype(np.int32)
         return np.asarray(self.offsets[rows + 1] - self.offsets[rows], dtype=np.int32)
 
 
@@ -82,17 +105,12 @@ class TokenTable:
         """Pieces of each target sentence, without tag and </s>; int32."""
         return self.targets.lengths()
 
-    def release(self) -> None:
-        """Give the pages of both sides back."""
-        self.sources.release()
-        self.targets.release()
-
     def source(self, row: int) -> np.ndarray:
-        """A read-only view on the piece ids of a source sentence."""
+        """The piece ids of a source sentence."""
         return self.sources[row]
 
     def target(self, row: int) -> np.ndarray:
-        """A read-only view on the piece ids of a target sentence."""
+        """The piece ids of a target sentence."""
         return self.targets[row]
 
 
@@ -181,14 +199,8 @@ class Corpus:
     def _column(self, pair: Direction, split: str, language: str) -> TokenColumn:
         key = (pair, split, language)
         if key not in self._opened:
-            loaded = [
-                np.load(self.folder / f"{split}.{pair}.{language}.{part}.npy", mmap_mode="r")
-                for part in _PARTS
-            ]
-            maps = tuple(e.base for e in loaded if isinstance(e.base, mmap.mmap))
-            # Views without the bookkeeping of memmap, which costs more than the reading.
-            ids, offsets = (each.view(np.ndarray) for each in loaded)
-            self._opened[key] = TokenColumn(ids, offsets, maps)
+            paths = (self.folder / f"{split}.{pair}.{language}.{part}.npy" for part in _PARTS)
+            self._opened[key] = TokenColumn(*map(StoredArray, paths))
         return self._opened[key]
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -16,9 +16,6 @@ from nsmt.data.vocabulary import Vocabulary
 from nsmt.errors import ConfigurationError
 from nsmt.languages import Direction
 
-# Sentences read before their pages are given back. Each may bring 64 KiB of its file into memory.
-_SENTENCES_IN_MEMORY = 1024
-
 
 def sequence_format(vocabulary: Vocabulary) -> SequenceFormat:
     """The framing tokens of a vocabulary."""
@@ -33,15 +30,9 @@ class TableReader:
         self.directions = list(tables)
         self._tables = list(tables.values())
         self._sequences = sequences
-        self._read = 0
 
     def read(self, planned: PlannedBatch, *, update_tokens: int | None = None) -> BatchLayout:
         """Collate one planned batch."""
-        self._read += len(planned.row)
-        if self._read >= _SENTENCES_IN_MEMORY:
-            self._read = 0
-            for table in self._tables:
-                table.release()
         pairs = list(zip(planned.direction.tolist(), planned.row.tolist(), strict=True))
         return self._sequences.collate(
             [self._tables[direction].source(row) for direction, row in pairs],

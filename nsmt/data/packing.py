@@ -22,6 +22,11 @@ class Room:
     source: int
     target: int
 
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Slots of the source side and of the target side."""
+        return self.source, self.target
+
     @classmethod
     def of(cls, tokens: int, *, source_share: float, target_share: float) -> Room:
         """`tokens` for the side that has more of them, in proportion for the other."""

@@ -181,7 +181,6 @@ class Mix:
             rows = draws(len(table), epoch * count + first, end - first, seed=seed)
             lengths = (side.lengths(rows) + FRAME for side in (table.sources, table.targets))
             parts.append((np.full(len(rows), self._rows[place]), rows, *lengths))
-            table.release()
         direction, row, source, target = map(np.concatenate, zip(*parts, strict=True))
         return direction, row, source, target
 

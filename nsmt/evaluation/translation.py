@@ -106,11 +106,9 @@ def _translate_batch(
     )
     hypotheses = search(
         trained.model,
-        batch.source_BS,
-        batch.source_real_BS,
-        tag_B=batch.target_out_BT[:, 0],
+        batch,
         eos=vocabulary.eos,
-        masks=None if masks is None else masks(batch.direction_B),
+        masks=None if masks is None else masks(batch),
         settings=decoding,
     )
     return vocabulary.decode([hypothesis.tokens for hypothesis in hypotheses])
@@ -136,14 +134,17 @@ def likelihoods(
     sums = [(np.zeros(len(each)), np.zeros(len(each), np.int64)) for each in tables.values()]
     for planned in in_order(tables, tokens=tokens):
         batch = reader.read(planned).to(device)
-        hidden_BTD = model(batch, None if masks is None else masks(batch.direction_B))
-        real = batch.target_real_BT
+        hidden_BTD = model(batch, None if masks is None else masks(batch))
         _, nll_N = smoothed_cross_entropy(
-            hidden_BTD[real], model.output.weight, batch.target_out_BT[real], smoothing=0.0
+            batch.counted(hidden_BTD),
+            model.output.weight,
+            batch.counted(batch.target_out_BT),
+            smoothing=0.0,
         )
-        nll_BT = torch.zeros_like(real, dtype=torch.float64)
-        nll_BT[real] = nll_N.double()
-        nll_B, length_B = nll_BT.sum(1).cpu().numpy(), real.sum(1).cpu().numpy()
+        nll_BT = torch.zeros_like(batch.target_out_BT, dtype=torch.float64)
+        nll_BT.view(-1)[batch.counted_N] = nll_N.double()
+        nll_B = nll_BT.sum(1).cpu().numpy()
+        length_B = batch.target_real_BT.sum(1).cpu().numpy()
         for place, (row, sentence) in enumerate(
             zip(planned.direction.tolist(), planned.row.tolist(), strict=True)
         ):

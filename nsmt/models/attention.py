@@ -1,34 +1,44 @@
-"""Multi-head attention, with a cache for decoding.
+"""Multi-head attention over padded rows, packed spans, or the cache of a beam search.
 
-Shape suffixes: B sentences, Q query positions, K key positions, D model width, H heads, E width of
-a head.
+Shape suffixes: B rows, Q query positions, K key positions, D model width, H heads, E width of a
+head, C spans, L positions of the longest span.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from nsmt.data.batch import Spans
+from nsmt.models.packed_attention import attend_packed
 
 
 @dataclass(slots=True)
 class KeyValues:
-    """The keys and values of one attention layer, each [B, H, K, E]."""
+    """The keys and values of one attention layer, each [B, K, H, E]."""
 
     keys: Tensor
     values: Tensor
 
-    def append(self, keys: Tensor, values: Tensor) -> None:
-        """Add the keys and values of further positions."""
-        self.keys = torch.cat((self.keys, keys), dim=2)
-        self.values = torch.cat((self.values, values), dim=2)
+    def take(self, rows: Tensor) -> KeyValues:
+        """Those of some rows of the batch."""
+        return KeyValues(self.keys.index_select(0, rows), self.values.index_select(0, rows))
 
-    def reorder(self, rows: Tensor) -> None:
-        """Take other rows of the batch, as beams do."""
-        self.keys = self.keys.index_select(0, rows)
-        self.values = self.values.index_select(0, rows)
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What each query may look at.
+
+    Padded: the keys where `allowed` (broadcast to [B, 1, Q, K]) is True, no later ones if `causal`.
+    Packed: the keys of its own span, no later ones if `causal`.
+    """
+
+    allowed: Tensor | None = None
+    causal: bool = False
+    query_spans: Spans | None = None
+    key_spans: Spans | None = None
 
 
 class Attention(nn.Module):
@@ -47,26 +57,32 @@ class Attention(nn.Module):
         """The keys and values of what is attended to."""
         return KeyValues(self._split(self.key(memory_BKD)), self._split(self.value(memory_BKD)))
 
-    def forward(
-        self,
-        x_BQD: Tensor,
-        memory: KeyValues,
-        *,
-        allowed_B1QK: Tensor | None = None,
-        causal: bool = False,
-    ) -> Tensor:
-        """Attend from `x_BQD` to `memory`; `allowed_B1QK` is True where it may look."""
-        context = F.scaled_dot_product_attention(
-            self._split(self.query(x_BQD)),
-            memory.keys,
-            memory.values,
-            attn_mask=allowed_B1QK,
-            dropout_p=self.dropout if self.training else 0.0,
-            is_causal=causal,
-        )
-        output: Tensor = self.output(context.transpose(1, 2).flatten(2))
+    def forward(self, x_BQD: Tensor, memory: KeyValues, reach: Reach) -> Tensor:
+        """Attend from `x_BQD` to `memory` as far as `reach` allows."""
+        query_BQHE = self._split(self.query(x_BQD))
+        dropout = self.dropout if self.training else 0.0
+        if reach.query_spans is not None and reach.key_spans is not None:
+            context_QHE = attend_packed(
+                query_BQHE[0],
+                memory.keys[0],
+                memory.values[0],
+                query_spans=reach.query_spans,
+                key_spans=reach.key_spans,
+                causal=reach.causal,
+                dropout=dropout,
+            )
+            context_BQHE = context_QHE[None]
+        else:
+            context_BQHE = F.scaled_dot_product_attention(
+                query_BQHE.transpose(1, 2),
+                memory.keys.transpose(1, 2),
+                memory.values.transpose(1, 2),
+                attn_mask=reach.allowed,
+                dropout_p=dropout,
+                is_causal=reach.causal,
+            ).transpose(1, 2)
+        output: Tensor = self.output(context_BQHE.flatten(2))
         return output
 
     def _split(self, x_BKD: Tensor) -> Tensor:
-        batch, length, _ = x_BKD.shape
-        return x_BKD.view(batch, length, self.heads, -1).transpose(1, 2)
+        return x_BKD.view(*x_BKD.shape[:-1], self.heads, -1)

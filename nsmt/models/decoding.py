@@ -18,8 +18,10 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from nsmt.data.batch import BatchLayout
 from nsmt.errors import CheckpointError
 from nsmt.models.attention import KeyValues
+from nsmt.models.cache import DecoderCache
 from nsmt.models.masks import SiteMasks
 from nsmt.models.transformer import Transformer
 from nsmt.settings import Settings
@@ -51,24 +53,19 @@ class _Beams:
     limit_B: Tensor
     score_BK: Tensor
     tokens_BKL: Tensor
-    past: list[KeyValues | None]
+    cache: DecoderCache
     memories: list[KeyValues]
     real_BS: Tensor
     masks: SiteMasks | None
 
-    def keep(self, going_B: Tensor) -> None:
-        """Drop the sentences that are done from every tensor."""
-        beams = self.score_BK.shape[1]
-        rows = going_B.nonzero()[:, 0]
-        flat = (rows[:, None] * beams + torch.arange(beams, device=rows.device)).flatten()
+    def keep(self, rows: Tensor) -> None:
+        """Go on with some sentences only."""
         self.row_B, self.limit_B = self.row_B[rows], self.limit_B[rows]
         self.score_BK, self.tokens_BKL = self.score_BK[rows], self.tokens_BKL[rows]
+        self.cache.take(rows)
+        # The longest sentences end last, on the whole: later batches are narrower too.
         self.real_BS = self.real_BS[rows]
-        for memory in self.memories:
-            memory.reorder(rows)
-        for past in self.past:
-            if past is not None:
-                past.reorder(flat)
+        self.memories = [memory.take(rows) for memory in self.memories]
         if self.masks is not None:
             self.masks = {site: mask[rows] for site, mask in self.masks.items()}
 
@@ -76,35 +73,34 @@ class _Beams:
 @torch.inference_mode()
 def search(
     model: Transformer,
-    source_BS: Tensor,
-    real_BS: Tensor,
+    batch: BatchLayout,
     *,
-    tag_B: Tensor,
     eos: int,
     masks: SiteMasks | None = None,
     settings: DecodingSettings,
 ) -> list[Hypothesis]:
-    """Translate framed source tokens; the best hypothesis of each sentence, in order.
+    """Translate the source side of a padded batch; the best hypothesis of each sentence, in order.
 
-    Raises CheckpointError if the model's probabilities are no numbers.
+    The first target token of each sentence is its forced tag; the others are not looked at. Raises
+    CheckpointError if the model's probabilities are no numbers.
     """
-    beams = _start(model, source_BS, real_BS, tag_B=tag_B, eos=eos, masks=masks, settings=settings)
-    finished: list[list[Hypothesis]] = [[] for _ in range(len(source_BS))]
+    beams = _start(model, batch, eos=eos, masks=masks, settings=settings)
+    finished: list[list[Hypothesis]] = [[] for _ in range(len(batch))]
     while len(beams.row_B):
-        log_probability_BKV = _advance(model, beams)
-        log_probability_BKV[..., model.pad] = -torch.inf
-        length = beams.tokens_BKL.shape[-1]
-        out_of_room = beams.limit_B <= length
-        ended = log_probability_BKV[..., eos].clone()
-        log_probability_BKV[out_of_room] = -torch.inf
-        log_probability_BKV[..., eos] = ended
-        origin, token, score = _rank(beams, log_probability_BKV)
+        score_BKV = _advance(model, beams)
+        score_BKV[..., model.pad] = -torch.inf
+        out_of_room = beams.limit_B <= beams.tokens_BKL.shape[-1]
+        if bool(out_of_room.any()):
+            ended = score_BKV[..., eos].clone()
+            score_BKV[out_of_room] = -torch.inf
+            score_BKV[..., eos] = ended
+        origin, token, score = _rank(beams, score_BKV)
         _collect(beams, finished, origin, token, score, eos=eos, penalty=settings.length_penalty)
         _extend(beams, origin, token, score, eos=eos)
         done = [len(finished[row]) >= settings.beam for row in beams.row_B.tolist()]
         going = ~(torch.tensor(done, device=out_of_room.device) | out_of_room)
         if not bool(going.all()):
-            beams.keep(going)
+            beams.keep(going.nonzero()[:, 0])
     if not all(finished):
         raise CheckpointError(
             "the model's probabilities are no numbers: its training diverged",
@@ -115,35 +111,30 @@ def search(
 
 def _start(
     model: Transformer,
-    source_BS: Tensor,
-    real_BS: Tensor,
+    batch: BatchLayout,
     *,
-    tag_B: Tensor,
     eos: int,
     masks: SiteMasks | None,
     settings: DecodingSettings,
 ) -> _Beams:
     """Encode, and force the tag: one live beam a sentence, the others impossible."""
-    batch, beam = len(source_BS), settings.beam
-    memories = model.memories(model.encode(source_BS, real_BS, masks))
-    past: list[KeyValues | None] = [None] * len(memories)
-    first = torch.full((batch, 1), eos, device=source_BS.device)
-    logits = model.step(first, 0, past=past, memories=memories, real_BS=real_BS, masks=masks)
-    tag_score = logits.float().log_softmax(-1).gather(1, tag_B[:, None])
-    score_BK = torch.full((batch, beam), -torch.inf, device=source_BS.device)
-    score_BK[:, :1] = tag_score
-    copies = torch.arange(batch, device=source_BS.device).repeat_interleave(beam)
-    for layer in past:
-        if layer is not None:
-            layer.reorder(copies)
+    count, beam, device = len(batch), settings.beam, batch.source_BS.device
+    tag_B1, real_BS = batch.target_out_BT[:, :1], batch.source_real_BS
+    memories = model.memories(model.encode(batch, masks))
+    cache = DecoderCache(len(memories), sentences=count, device=device)
+    first = torch.full_like(tag_B1, eos)
+    logits = model.step(first, cache=cache, memories=memories, real_BS=real_BS, masks=masks)
+    score_BK = torch.full((count, beam), -torch.inf, device=device)
+    score_BK[:, :1] = logits[:, 0].float().log_softmax(-1).gather(1, tag_B1)
+    cache.reorder(torch.zeros(count, beam, dtype=torch.int64, device=device))
     length = settings.max_length_factor * real_BS.sum(1) + settings.max_length_extra
     room = model.settings.max_positions - 1
     return _Beams(
-        row_B=torch.arange(batch, device=source_BS.device),
+        row_B=torch.arange(count, device=device),
         limit_B=length.floor().clamp(max=room).to(torch.int64),
         score_BK=score_BK,
-        tokens_BKL=tag_B[:, None, None].repeat(1, beam, 1),
-        past=past,
+        tokens_BKL=tag_B1[:, None].repeat(1, beam, 1),
+        cache=cache,
         memories=memories,
         real_BS=real_BS,
         masks=masks,
@@ -151,24 +142,22 @@ def _start(
 
 
 def _advance(model: Transformer, beams: _Beams) -> Tensor:
-    """Log-probabilities of the next token of every beam: [B, K, V]."""
-    position = beams.tokens_BKL.shape[-1]
+    """The log-probability of every beam with every next token: [B, K, V]."""
     logits = model.step(
-        beams.tokens_BKL[..., -1].reshape(-1, 1),
-        position,
-        past=beams.past,
+        beams.tokens_BKL[..., -1],
+        cache=beams.cache,
         memories=beams.memories,
         real_BS=beams.real_BS,
         masks=beams.masks,
-    )
-    return logits.float().log_softmax(-1).view(*beams.score_BK.shape, -1)
+    ).float()
+    # In place: on a CPU, the vocabulary is where a step's memory traffic is.
+    return logits.add_(beams.score_BK[..., None] - logits.logsumexp(-1, keepdim=True))
 
 
-def _rank(beams: _Beams, log_probability_BKV: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _rank(beams: _Beams, score_BKV: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The 2K best continuations of each sentence: beam of origin, token and score, [B, 2K]."""
-    size = log_probability_BKV.shape[-1]
-    total = (beams.score_BK[..., None] + log_probability_BKV).flatten(1)
-    score, index = total.topk(2 * beams.score_BK.shape[1], dim=1)
+    size = score_BKV.shape[-1]
+    score, index = score_BKV.flatten(1).topk(2 * beams.score_BK.shape[1], dim=1)
     return index // size, index % size, score
 
 
@@ -195,14 +184,11 @@ def _collect(
 
 def _extend(beams: _Beams, origin: Tensor, token: Tensor, score: Tensor, *, eos: int) -> None:
     """Go on with the best K candidates that did not end."""
-    batch, beam = beams.score_BK.shape
+    beam = beams.score_BK.shape[1]
     # A stable sort moves ended candidates behind the others without changing the order.
     alive = (token == eos).to(torch.int8).sort(dim=1, stable=True).indices[:, :beam]
     origin, token, score = (each.gather(1, alive) for each in (origin, token, score))
     beams.score_BK = score
     chosen = origin[..., None].expand(-1, -1, beams.tokens_BKL.shape[-1])
     beams.tokens_BKL = torch.cat((beams.tokens_BKL.gather(1, chosen), token[..., None]), dim=-1)
-    flat = (torch.arange(batch, device=origin.device)[:, None] * beam + origin).flatten()
-    for past in beams.past:
-        if past is not None:
-            past.reorder(flat)
+    beams.cache.reorder(origin)

@@ -5,7 +5,7 @@ direction's mask: relu((m ⊙ W1) x + b1). As m is constant along a row, masking
 same function, (m ⊙ W1) x = m ⊙ (W1 x), and needs neither a copy of the weight nor batches of one
 direction only. The bias is not masked: a masked neuron puts out relu(b1), a constant.
 
-Shape suffixes: B sentences, S positions, D model width, F neurons.
+Shape suffixes: B rows, S positions, Q positions or 1, D model width, F neurons, P bytes of bits.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from nsmt.neurons.atlas import unpack_bits
 
 
 class FeedForward(nn.Module):
@@ -27,11 +29,12 @@ class FeedForward(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.mask_bias = mask_bias
 
-    def forward(self, x_BSD: Tensor, mask_B1F: Tensor | None = None) -> Tensor:
-        """Apply the layer; `mask_B1F` is True where a sentence may use a neuron."""
+    def forward(self, x_BSD: Tensor, mask_BQP: Tensor | None = None) -> Tensor:
+        """Apply the layer; a bit of `mask_BQP` is 1 where a position may use a neuron."""
         hidden_BSF = self.fc1(x_BSD)
-        if mask_B1F is not None:
+        if mask_BQP is not None:
+            mask_BQF = unpack_bits(mask_BQP, self.fc1.out_features)
             silent = torch.zeros_like(self.fc1.bias) if self.mask_bias else self.fc1.bias
-            hidden_BSF = torch.where(mask_B1F, hidden_BSF, silent.to(hidden_BSF.dtype))
+            hidden_BSF = torch.where(mask_BQF, hidden_BSF, silent.to(hidden_BSF.dtype))
         output: Tensor = self.fc2(self.dropout(F.relu(hidden_BSF)))
         return output

@@ -4,7 +4,8 @@ The arithmetic is that of the papers' models (Vaswani et al. 2017 with layer nor
 block and at the end of each stack): embeddings times √d, sines in the first half of a position's
 vector and cosines in the second, frequencies 10000^(-i/(d/2-1)), counted from position 2.
 
-Shape suffixes: B sentences, S source positions, T target positions, D model width, V vocabulary.
+Shape suffixes: B rows, S source positions, T target positions, D model width, V vocabulary,
+P bytes of a site's bits, Q positions of masks (1 if a row is one sentence's), K beams.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nsmt.data.batch import BatchLayout
-from nsmt.models.attention import Attention, KeyValues
+from nsmt.data.batch import BatchLayout, Spans
+from nsmt.models.attention import Attention, KeyValues, Reach
+from nsmt.models.cache import DecoderCache, SelfCache
 from nsmt.models.feed_forward import FeedForward
 from nsmt.models.masks import SiteMasks
 from nsmt.models.settings import ModelSettings
@@ -38,12 +40,12 @@ class EncoderLayer(nn.Module):
         self.feed_forward = _feed_forward(settings)
         self.dropout = nn.Dropout(settings.dropout)
 
-    def forward(self, x_BSD: Tensor, allowed_B11S: Tensor, mask_B1F: Tensor | None) -> Tensor:
+    def forward(self, x_BSD: Tensor, reach: Reach, mask_BQP: Tensor | None) -> Tensor:
         """One layer of the encoder."""
         normed = self.attention_norm(x_BSD)
-        attended = self.attention(normed, self.attention.project(normed), allowed_B1QK=allowed_B11S)
+        attended = self.attention(normed, self.attention.project(normed), reach)
         x_BSD = x_BSD + self.dropout(attended)
-        fed = self.feed_forward(self.feed_forward_norm(x_BSD), mask_B1F)
+        fed = self.feed_forward(self.feed_forward_norm(x_BSD), mask_BQP)
         return x_BSD + self.dropout(fed)  # type: ignore[no-any-return]
 
 
@@ -63,28 +65,22 @@ class DecoderLayer(nn.Module):
     def forward(
         self,
         x_BTD: Tensor,
-        past: KeyValues | None,
+        reach: Reach,
         memory: KeyValues,
-        allowed_B11S: Tensor,
-        mask_B1F: Tensor | None,
-    ) -> tuple[Tensor, KeyValues]:
-        """One layer of the decoder; returns the stream and the keys and values seen so far.
-
-        Rows of `x_BTD` that translate the same sentence (beams) share its row of `memory`,
-        `allowed_B11S` and `mask_B1F`: only self-attention needs to tell them apart.
-        """
+        memory_reach: Reach,
+        mask_BQP: Tensor | None,
+        cache: SelfCache | None = None,
+    ) -> Tensor:
+        """One layer of the decoder over whole targets or, with a cache, over one more position."""
         normed = self.attention_norm(x_BTD)
-        present = self.attention.project(normed)
-        if past is not None:
-            past.append(present.keys, present.values)
-            present = past
-        attended = self.attention(normed, present, causal=past is None)
-        stream = x_BTD + self.dropout(attended)
-        stream = stream.view(len(memory.keys), -1, stream.shape[-1])
-        looked = self.cross_attention(self.cross_norm(stream), memory, allowed_B1QK=allowed_B11S)
-        stream = stream + self.dropout(looked)
-        fed = self.feed_forward(self.feed_forward_norm(stream), mask_B1F)
-        return (stream + self.dropout(fed)).view_as(x_BTD), present
+        own = self.attention.project(normed)
+        if cache is not None:
+            own = cache.extended(own)
+        x_BTD = x_BTD + self.dropout(self.attention(normed, own, reach))
+        looked = self.cross_attention(self.cross_norm(x_BTD), memory, memory_reach)
+        x_BTD = x_BTD + self.dropout(looked)
+        fed = self.feed_forward(self.feed_forward_norm(x_BTD), mask_BQP)
+        return x_BTD + self.dropout(fed)  # type: ignore[no-any-return]
 
 
 class Transformer(nn.Module):
@@ -143,23 +139,26 @@ class Transformer(nn.Module):
         """The decoder's layers, by depth."""
         return [cast("DecoderLayer", layer) for layer in self.decoder]
 
-    def encode(self, source_BS: Tensor, real_BS: Tensor, masks: SiteMasks | None) -> Tensor:
+    def encode(self, batch: BatchLayout, masks: SiteMasks | None = None) -> Tensor:
         """Read source tokens: [B, S, D]."""
-        x_BSD = self._embed(self.encoder_embedding, source_BS, start=0)
-        allowed_B11S = real_BS[:, None, None]
+        spans = batch.source_spans
+        x_BSD = self._embed(self.encoder_embedding, batch.source_BS, spans)
+        reach = _reach_of(batch.source_real_BS, spans, spans)
         for depth, layer in enumerate(self.encoder_stack):
-            x_BSD = layer(x_BSD, allowed_B11S, _at(masks, f"encoder.{depth}"))
+            x_BSD = layer(x_BSD, reach, _at(masks, f"encoder.{depth}"))
         output: Tensor = self.encoder_norm(x_BSD)
         return output
 
     def forward(self, batch: BatchLayout, masks: SiteMasks | None = None) -> Tensor:
         """Teacher-forced hidden states at every target position: [B, T, D]."""
-        memory_BSD = self.encode(batch.source_BS, batch.source_real_BS, masks)
-        allowed_B11S = batch.source_real_BS[:, None, None]
-        x_BTD = self._embed(self.decoder_embedding, batch.target_in_BT, start=0)
+        memory_BSD = self.encode(batch, masks)
+        spans = batch.target_spans
+        x_BTD = self._embed(self.decoder_embedding, batch.target_in_BT, spans)
+        own = Reach(causal=True, query_spans=spans, key_spans=spans)
+        reach = _reach_of(batch.source_real_BS, spans, batch.source_spans)
         for depth, layer in enumerate(self.decoder_stack):
             memory = layer.cross_attention.project(memory_BSD)
-            x_BTD, _ = layer(x_BTD, None, memory, allowed_B11S, _at(masks, f"decoder.{depth}"))
+            x_BTD = layer(x_BTD, own, memory, reach, _at(masks, f"decoder.{depth}"))
         output: Tensor = self.decoder_norm(x_BTD)
         return output
 
@@ -169,31 +168,53 @@ class Transformer(nn.Module):
 
     def step(
         self,
-        token_B1: Tensor,
-        position: int,
+        token_BK: Tensor,
         *,
-        past: list[KeyValues | None],
-        memories: list[KeyValues],
+        cache: DecoderCache,
+        memories: Sequence[KeyValues],
         real_BS: Tensor,
         masks: SiteMasks | None,
     ) -> Tensor:
-        """Decode one more token: logits [B, V]; `past` is extended in place."""
-        x_B1D = self._embed(self.decoder_embedding, token_B1, start=position)
-        allowed_B11S = real_BS[:, None, None]
+        """Decode one more token of each of K beams: logits [B, K, V]; `cache` is extended."""
+        place = torch.full_like(token_BK, cache.length)
+        x_BKD = self._embed_at(self.decoder_embedding, token_BK, place, end=cache.length + 1)
+        own = Reach(allowed=cache.grow()[:, None])
+        reach = _reach_of(real_BS, None, None)
         for depth, layer in enumerate(self.decoder_stack):
-            x_B1D, past[depth] = layer(
-                x_B1D, past[depth], memories[depth], allowed_B11S, _at(masks, f"decoder.{depth}")
+            x_BKD = layer(
+                x_BKD,
+                own,
+                memories[depth],
+                reach,
+                _at(masks, f"decoder.{depth}"),
+                cache.layers[depth],
             )
-        logits: Tensor = self.output(self.decoder_norm(x_B1D))[:, 0]
+        logits: Tensor = self.output(self.decoder_norm(x_BKD))
         return logits
 
-    def _embed(self, embedding: nn.Embedding, tokens_BS: Tensor, *, start: int) -> Tensor:
-        end = start + tokens_BS.shape[1]
+    def _embed(self, embedding: nn.Embedding, tokens_BS: Tensor, spans: Spans | None) -> Tensor:
+        if spans is not None:
+            return self._embed_at(embedding, tokens_BS, spans.place_Q, end=spans.longest)
+        length = tokens_BS.shape[1]
+        place_S = torch.arange(length, device=tokens_BS.device)
+        return self._embed_at(embedding, tokens_BS, place_S, end=length)
+
+    def _embed_at(
+        self, embedding: nn.Embedding, tokens_BS: Tensor, place: Tensor, *, end: int
+    ) -> Tensor:
+        """Embed tokens at places, all of them before `end`."""
         if end > self.settings.max_positions:
             raise ValueError(f"a sequence of {end} tokens exceeds model.max_positions")
         scale = math.sqrt(self.settings.d_model)
         embedded = F.embedding(tokens_BS, embedding.weight, padding_idx=self.pad) * scale
-        return self.dropout(embedded + self.positions_PD[start:end])  # type: ignore[no-any-return]
+        return self.dropout(embedded + self.positions_PD[place])  # type: ignore[no-any-return]
+
+
+def _reach_of(real_BS: Tensor, query_spans: Spans | None, key_spans: Spans | None) -> Reach:
+    """All real source positions of the same sentence."""
+    if key_spans is not None:
+        return Reach(query_spans=query_spans, key_spans=key_spans)
+    return Reach(allowed=real_BS[:, None, None])
 
 
 def _at(masks: SiteMasks | None, site: str) -> Tensor | None:

@@ -22,7 +22,6 @@ from nsmt.neurons.storage import Header, read_tensors, write_tensors
 
 _FORMAT = "nsmt.neuron_atlas"
 _VERSION = 1
-_BITS = torch.arange(8, dtype=torch.uint8)
 
 
 def pack_bits(mask_F: Tensor) -> Tensor:
@@ -30,14 +29,19 @@ def pack_bits(mask_F: Tensor) -> Tensor:
     width = mask_F.shape[-1]
     padded = torch.nn.functional.pad(mask_F, (0, -width % 8)).to(torch.uint8)
     grouped = padded.reshape(*mask_F.shape[:-1], -1, 8)
-    packed: Tensor = (grouped << _BITS.to(mask_F.device)).sum(-1, dtype=torch.uint8)
+    packed: Tensor = (grouped << _places(mask_F)).sum(-1, dtype=torch.uint8)
     return packed
 
 
 def unpack_bits(packed_P: Tensor, width: int) -> Tensor:
     """Undo `pack_bits`: a boolean tensor whose last dimension is `width`."""
-    bits = (packed_P[..., None] >> _BITS.to(packed_P.device)) & 1
+    bits = (packed_P[..., None] >> _places(packed_P)) & 1
     return bits.flatten(-2)[..., :width].to(torch.bool)
+
+
+def _places(like: Tensor) -> Tensor:
+    # Made where it is needed: a copy from the host would make a GPU wait.
+    return torch.arange(8, dtype=torch.uint8, device=like.device)
 
 
 class NeuronAtlas:

@@ -7,7 +7,8 @@ is reported to say). Padding is left out unless `count_padding` asks for it, as 
 
 Counts are int64 and therefore exact whatever the order of batches, ranks or layouts.
 
-Shape suffixes: B sentences, S positions, F neurons of a site, T tasks.
+Shape suffixes: B rows, S positions, C sentences (B of them, or packed into one row), F neurons of a
+site, T tasks.
 """
 
 from __future__ import annotations
@@ -72,15 +73,33 @@ class ActivationStatistics:
             site.name: torch.zeros(count, dtype=torch.int64, device=device) for site in self.sites
         }
 
-    def update(self, site: str, activation_BSF: Tensor, *, task_B: Tensor, real_BS: Tensor) -> None:
+    def update(
+        self,
+        site: str,
+        activation_BSF: Tensor,
+        *,
+        task_C: Tensor,
+        real_BS: Tensor,
+        sentence_S: Tensor | None = None,
+    ) -> None:
         """Add the post-ReLU activations of one batch, which may mix tasks.
 
-        `task_B` holds positions in `tasks`; `real_BS` is False at padding. Nothing leaves the
-        device and nothing waits for it.
+        `task_C` holds positions in `tasks`; `real_BS` is False at padding. A row is a sentence, or
+        there is one row and `sentence_S` says which sentence each position belongs to. Nothing
+        leaves the device and nothing waits for it.
         """
-        fired_BF, units_B = count_fired(activation_BSF, real_BS=real_BS, rule=self.rule)
-        self.active[site].index_add_(0, task_B, fired_BF)
-        self.units[site].index_add_(0, task_B, units_B)
+        if sentence_S is None:
+            fired_CF, units_C = count_fired(activation_BSF, real_BS=real_BS, rule=self.rule)
+        else:
+            fired_CF, units_C = count_fired_packed(
+                activation_BSF[0],
+                real_S=real_BS[0],
+                sentence_S=sentence_S,
+                sentences=len(task_C),
+                rule=self.rule,
+            )
+        self.active[site].index_add_(0, task_C, fired_CF)
+        self.units[site].index_add_(0, task_C, units_C)
 
     def merge(self, other: ActivationStatistics) -> None:
         """Add the counts of `other`, which must be of the same tasks, sites and rule."""
@@ -142,10 +161,29 @@ def count_fired(
     weight_B1S = weight_BS[:, None].to(torch.float32)
     with torch.autocast(activation_BSF.device.type, enabled=False):
         fired_BF = torch.bmm(weight_B1S, (activation_BSF != 0).to(torch.float32))[:, 0]
-    units_B = weight_BS.sum(1)
+    return _by_unit(fired_BF.to(torch.int64), weight_BS.sum(1), rule)
+
+
+def count_fired_packed(
+    activation_SF: Tensor, *, real_S: Tensor, sentence_S: Tensor, sentences: int, rule: CountRule
+) -> tuple[Tensor, Tensor]:
+    """The same for sentences one after the other: int64 [C, F] and [C], C = `sentences`.
+
+    Padding lies between no sentences, so a rule that counts it is a ValueError.
+    """
+    if rule.count_padding:
+        raise ValueError("packed batches have no padding of their own to count")
+    fired_SF = ((activation_SF != 0) & real_S[:, None]).to(torch.int32)
+    fired_CF = fired_SF.new_zeros(sentences, fired_SF.shape[1])
+    fired_CF.index_add_(0, sentence_S, fired_SF)
+    units_C = fired_SF.new_zeros(sentences).index_add_(0, sentence_S, real_S.to(torch.int32))
+    return _by_unit(fired_CF.to(torch.int64), units_C.to(torch.int64), rule)
+
+
+def _by_unit(fired_CF: Tensor, units_C: Tensor, rule: CountRule) -> tuple[Tensor, Tensor]:
     if rule.unit == "sentence_union":
-        return (fired_BF > 0).to(torch.int64), (units_B > 0).to(torch.int64)
-    return fired_BF.to(torch.int64), units_B
+        return (fired_CF > 0).to(torch.int64), (units_C > 0).to(torch.int64)
+    return fired_CF, units_C
 
 
 def _like(expected: Tensor, tensors: Mapping[str, Tensor], name: str, path: Path) -> Tensor:

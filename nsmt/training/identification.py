@@ -17,7 +17,7 @@ from nsmt.data.batch import BatchLayout
 from nsmt.data.datamodule import TranslationData
 from nsmt.errors import AtlasError
 from nsmt.models.checkpoint import TrainedModel
-from nsmt.neurons.recording import ActivationRecorder
+from nsmt.neurons.recording import ActivationRecorder, Positions
 from nsmt.neurons.statistics import ActivationStatistics, CountRule
 from nsmt.training.callbacks import ValidationBar
 from nsmt.training.module import TranslationModule
@@ -57,13 +57,22 @@ def gather_statistics(
     return callback.statistics
 
 
+def positions_of(batch: BatchLayout) -> dict[str, Positions]:
+    """What a recorder must know of a batch's positions."""
+    source, target = batch.source_spans, batch.target_spans
+    return {
+        "encoder": Positions(batch.source_real_BS, None if source is None else source.sentence_Q),
+        "decoder": Positions(batch.target_real_BT, None if target is None else target.sentence_Q),
+    }
+
+
 class _ForwardPass(TranslationModule):
     """Validation without output projection and loss, which no neuron's activation needs."""
 
     def validation_step(self, batch: BatchLayout, batch_idx: int) -> None:
         """Run both stacks."""
         del batch_idx
-        self.model(batch, None if self.masks is None else self.masks(batch.direction_B))
+        self.model(batch, None if self.masks is None else self.masks(batch))
 
     def on_validation_epoch_end(self) -> None:
         """Nothing to log."""
@@ -104,10 +113,7 @@ class IdentifyNeurons(pl.Callback):
         """Say whose activations come next."""
         del trainer, pl_module, batch_idx, dataloader_idx
         assert self._recorder is not None  # noqa: S101 -- narrows the type
-        self._recorder.observe(
-            batch.direction_B,
-            {"encoder": batch.source_real_BS, "decoder": batch.target_real_BT},
-        )
+        self._recorder.observe(batch.direction_C, positions_of(batch))
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Unhook and sum over ranks."""

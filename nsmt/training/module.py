@@ -51,13 +51,12 @@ class TranslationModule(pl.LightningModule):
 
     def token_losses(self, batch: BatchLayout) -> tuple[Tensor, Tensor]:
         """The summed loss, and the nll of every real target token in batch order: [N]."""
-        masks = None if self.masks is None else self.masks(batch.direction_B)
+        masks = None if self.masks is None else self.masks(batch)
         hidden_BTD = self.model(batch, masks)
-        real = batch.target_real_BT
         return smoothed_cross_entropy(
-            hidden_BTD[real],
+            batch.counted(hidden_BTD),
             self.model.output.weight,
-            batch.target_out_BT[real],
+            batch.counted(batch.target_out_BT),
             smoothing=self.optimizer_settings.label_smoothing if self.training else 0.0,
         )
 
@@ -66,8 +65,9 @@ class TranslationModule(pl.LightningModule):
         del batch_idx
         loss, nll_N = self.token_losses(batch)
         with torch.no_grad():
-            tokens = (nll_N.sum(), batch.target_real_BT.sum(), batch.source_real_BS.sum())
-            self.trained += torch.stack([count.to(torch.float64) for count in tokens])
+            self.trained[0] += nll_N.sum(dtype=torch.float64)
+            self.trained[1] += len(nll_N)
+            self.trained[2] += batch.source_real_BS.sum()
         # Lightning averages over accumulated batches and DDP over ranks; the loss is a sum.
         copies = self.trainer.world_size * self.trainer.accumulate_grad_batches
         return loss * (copies / batch.update_tokens)
@@ -80,7 +80,7 @@ class TranslationModule(pl.LightningModule):
         """Sum nll and tokens by direction."""
         del batch_idx
         _, nll_N = self.token_losses(batch)
-        row_N = batch.direction_B[:, None].expand_as(batch.target_real_BT)[batch.target_real_BT]
+        row_N = batch.counted(batch.target_direction.expand_as(batch.target_out_BT))
         self.validated[0].index_add_(0, row_N, nll_N.to(torch.float64))
         self.validated[1].index_add_(0, row_N, torch.ones_like(nll_N, dtype=torch.float64))
 

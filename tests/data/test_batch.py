@@ -4,7 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nsmt.data.batch import SequenceFormat
+from nsmt.data.batch import SequenceFormat, Spans
+from nsmt.data.packing import Room
 from nsmt.languages import Direction
 
 PAD, EOS = 0, 2
@@ -25,6 +26,17 @@ def collate(sentences, dtype=np.uint16, **more):
     )
 
 
+def pack(sentences, room, **more):
+    return SEQUENCES.pack(
+        [np.array(source, dtype=np.uint16) for _, source, _ in sentences],
+        [np.array(target, dtype=np.uint16) for _, _, target in sentences],
+        [DIRECTIONS[row] for row, _, _ in sentences],
+        rows=[row for row, _, _ in sentences],
+        room=room,
+        **more,
+    )
+
+
 def padded(sequences):
     longest = max(map(len, sequences))
     return [[*each, *[PAD] * (longest - len(each))] for each in sequences]
@@ -37,7 +49,7 @@ def test_a_batch_reads_as_the_papers_frame_it():
     assert batch.target_in_BT.tolist() == [[EOS, 5, 20, PAD], [EOS, 4, 21, 22]]
     assert batch.source_real_BS.tolist() == [[True] * 5, [True] * 3 + [False] * 2]
     assert batch.target_real_BT.tolist() == [[True] * 3 + [False], [True] * 4]
-    assert batch.direction_B.tolist() == [0, 2]
+    assert batch.direction_C.tolist() == [0, 2]
     assert batch.update_tokens == 7
     assert len(batch) == 2
 
@@ -67,16 +79,76 @@ def test_the_update_of_a_batch_may_be_larger_than_the_batch():
     assert collate([(0, [9], [9])], update_tokens=1234).update_tokens == 1234
 
 
-def test_moving_a_batch_keeps_all_of_it():
-    batch = collate([(0, [10, 11], [20]), (1, [13], [21, 22])], update_tokens=50)
-    moved = batch.to("meta")
+def tensors_of(batch):
     for name in batch.__slots__:
-        before, after = getattr(batch, name), getattr(moved, name)
-        if isinstance(before, torch.Tensor):
-            assert after.device.type == "meta"
-            assert (after.shape, after.dtype) == (before.shape, before.dtype)
-        else:
-            assert after == before
+        value = getattr(batch, name)
+        if isinstance(value, Spans):
+            yield from tensors_of(value)
+        elif isinstance(value, torch.Tensor):
+            yield value
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_moving_a_batch_keeps_all_of_it_in_one_transfer(packed, monkeypatch):
+    sentences = [(0, [10, 11], [20]), (1, [13], [21, 22])]
+    room = Room(9, 9)
+    batch = (
+        pack(sentences, room, update_tokens=50) if packed else collate(sentences, update_tokens=50)
+    )
+    moves = []
+    move = torch.Tensor.to
+    monkeypatch.setattr(torch.Tensor, "to", lambda *a, **k: moves.append(a[1]) or move(*a, **k))
+    there, back = batch.to("meta"), batch.to("cpu", non_blocking=True)
+    assert moves == ["meta", "cpu"]
+    for before, meta, same in zip(*map(tensors_of, (batch, there, back)), strict=True):
+        assert meta.device.type == "meta"
+        assert (meta.shape, meta.dtype) == (before.shape, before.dtype)
+        assert torch.equal(same, before)
+    assert back.update_tokens == there.update_tokens == 50
+    assert (back.target_spans is not None) == packed
+
+
+@settings(max_examples=80, deadline=None)
+@given(sentences=pairs, spare=st.tuples(st.integers(0, 30), st.integers(0, 30)))
+def test_a_packed_row_holds_the_sequences_of_a_padded_batch_one_after_the_other(sentences, spare):
+    padded = collate(sentences)
+    used = padded.source_real_BS.sum().item(), padded.target_real_BT.sum().item()
+    packed = pack(sentences, Room(used[0] + spare[0], used[1] + spare[1]))
+    assert packed.update_tokens == padded.update_tokens
+    for side, spans, real, rest in (
+        ("source_BS", packed.source_spans, padded.source_real_BS, spare[0]),
+        ("target_in_BT", packed.target_spans, padded.target_real_BT, spare[1]),
+        ("target_out_BT", packed.target_spans, padded.target_real_BT, spare[1]),
+    ):
+        whole = getattr(padded, side)[real].tolist()
+        assert getattr(packed, side).tolist() == [whole + [PAD] * rest]
+        lengths = real.sum(1).tolist()
+        assert spans.start_C1.diff().tolist()[: len(lengths)] == lengths
+        assert spans.start_C1[-1] == len(whole) + rest
+        assert spans.start_C1.diff().max() <= spans.bound
+        assert spans.longest == max(lengths)
+        expected = [[row, place] for row, n in enumerate(lengths) for place in range(n)]
+        found = torch.stack((spans.sentence_Q, spans.place_Q), dim=1).tolist()
+        assert found[: len(whole)] == expected
+        assert not spans.place_Q[len(whole) :].any()
+    rows = [row for row, _, _ in sentences]
+    assert packed.direction_C.tolist()[: len(rows)] == rows
+    assert len(packed.source_spans.start_C1) == len(packed.direction_C) + 1
+
+
+def test_packed_batches_of_about_as_many_sentences_have_one_shape():
+    shapes = set()
+    for count in range(100, 112):
+        packed = pack([(0, [9] * 5, [9] * 5)] * count, Room(1000, 1000))
+        shapes.add(
+            tuple(tensor.shape for tensor in tensors_of(packed) if tensor is not packed.counted_N)
+        )
+    assert len(shapes) == 1
+
+
+def test_sentences_that_do_not_fit_the_room_are_refused():
+    with pytest.raises(ValueError, match="do not fit"):
+        pack([(0, [9] * 5, [9])], Room(6, 9))
 
 
 def test_every_sentence_needs_a_source_a_target_and_a_direction():

@@ -278,7 +278,7 @@ def sentences_of(batch):
     return [
         (row, tuple(source), tuple(target))
         for row, source, target in zip(
-            batch.direction_B.tolist(),
+            batch.direction_C.tolist(),
             [s[r].tolist() for s, r in zip(batch.source_BS, batch.source_real_BS, strict=True)],
             [t[r].tolist() for t, r in zip(batch.target_out_BT, batch.target_real_BT, strict=True)],
             strict=True,

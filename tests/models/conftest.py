@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from nsmt.data.batch import SequenceFormat
+from nsmt.data.packing import Room
 from nsmt.languages import Direction
 from nsmt.models.settings import ModelSettings
 from nsmt.models.transformer import Transformer
@@ -98,5 +99,23 @@ def make_atlas():
             for site in model.sites
         }
         return NeuronAtlas.from_masks([str(d) for d in DIRECTIONS], model.sites, masks)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_packed(make_batch):
+    """Put what `make_sentences` made one after the other, with some room to spare."""
+
+    def make(sentences, spare=0):
+        padded = make_batch(sentences)
+        used = int(padded.source_real_BS.sum()), len(padded.counted_N)
+        return SEQUENCES.pack(
+            [source for _, source, _ in sentences],
+            [target for _, _, target in sentences],
+            [DIRECTIONS[row] for row, _, _ in sentences],
+            rows=[row for row, _, _ in sentences],
+            room=Room(used[0] + spare, used[1] + spare // 2),
+        )
 
     return make

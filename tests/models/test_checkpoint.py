@@ -1,6 +1,7 @@
 import json
 import pickletools
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from nsmt.files import sha256
 from nsmt.models.checkpoint import TrainedModel, is_complete, load_checkpoint, save_checkpoint
 from nsmt.models.settings import ModelSettings
 from nsmt.models.transformer import Transformer
+from nsmt.neurons.atlas import pack_bits
 
 FILES = ("model.safetensors", "model.json", "vocabulary.model", "atlas.safetensors")
 
@@ -71,13 +73,14 @@ def test_saving_and_loading_gives_the_model_back(tmp_path, make_trained, atlas, 
     assert loaded.fingerprint == fingerprint == sha256(tmp_path / "best" / FILES[0])
 
 
-def test_masks_follow_the_directions_asked_for(folder, directions):
+def test_masks_follow_the_directions_asked_for(folder, directions, make_batch, make_sentences):
     loaded = load_checkpoint(folder)
     site = loaded.model.sites[0]
-    rows = torch.tensor([0])
+    batch = make_batch(make_sentences(1))
+    batch = replace(batch, direction_C=torch.zeros_like(batch.direction_C))
     for direction in directions:
-        found = loaded.masks([direction])(rows)[site.name][0, 0]
-        assert torch.equal(found, loaded.atlas.mask(str(direction), site))
+        found = loaded.masks([direction])(batch)[site.name][0, 0]
+        assert torch.equal(found, pack_bits(loaded.atlas.mask(str(direction), site)))
     assert loaded.masks().atlas.tasks == tuple(str(direction) for direction in directions)
 
 

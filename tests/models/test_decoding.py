@@ -28,17 +28,16 @@ class Task:
     def search(self, rows=None, **settings):
         rows = torch.arange(len(self.batch)) if rows is None else torch.tensor(rows)
         masks = self.masks and {site: mask[rows] for site, mask in self.masks.items()}
-        real = self.batch.source_real_BS[rows]
-        width = int(real.sum(1).max())
-        return search(
-            self.model,
-            self.batch.source_BS[rows, :width],
-            real[:, :width],
-            tag_B=self.tags[rows],
-            eos=EOS,
-            masks=masks,
-            settings=DecodingSettings(**settings),
+        width = int(self.batch.source_real_BS[rows].sum(1).max())
+        batch = replace(
+            self.batch,
+            source_BS=self.batch.source_BS[rows, :width],
+            source_real_BS=self.batch.source_real_BS[rows, :width],
+            target_out_BT=self.batch.target_out_BT[rows],
+            direction_C=self.batch.direction_C[rows],
         )
+        settings = DecodingSettings(**settings)
+        return search(self.model, batch, eos=EOS, masks=masks, settings=settings)
 
 
 @pytest.fixture(params=[False, True], ids=["dense", "masked"], scope="module")
@@ -52,7 +51,7 @@ def task(request, make_model, make_sentences, make_batch, make_atlas, directions
     masks = None
     if request.param:
         sites = DirectionMasks(make_atlas(model, share=0.7), directions, sites=model.sites)
-        masks = sites(batch.direction_B)
+        masks = sites(batch)
     return Task(model, batch, masks)
 
 
@@ -74,7 +73,8 @@ def next_log_probabilities(task, row, prefix):
         target_in_BT=torch.tensor([prefix]),
         target_out_BT=torch.tensor([prefix]),
         target_real_BT=torch.ones(1, len(prefix), dtype=torch.bool),
-        direction_B=batch.direction_B[row : row + 1],
+        counted_N=torch.arange(len(prefix)),
+        direction_C=batch.direction_C[row : row + 1],
         update_tokens=1,
     )
     return model.output(model(alone, masks)[0, -1]).log_softmax(-1).tolist()

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsmt.models.feed_forward import FeedForward
+from nsmt.neurons.atlas import pack_bits
 
 shapes = st.fixed_dictionaries(
     {
@@ -56,7 +57,7 @@ def test_masked_forward_and_all_gradients_equal_the_masked_weight_form(dtype, ma
         loss = (output * upstream).sum() / (shape["sentences"] * shape["positions"])
         return output, *torch.autograd.grad(loss, (own, *weights))
 
-    found = run(lambda own: layer(own, mask[:, None]))
+    found = run(lambda own: layer(own, pack_bits(mask[:, None])))
     expected = run(lambda own: masked_weight_form(own, mask, weights, mask_bias=mask_bias))
     for name, one, other in zip(
         ("output", "x", "W1", "b1", "W2", "b2"), found, expected, strict=True
@@ -72,7 +73,7 @@ def test_masked_neuron_outputs_relu_of_bias():
     seen = []
     layer.fc2.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     mask = torch.arange(8) % 2 == 0
-    layer(torch.randn(3, 5, 6), mask[None, None].expand(3, 1, 8))
+    layer(torch.randn(3, 5, 6), pack_bits(mask).expand(3, 1, 1))
     silent = torch.relu(layer.fc1.bias[~mask]).expand(3, 5, 4)
     assert torch.equal(seen[0][..., ~mask], silent)
     assert silent.any()
@@ -83,7 +84,7 @@ def test_masked_neuron_outputs_zero_with_mask_bias():
     seen = []
     layer.fc2.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     mask = torch.arange(8) % 2 == 0
-    layer(torch.randn(3, 5, 6), mask[None, None].expand(3, 1, 8))
+    layer(torch.randn(3, 5, 6), pack_bits(mask).expand(3, 1, 1))
     assert not seen[0][..., ~mask].any()
 
 
@@ -93,7 +94,7 @@ def test_rows_that_no_sentence_owns_get_no_gradient_but_their_bias_does():
         layer.fc1.bias.fill_(1.0)
     mask = torch.zeros(2, 1, 8, dtype=torch.bool)
     mask[0, 0, 1] = mask[1, 0, 2] = True
-    layer(torch.randn(2, 3, 6), mask).square().sum().backward()
+    layer(torch.randn(2, 3, 6), pack_bits(mask)).square().sum().backward()
     owned = layer.fc1.weight.grad.abs().sum(1) > 0
     assert owned.nonzero()[:, 0].tolist() == [1, 2]
     assert (layer.fc1.bias.grad[3:] != 0).all()
@@ -103,15 +104,15 @@ def test_rows_that_no_sentence_owns_get_no_gradient_but_their_bias_does():
 def test_a_mask_of_all_neurons_equals_no_mask(mask_bias):
     layer = layer_like(6, 8, mask_bias=mask_bias)
     x = torch.randn(3, 5, 6)
-    assert torch.equal(layer(x, torch.ones(3, 1, 8, dtype=torch.bool)), layer(x))
+    assert torch.equal(layer(x, pack_bits(torch.ones(3, 1, 8, dtype=torch.bool))), layer(x))
 
 
 def test_each_sentence_of_a_batch_has_its_own_mask():
     layer = layer_like(6, 8)
     x, mask = torch.randn(4, 5, 6), torch.rand(4, 1, 8) < 0.5
-    together = layer(x, mask)
+    together = layer(x, pack_bits(mask))
     for row in range(4):
-        alone = layer(x[row : row + 1], mask[row : row + 1])[0]
+        alone = layer(x[row : row + 1], pack_bits(mask[row : row + 1]))[0]
         assert torch.allclose(together[row], alone, atol=1e-6)
 
 
@@ -119,6 +120,6 @@ def test_a_masked_layer_runs_under_autocast():
     layer = layer_like(6, 8)
     x, mask = torch.randn(2, 3, 6), torch.rand(2, 1, 8) < 0.5
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = layer(x, mask)
+        found = layer(x, pack_bits(mask))
     assert found.dtype == torch.bfloat16
-    assert torch.allclose(found.float(), layer(x, mask), atol=0.05)
+    assert torch.allclose(found.float(), layer(x, pack_bits(mask)), atol=0.05)

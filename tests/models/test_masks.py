@@ -1,14 +1,21 @@
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nsmt.data.batch import SequenceFormat
 from nsmt.errors import AtlasError
 from nsmt.languages import Direction
 from nsmt.models.loss import smoothed_cross_entropy
 from nsmt.models.masks import DirectionMasks
-from nsmt.neurons.atlas import NeuronAtlas
+from nsmt.neurons.atlas import NeuronAtlas, pack_bits, unpack_bits
 from nsmt.neurons.sites import Site
+
+EN_DE = Direction("en", "de")
+SEQUENCES = SequenceFormat(pad=0, eos=2, tags={"en": 4, "de": 5})
 
 
 def loss_of(model, batch, masks):
@@ -23,7 +30,7 @@ def loss_of(model, batch, masks):
 @settings(max_examples=40, deadline=None)
 @given(
     st.lists(st.integers(1, 20), min_size=1, max_size=4),
-    st.lists(st.integers(0, 2), max_size=6),
+    st.lists(st.integers(0, 2), min_size=1, max_size=6),
     st.permutations(range(3)),
     st.integers(0, 2**31),
 )
@@ -35,13 +42,16 @@ def test_every_sentence_gets_the_masks_of_its_own_direction(widths, rows, order,
     atlas = NeuronAtlas.from_masks(tasks, sites, masks)
     # The run's list of directions need not be in the order of the atlas.
     directions = [Direction.parse(tasks[row]) for row in order]
-    found = DirectionMasks(atlas, directions, sites=sites)(torch.tensor(rows, dtype=torch.int64))
+    batch = SEQUENCES.collate(
+        [np.array([9])] * len(rows), [np.array([9])] * len(rows), [EN_DE] * len(rows), rows=rows
+    )
+    found = DirectionMasks(atlas, directions, sites=sites)(batch)
     for site in sites:
-        assert found[site.name].shape == (len(rows), 1, site.width)
-        assert found[site.name].dtype == torch.bool
+        assert found[site.name].shape == (len(rows), 1, (site.width + 7) // 8)
+        assert found[site.name].dtype == torch.uint8
         for sentence, row in enumerate(rows):
             expected = atlas.mask(str(directions[row]), site)
-            assert torch.equal(found[site.name][sentence, 0], expected)
+            assert torch.equal(unpack_bits(found[site.name][sentence, 0], site.width), expected)
 
 
 def test_masks_of_directions_that_the_atlas_lacks_are_refused(make_model, make_atlas):
@@ -76,14 +86,14 @@ def test_a_mixed_batch_equals_one_sentence_at_a_time_with_its_own_masks(
     sentences = make_sentences(9)
     assert len({row for row, _, _ in sentences}) == 3
     batch = make_batch(sentences)
-    together = model(batch, masks(batch.direction_B))
-    loss_of(model, batch, masks(batch.direction_B)).backward()
+    together = model(batch, masks(batch))
+    loss_of(model, batch, masks(batch)).backward()
     found = {name: each.grad.clone() for name, each in model.named_parameters()}
     model.zero_grad()
     for place, sentence in enumerate(sentences):
         alone = make_batch([sentence])
         task = str(directions[sentence[0]])
-        own = {site.name: atlas.mask(task, site)[None, None] for site in model.sites}
+        own = {site.name: pack_bits(atlas.mask(task, site))[None, None] for site in model.sites}
         length = alone.target_in_BT.shape[1]
         assert torch.allclose(model(alone, own)[0], together[place, :length], atol=1e-12)
         loss_of(model, alone, own).backward()
@@ -98,7 +108,7 @@ def test_an_atlas_of_all_neurons_equals_no_masks(
     model = make_model()
     masks = DirectionMasks(make_atlas(model, share=1.1), directions, sites=model.sites)
     batch = make_batch(make_sentences(5))
-    assert torch.equal(model(batch, masks(batch.direction_B)), model(batch))
+    assert torch.equal(model(batch, masks(batch)), model(batch))
 
 
 def test_masks_change_the_output_of_every_direction(
@@ -108,9 +118,9 @@ def test_masks_change_the_output_of_every_direction(
     masks = DirectionMasks(make_atlas(model), directions, sites=model.sites)
     batch = make_batch(make_sentences(5))
     plain = model(batch)
-    rotated = masks((batch.direction_B + 1) % 3)
+    rotated = masks(replace(batch, direction_C=(batch.direction_C + 1) % 3))
     for other in (plain, model(batch, rotated)):
-        assert not torch.isclose(model(batch, masks(batch.direction_B)), other).all(-1).any()
+        assert not torch.isclose(model(batch, masks(batch)), other).all(-1).any()
 
 
 def test_masked_weights_in_a_copy_of_the_model_give_the_same_output(
@@ -128,4 +138,4 @@ def test_masked_weights_in_a_copy_of_the_model_give_the_same_output(
             layers = copy.encoder_stack if site.stack == "encoder" else copy.decoder_stack
             weight = layers[site.layer].feed_forward.fc1.weight
             weight *= atlas.mask(str(directions[1]), site)[:, None]
-    assert torch.allclose(model(batch, masks(batch.direction_B)), copy(batch), atol=1e-5)
+    assert torch.allclose(model(batch, masks(batch)), copy(batch), atol=1e-5)

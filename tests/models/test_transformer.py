@@ -6,6 +6,7 @@ import torch
 from pydantic import ValidationError
 from torch.nn import functional as F
 
+from nsmt.models.cache import DecoderCache
 from nsmt.models.masks import DirectionMasks
 from nsmt.models.settings import ModelSettings
 from nsmt.models.transformer import Transformer
@@ -15,20 +16,15 @@ PAD, EOS = 0, 2
 
 def decoded_step_by_step(model, batch, masks):
     """Logits at every target position, one `step` a position with the cache."""
-    memories = model.memories(model.encode(batch.source_BS, batch.source_real_BS, masks))
-    past = [None] * len(memories)
+    memories = model.memories(model.encode(batch, masks))
+    cache = DecoderCache(len(memories), sentences=len(batch), device="cpu")
     steps = [
         model.step(
-            batch.target_in_BT[:, position : position + 1],
-            position,
-            past=past,
-            memories=memories,
-            real_BS=batch.source_real_BS,
-            masks=masks,
+            token_B1, cache=cache, memories=memories, real_BS=batch.source_real_BS, masks=masks
         )
-        for position in range(batch.target_in_BT.shape[1])
+        for token_B1 in batch.target_in_BT.split(1, dim=1)
     ]
-    return torch.stack(steps, dim=1)
+    return torch.cat(steps, dim=1)
 
 
 def naive_forward(model, source, target_in):
@@ -140,7 +136,7 @@ def test_decoding_with_the_cache_equals_the_teacher_forced_forward(
     masks = None
     if masked:
         atlas = make_atlas(model)
-        masks = DirectionMasks(atlas, directions, sites=model.sites)(batch.direction_B)
+        masks = DirectionMasks(atlas, directions, sites=model.sites)(batch)
     expected = model.output(model(batch, masks))
     assert torch.allclose(decoded_step_by_step(model, batch, masks), expected, atol=1e-5)
 
@@ -149,17 +145,63 @@ def test_decoding_with_the_cache_equals_the_teacher_forced_forward(
 def test_beams_share_the_memory_of_their_sentence(make_model, make_sentences, make_batch):
     model = make_model()
     batch = make_batch(make_sentences(3))
-    memories = model.memories(model.encode(batch.source_BS, batch.source_real_BS, None))
+    memories = model.memories(model.encode(batch))
     token = torch.randint(3, 23, (3, 4))
 
-    def step(tokens, memory, real):
-        past = [None, None]
-        return model.step(tokens, 0, past=past, memories=memory, real_BS=real, masks=None)
+    def step(tokens):
+        cache = DecoderCache(2, sentences=3, device="cpu")
+        cache.reorder(torch.zeros_like(tokens))
+        real = batch.source_real_BS
+        return model.step(tokens, cache=cache, memories=memories, real_BS=real, masks=None)
 
-    together = step(token.reshape(-1, 1), memories, batch.source_real_BS).view(3, 4, -1)
+    together = step(token)
     for beam in range(4):
-        alone = step(token[:, beam : beam + 1], memories, batch.source_real_BS)
+        alone = step(token[:, beam : beam + 1])[:, 0]
         assert torch.allclose(together[:, beam], alone, atol=1e-5)
+
+
+@torch.no_grad()
+def test_beams_that_change_their_order_see_their_own_history_alone(
+    make_model, make_sentences, make_batch
+):
+    """Against teacher forcing of what each beam has become, with random origins at every step."""
+    model = make_model()
+    batch = make_batch(make_sentences(3))
+    memories = model.memories(model.encode(batch))
+    cache = DecoderCache(2, sentences=3, device="cpu")
+    history = torch.full((3, 1, 1), EOS)
+    for _ in range(20):
+        logits = model.step(
+            history[..., -1],
+            cache=cache,
+            memories=memories,
+            real_BS=batch.source_real_BS,
+            masks=None,
+        )
+        for beam in range(history.shape[1]):
+            forced = replace(batch, target_in_BT=history[:, beam])
+            expected = model.output(model(forced))[:, -1]
+            assert torch.allclose(logits[:, beam], expected, atol=1e-4)
+        origin = torch.randint(history.shape[1], (3, 4))
+        cache.reorder(origin)
+        history = history.gather(1, origin[..., None].expand(-1, -1, history.shape[-1]))
+        history = torch.cat((history, torch.randint(3, 23, (3, 4, 1))), dim=2)
+    rows = torch.tensor([2, 0])
+    cache.take(rows)
+    logits = model.step(
+        history[rows, :, -1],
+        cache=cache,
+        memories=[memory.take(rows) for memory in memories],
+        real_BS=batch.source_real_BS[rows],
+        masks=None,
+    )
+    forced = replace(
+        batch,
+        source_BS=batch.source_BS[rows],
+        source_real_BS=batch.source_real_BS[rows],
+        target_in_BT=history[rows, 1],
+    )
+    assert torch.allclose(logits[:, 1], model.output(model(forced))[:, -1], atol=1e-4)
 
 
 @pytest.mark.parametrize("width", [4, 16])
@@ -180,7 +222,8 @@ def test_the_narrowest_model_has_positions(make_model):
 @torch.no_grad()
 def test_embeddings_are_scaled_by_the_root_of_the_width(make_model):
     model = make_model()
-    embedded = model._embed(model.encoder_embedding, torch.tensor([[9, 7]]), start=3)
+    place = torch.tensor([3, 4])
+    embedded = model._embed_at(model.encoder_embedding, torch.tensor([[9, 7]]), place, end=5)
     weight = model.encoder_embedding.weight
     expected = weight[[9, 7]] * math.sqrt(16) + model.positions_PD[3:5]
     assert torch.allclose(embedded[0], expected)

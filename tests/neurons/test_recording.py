@@ -7,7 +7,7 @@ from nsmt.data.batch import SequenceFormat
 from nsmt.languages import Direction
 from nsmt.models.settings import ModelSettings
 from nsmt.models.transformer import Transformer
-from nsmt.neurons.recording import ActivationRecorder
+from nsmt.neurons.recording import ActivationRecorder, Positions
 from nsmt.neurons.sites import Site
 from nsmt.neurons.statistics import ActivationStatistics, CountRule
 
@@ -39,7 +39,10 @@ def batch():
 
 
 def real_of(batch):
-    return {"encoder": batch.source_real_BS, "decoder": batch.target_real_BT}
+    return {
+        "encoder": Positions(batch.source_real_BS),
+        "decoder": Positions(batch.target_real_BT),
+    }
 
 
 def hooks_of(model):
@@ -62,17 +65,17 @@ def test_counts_through_a_transformer_equal_those_of_activations_computed_by_han
             lambda _, given, name=site.name: inputs.update({name: given[0]})
         )
     with recorder.attached(model.projections):
-        recorder.observe(batch.direction_B, real_of(batch))
+        recorder.observe(batch.direction_C, real_of(batch))
         model(batch)
     for site in model.sites:
         layers = model.encoder_stack if site.stack == "encoder" else model.decoder_stack
         first = layers[site.layer].feed_forward.fc1
         fired = F.linear(inputs[site.name], first.weight, first.bias) > 0
         if not padding:
-            fired &= real_of(batch)[site.stack][..., None]
+            fired &= real_of(batch)[site.stack].real_BS[..., None]
         by_sentence = fired.sum(1) if unit == "token" else fired.any(1).long()
         for row in range(len(TASKS)):
-            expected = by_sentence[batch.direction_B == row].sum(0)
+            expected = by_sentence[batch.direction_C == row].sum(0)
             assert expected.any()
             assert torch.equal(statistics.active[site.name][row], expected)
 
@@ -81,7 +84,7 @@ def test_hooks_are_gone_after_the_block(model, batch):
     recorder = ActivationRecorder(ActivationStatistics(TASKS, model.sites))
     with recorder.attached(model.projections):
         assert hooks_of(model) == 3
-        recorder.observe(batch.direction_B, real_of(batch))
+        recorder.observe(batch.direction_C, real_of(batch))
         model(batch)
     assert hooks_of(model) == 0
     before = recorder.statistics.active["encoder.0"].clone()
@@ -116,7 +119,7 @@ def test_other_hooks_and_the_output_are_left_alone(model, batch):
     other = model.projections[model.sites[0]].register_forward_pre_hook(lambda *_: None)
     recorder = ActivationRecorder(ActivationStatistics(TASKS, model.sites))
     with recorder.attached(model.projections):
-        recorder.observe(batch.direction_B, real_of(batch))
+        recorder.observe(batch.direction_C, real_of(batch))
         assert torch.equal(model(batch), expected)
     assert hooks_of(model) == 1
     other.remove()
@@ -128,9 +131,8 @@ def test_any_model_with_a_second_projection_can_be_recorded():
     recorder = ActivationRecorder(ActivationStatistics(["any"], [site]))
     x = torch.randn(2, 3, 4)
     with recorder.attached({site: model[2]}):
-        recorder.observe(
-            torch.zeros(2, dtype=torch.int64), {"layers": torch.ones(2, 3, dtype=torch.bool)}
-        )
+        real = torch.ones(2, 3, dtype=torch.bool)
+        recorder.observe(torch.zeros(2, dtype=torch.int64), {"layers": Positions(real)})
         model(x)
     expected = (model[0](x) > 0).sum((0, 1))
     assert torch.equal(recorder.statistics.active[site.name][0], expected)

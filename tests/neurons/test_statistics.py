@@ -50,7 +50,7 @@ def brute_force(batches, rule, width=SITE.width):
 def gathered(batches, rule):
     statistics = ActivationStatistics(TASKS, [SITE], rule=rule)
     for activation, task, real in batches:
-        statistics.update(SITE.name, activation, task_B=task, real_BS=real)
+        statistics.update(SITE.name, activation, task_C=task, real_BS=real)
     return statistics
 
 
