@@ -21,6 +21,7 @@ from nsmt.models.checkpoint import TrainedModel
 from nsmt.models.decoding import DecodingSettings, search
 from nsmt.models.loss import smoothed_cross_entropy
 from nsmt.models.masks import DirectionMasks
+from nsmt.models.packed_weights import packed_weights
 
 Advance = Callable[[int], None]
 
@@ -48,13 +49,14 @@ def translate(
     directions = list(sources)
     masks = _masks(trained, directions, device)
     found = {direction: [""] * len(lines) for direction, lines in sources.items()}
-    for members in _batched(_longest_first(trained, sources), decoding.batch_sentences):
-        texts = _translate_batch(
-            trained, members, directions, masks=masks, decoding=decoding, device=device
-        )
-        for sentence, text in zip(members, texts, strict=True):
-            found[directions[sentence.direction]][sentence.place] = text
-        advance(len(members))
+    with packed_weights(trained.model):
+        for members in _batched(_longest_first(trained, sources), decoding.batch_sentences):
+            texts = _translate_batch(
+                trained, members, directions, masks=masks, decoding=decoding, device=device
+            )
+            for sentence, text in zip(members, texts, strict=True):
+                found[directions[sentence.direction]][sentence.place] = text
+            advance(len(members))
     return found
 
 

@@ -1,7 +1,7 @@
 """Keys and values of what was decoded so far, for beams that change their order without copying.
 
 Every step writes the keys and values of all K beams of a sentence into fresh slots, and nothing is
-moved when beams are reordered. `seen_BKJ` says which slots belong to the history of each beam; a
+moved when beams are reordered. `_seen_BKJ` says which slots belong to the history of each beam; a
 beam attends to those alone. Reordering it moves bits instead of megabytes.
 
 Shape suffixes: B sentences, K beams, J slots (K of each step), H heads, E width of a head.
@@ -15,7 +15,7 @@ from torch import Tensor
 from nsmt.models.attention import KeyValues
 
 # Steps that room is made for at a time.
-_STEPS = 16
+_STEPS = 8
 
 
 class SelfCache:
@@ -24,6 +24,19 @@ class SelfCache:
     def __init__(self) -> None:
         self._held: KeyValues | None = None
         self._used = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether the next step needs more room."""
+        return self._held is not None and self._used == self._held.keys.shape[1]
+
+    def prune(self, slots_BJ: Tensor) -> None:
+        """Keep some slots of each sentence, in the order given."""
+        if self._held is not None:
+            rows = torch.arange(len(slots_BJ), device=slots_BJ.device)[:, None]
+            held = self._held
+            self._held = KeyValues(held.keys[rows, slots_BJ], held.values[rows, slots_BJ])
+            self._used = slots_BJ.shape[1]
 
     def extended(self, new: KeyValues) -> KeyValues:
         """Add a step, [B, K, H, E]; what all steps put in: [B, J, H, E]."""
@@ -61,6 +74,8 @@ class DecoderCache:
 
     def grow(self) -> Tensor:
         """Let each beam see the step to come as well; what each beam sees: [B, K, J]."""
+        if self.layers[0].full:
+            self._prune()
         batch, width = self._seen_BKJ.shape[:2]
         own = torch.eye(width, dtype=torch.bool, device=self._seen_BKJ.device)
         self._seen_BKJ = torch.cat((self._seen_BKJ, own.expand(batch, -1, -1)), dim=2)
@@ -77,3 +92,13 @@ class DecoderCache:
         self._seen_BKJ = self._seen_BKJ[rows]
         for layer in self.layers:
             layer.take(rows)
+
+    def _prune(self) -> None:
+        """Drop the slots that no beam sees any more: most, as beams share what they began with."""
+        alive_BJ = self._seen_BKJ.any(dim=1)
+        most = int(alive_BJ.sum(1).max())
+        slots_BJ = alive_BJ.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :most]
+        chosen = slots_BJ[:, None].expand(-1, self._seen_BKJ.shape[1], -1)
+        self._seen_BKJ = self._seen_BKJ.gather(2, chosen)
+        for layer in self.layers:
+            layer.prune(slots_BJ)

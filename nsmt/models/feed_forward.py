@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nsmt.models.dropout import Dropout
 from nsmt.neurons.atlas import unpack_bits
 
 
@@ -26,7 +27,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.fc1 = nn.Linear(d_model, d_ff)
         self.fc2 = nn.Linear(d_ff, d_model)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.mask_bias = mask_bias
 
     def forward(self, x_BSD: Tensor, mask_BQP: Tensor | None = None) -> Tensor:

@@ -1,8 +1,7 @@
 """Label-smoothed cross-entropy over a large vocabulary, in chunks that stay in the cache.
 
 Smoothing is fairseq's (the papers' trainer): ε_i = ε/(V-1) for every token but the right one, so
-loss = (1 - ε - ε_i)·nll + ε_i·Σ_v(-log p_v). With z the logits and lse their log-sum-exp,
-nll = lse - z_y and Σ_v(-log p_v) = V·lse - Σ_v z_v; the gradient on z, with p the softmax, is
+loss = (1 - ε - ε_i)·nll + ε_i·Σ_v(-log p_v). The gradient on the logits, with p the softmax, is
 p - ε_i, and 1 - ε - ε_i less at the right token. As that needs nothing from later layers, the
 forward pass computes it chunk by chunk and the logits of a whole batch never exist: on 2 CPU cores
 a training step is a quarter faster for it.
@@ -46,23 +45,27 @@ class _Chunked(torch.autograd.Function):
         right = 1 - smoothing - spread
         wanted = any(ctx.needs_input_grad[:2])
         hidden_grads, weight_grad = [], torch.zeros_like(weight_VD) if wanted else None
+        # Only a product that makes a new tensor is one that autocast sees.
+        reduced = torch.is_autocast_enabled(hidden_ND.device.type)
         loss, nlls = hidden_ND.new_zeros((), dtype=torch.float32), []
         for hidden, target in _chunks(hidden_ND, target_N):
-            logits = (hidden @ weight_VD.T).float()
-            lse = logits.logsumexp(-1)
-            nll = lse - logits.gather(-1, target[:, None])[:, 0]
+            log_p = (hidden @ weight_VD.T).float().log_softmax(-1)
+            nll = -log_p.gather(-1, target[:, None])[:, 0]
             nlls.append(nll)
             loss += right * nll.sum()
             if spread:
-                loss += spread * (size * lse.sum() - logits.sum())
+                loss -= spread * log_p.sum()
             if weight_grad is not None:
-                gradient = logits.sub_(lse[:, None]).exp_().sub_(spread)
+                gradient = log_p.exp_().sub_(spread)
                 gradient.scatter_add_(
                     -1, target[:, None], gradient.new_full((len(target), 1), -right)
                 )
                 gradient = gradient.to(hidden.dtype)
                 hidden_grads.append(gradient @ weight_VD)
-                weight_grad.addmm_(gradient.T, hidden)
+                if reduced:
+                    weight_grad.add_(gradient.T @ hidden)
+                else:
+                    weight_grad.addmm_(gradient.T, hidden)
         nll_N = torch.cat(nlls) if nlls else hidden_ND.new_zeros(0, dtype=torch.float32)
         if weight_grad is not None:
             hidden_grad = torch.cat(hidden_grads) if hidden_grads else torch.zeros_like(hidden_ND)

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from nsmt.data.batch import BatchLayout, Spans
 from nsmt.models.attention import Attention, KeyValues, Reach
 from nsmt.models.cache import DecoderCache, SelfCache
+from nsmt.models.dropout import Dropout
 from nsmt.models.feed_forward import FeedForward
 from nsmt.models.masks import SiteMasks
 from nsmt.models.settings import ModelSettings
@@ -38,7 +39,7 @@ class EncoderLayer(nn.Module):
         self.attention = _attention(settings)
         self.feed_forward_norm = nn.LayerNorm(settings.d_model)
         self.feed_forward = _feed_forward(settings)
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = Dropout(settings.dropout)
 
     def forward(self, x_BSD: Tensor, reach: Reach, mask_BQP: Tensor | None) -> Tensor:
         """One layer of the encoder."""
@@ -60,7 +61,7 @@ class DecoderLayer(nn.Module):
         self.cross_attention = _attention(settings)
         self.feed_forward_norm = nn.LayerNorm(settings.d_model)
         self.feed_forward = _feed_forward(settings)
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = Dropout(settings.dropout)
 
     def forward(
         self,
@@ -103,7 +104,7 @@ class Transformer(nn.Module):
         self.decoder = nn.ModuleList(DecoderLayer(settings) for _ in range(settings.decoder_layers))
         self.decoder_norm = nn.LayerNorm(width)
         self.output = nn.Linear(width, vocabulary_size, bias=False)
-        self.dropout = nn.Dropout(settings.dropout)
+        self.dropout = Dropout(settings.dropout)
         self.register_buffer(
             "positions_PD", _sinusoids(settings.max_positions, width), persistent=False
         )
