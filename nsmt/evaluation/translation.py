@@ -19,9 +19,9 @@ from nsmt.errors import DataError
 from nsmt.languages import Direction
 from nsmt.models.checkpoint import TrainedModel
 from nsmt.models.decoding import DecodingSettings, search
+from nsmt.models.linear import packed_weights
 from nsmt.models.loss import smoothed_cross_entropy
 from nsmt.models.masks import DirectionMasks
-from nsmt.models.packed_weights import packed_weights
 
 Advance = Callable[[int], None]
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nsmt.models.dropout import Dropout
+from nsmt.models.linear import Linear
 from nsmt.neurons.atlas import unpack_bits
 
 
@@ -25,8 +26,8 @@ class FeedForward(nn.Module):
         self, d_model: int, d_ff: int, *, dropout: float = 0.0, mask_bias: bool = False
     ) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(d_model, d_ff)
-        self.fc2 = nn.Linear(d_ff, d_model)
+        self.fc1 = Linear(d_model, d_ff)
+        self.fc2 = Linear(d_ff, d_model)
         self.dropout = Dropout(dropout)
         self.mask_bias = mask_bias
 

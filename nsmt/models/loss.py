@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nsmt.models.linear import product, reordered
+
 _CHUNK = 512
 
 
@@ -45,11 +47,14 @@ class _Chunked(torch.autograd.Function):
         right = 1 - smoothing - spread
         wanted = any(ctx.needs_input_grad[:2])
         hidden_grads, weight_grad = [], torch.zeros_like(weight_VD) if wanted else None
+        rows = len(target_N)
+        packed = reordered(weight_VD, rows=rows)
+        packed_back = reordered(weight_VD.T.contiguous(), rows=rows) if wanted else None
         # Only a product that makes a new tensor is one that autocast sees.
         reduced = torch.is_autocast_enabled(hidden_ND.device.type)
         loss, nlls = hidden_ND.new_zeros((), dtype=torch.float32), []
         for hidden, target in _chunks(hidden_ND, target_N):
-            log_p = (hidden @ weight_VD.T).float().log_softmax(-1)
+            log_p = product(hidden, weight_VD, packed).float().log_softmax(-1)
             nll = -log_p.gather(-1, target[:, None])[:, 0]
             nlls.append(nll)
             loss += right * nll.sum()
@@ -61,7 +66,7 @@ class _Chunked(torch.autograd.Function):
                     -1, target[:, None], gradient.new_full((len(target), 1), -right)
                 )
                 gradient = gradient.to(hidden.dtype)
-                hidden_grads.append(gradient @ weight_VD)
+                hidden_grads.append(product(gradient, weight_VD.T, packed_back))
                 if reduced:
                     weight_grad.add_(gradient.T @ hidden)
                 else:

@@ -23,6 +23,7 @@ from nsmt.models.attention import Attention, KeyValues, Reach
 from nsmt.models.cache import DecoderCache, SelfCache
 from nsmt.models.dropout import Dropout
 from nsmt.models.feed_forward import FeedForward
+from nsmt.models.linear import Linear
 from nsmt.models.masks import SiteMasks
 from nsmt.models.settings import ModelSettings
 from nsmt.neurons.sites import Site
@@ -103,7 +104,7 @@ class Transformer(nn.Module):
         self.encoder_norm = nn.LayerNorm(width)
         self.decoder = nn.ModuleList(DecoderLayer(settings) for _ in range(settings.decoder_layers))
         self.decoder_norm = nn.LayerNorm(width)
-        self.output = nn.Linear(width, vocabulary_size, bias=False)
+        self.output = Linear(width, vocabulary_size, bias=False)
         self.dropout = Dropout(settings.dropout)
         self.register_buffer(
             "positions_PD", _sinusoids(settings.max_positions, width), persistent=False

@@ -260,6 +260,20 @@ def test_benchmarks_of_data_measure(what, tmp_path, monkeypatch):
     assert figures[expected[what]] > 0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("what", "figure"),
+    [("train", "m2m100_over_dense_seconds"), ("decode", "m2m100_over_ours_seconds")],
+)
+def test_benchmarks_against_other_toolkits_measure(what, figure, corpora, tmp_path, monkeypatch):
+    small = [word for word in SMALL if word.startswith(("data", "model", "trainer", "batch"))]
+    words = [*small, "model.share_embeddings=all", "repetitions=1", f"paths.corpora={corpora}"]
+    decode = ["sentences=5", "updates=2", "peer_batches=[3]", "decoding.max_length_extra=8"]
+    nsmt(monkeypatch, "bench", f"what={what}", *words, *decode, f"output={tmp_path}/bench.json")
+    figures = json.loads((tmp_path / "bench.json").read_text())["figures"]
+    assert figures[figure] > 0
+
+
 @pytest.mark.parametrize(
     "path", sorted(conf_folder().glob("experiment/**/*.yaml")), ids=lambda p: p.stem
 )

@@ -1,0 +1,1 @@
+"""nsmt beside its peers, measured in one run; `nsmt bench` wires them up."""

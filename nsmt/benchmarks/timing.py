@@ -1,0 +1,60 @@
+"""Measuring contestants in turns, so that all see the same machine, noise included."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+
+import torch
+
+from nsmt.progress import progress_bar
+
+Contestants = Mapping[str, Callable[[], object]]
+Figures = dict[str, float]
+# The square product that a machine's rate is measured with.
+_SIDE = 2048
+
+
+def in_turns(
+    contestants: Contestants, repetitions: int, *, device: str, warm_up: int = 1
+) -> dict[str, list[float]]:
+    """Seconds of each repetition, after some turns that warm up and do not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    with progress_bar() as bar:
+        task = bar.add_task("measure", total=repetitions + warm_up, status="")
+        for turn in range(repetitions + warm_up):
+            bar.update(task, status="warm-up" if turn < warm_up else "")
+            for name, function in contestants.items():
+                synchronise(device)
+                start = time.perf_counter()
+                function()
+                synchronise(device)
+                if turn >= warm_up:
+                    seconds[name].append(time.perf_counter() - start)
+            bar.advance(task)
+    return seconds
+
+
+def ratio(these: list[float], those: list[float]) -> float:
+    """The median over turns of the first's time over the second's."""
+    return statistics.median(a / b for a, b in zip(these, those, strict=True))
+
+
+def synchronise(device: str) -> None:
+    """Wait until a GPU has done what it was asked for."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def matrix_product(device: str, dtype: torch.dtype) -> Callable[[], object]:
+    """A product of two square matrices: what the machine can do at its best."""
+    side = 4 * _SIDE if device == "cuda" else _SIDE
+    left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    return lambda: left @ right
+
+
+def product_flops(device: str) -> int:
+    """Operations of `matrix_product`."""
+    side = 4 * _SIDE if device == "cuda" else _SIDE
+    return 2 * side**3

@@ -1,0 +1,102 @@
+"""Peers compute what our own model computes, or a comparison would say nothing."""
+
+import pytest
+import torch
+
+from nsmt.benchmarks.peers import joeynmt, m2m100
+from nsmt.data.batch import SequenceFormat
+from nsmt.errors import ConfigurationError
+from nsmt.languages import Direction
+from nsmt.models.decoding import DecodingSettings, search
+from nsmt.models.settings import ModelSettings
+from nsmt.models.transformer import Transformer
+
+EN_DE = Direction("en", "de")
+SEQUENCES = SequenceFormat(pad=0, eos=2, tags={"en": 4, "de": 5})
+SHAPE = {"encoder_layers": 2, "decoder_layers": 2, "d_model": 16, "d_ff": 24, "heads": 2}
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    settings = ModelSettings(**SHAPE, share_embeddings="all", max_positions=24)
+    made = Transformer(settings, vocabulary_size=30, pad=0).eval()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter += 0.1 * torch.randn_like(parameter)
+        made.decoder_embedding.weight *= 2
+        # Sentences end now and then.
+        made.decoder_norm.bias += 1.0 * made.decoder_embedding.weight[2]
+        made.decoder_embedding.weight[0].zero_()
+    return made
+
+
+@pytest.fixture
+def batch():
+    generator = torch.Generator().manual_seed(1)
+    pieces = [torch.randint(6, 30, (n,), generator=generator).numpy() for n in (3, 9, 1, 6)]
+    return SEQUENCES.collate(pieces, pieces[::-1], [EN_DE] * 4, rows=[0] * 4)
+
+
+@torch.no_grad()
+def test_m2m100_with_our_weights_has_our_logits(model, batch):
+    peer = m2m100.m2m100_of(model, eos=2).eval()
+    theirs = peer(
+        input_ids=batch.source_BS,
+        attention_mask=batch.source_real_BS.long(),
+        decoder_input_ids=batch.target_in_BT,
+    ).logits
+    ours = model.output(model(batch))
+    assert torch.allclose(batch.counted(ours), batch.counted(theirs), atol=1e-5)
+    loss = m2m100.smoothed_loss(peer, batch, smoothing=0.0)
+    expected = torch.nn.functional.cross_entropy(
+        batch.counted(ours), batch.counted(batch.target_out_BT)
+    )
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+@torch.inference_mode()
+def test_m2m100_finds_the_hypotheses_of_our_search(model, batch):
+    found = search(model, batch, eos=2, settings=DecodingSettings(beam=3, max_length_extra=20))
+    output = (
+        m2m100.m2m100_of(model, eos=2)
+        .eval()
+        .generate(
+            input_ids=batch.source_BS,
+            attention_mask=batch.source_real_BS.long(),
+            num_beams=3,
+            do_sample=False,
+            early_stopping=True,
+            length_penalty=1.0,
+            forced_bos_token_id=5,
+            max_new_tokens=21,
+        )
+    )
+    theirs = [[token for token in row[2:] if token not in (0, 2)] for row in output.tolist()]
+    ours = [hypothesis.tokens for hypothesis in found]
+    # Where a search ends for want of room, the two choose differently among what is unfinished.
+    ended = [row for row, tokens in enumerate(ours) if len(tokens) < 19]
+    assert any(len(ours[row]) > 1 for row in ended)
+    assert [ours[row] for row in ended] == [theirs[row] for row in ended]
+
+
+def test_untied_embeddings_are_refused(batch):
+    settings = ModelSettings(**SHAPE, share_embeddings="decoder")
+    with pytest.raises(ConfigurationError, match="share_embeddings"):
+        m2m100.m2m100_of(Transformer(settings, vocabulary_size=30, pad=0), eos=2)
+
+
+def test_joeynmt_learns_from_our_batches(batch):
+    settings = ModelSettings(**SHAPE, share_embeddings="all", dropout=0.0)
+    peer = joeynmt.joeynmt_like(settings, vocabulary=30, pad=0, eos=2, smoothing=0.1)
+    if peer is None:
+        pytest.skip("JoeyNMT is not installed: its dependencies do not go with ours")
+    optimizer = torch.optim.Adam(peer.parameters(), lr=0.01)
+    losses = []
+    for _ in range(10):
+        loss = joeynmt.smoothed_loss(peer, batch)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(loss.item())
+    assert losses[-1] < 0.5 * losses[0]
