@@ -64,7 +64,7 @@ def _contestants(
     @torch.inference_mode()
     def forward() -> None:
         model.to(device)
-        for planned in in_order(tables, tokens=batch.tokens):
+        for planned in in_order(tables, batch):
             model(reader.read(planned).to(device))
 
     def validation() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 import pytorch_lightning as pl
 import torch
@@ -34,7 +35,10 @@ class TableReader:
     def read(self, planned: PlannedBatch, *, update_tokens: int | None = None) -> BatchLayout:
         """Collate one planned batch."""
         pairs = list(zip(planned.direction.tolist(), planned.row.tolist(), strict=True))
-        return self._sequences.collate(
+        collate = self._sequences.collate
+        if planned.room is not None:
+            collate = partial(self._sequences.pack, room=planned.room)
+        return collate(
             [self._tables[direction].source(row) for direction, row in pairs],
             [self._tables[direction].target(row) for direction, row in pairs],
             [self.directions[direction] for direction, _ in pairs],
@@ -91,6 +95,17 @@ class TranslationData(pl.LightningDataModule):
         self.directions = list(directions or corpus.directions)
         self.sequences = sequence_format(corpus.vocabulary)
 
+    def padded(self) -> TranslationData:
+        """The same data in padded batches."""
+        return TranslationData(
+            self.corpus,
+            batch=self.batch.model_copy(update={"layout": "padded"}),
+            temperature=self.temperature,
+            seed=self.seed,
+            curriculum=self.curriculum,
+            directions=self.directions,
+        )
+
     def accumulation(self, world: int) -> int:
         """Micro-batches that each of `world` ranks takes in one update."""
         if self.batch.per_update % world:
@@ -123,7 +138,7 @@ class TranslationData(pl.LightningDataModule):
         """This rank's part of every direction's validation set."""
         rank, world = self._ranks()
         tables = self._tables("valid")
-        batches = in_order(tables, tokens=self.batch.tokens)[rank::world]
+        batches = in_order(tables, self.batch)[rank::world]
         return _loader(PlannedSlice(batches, TableReader(tables, self.sequences)))
 
     def transfer_batch_to_device(

@@ -14,13 +14,13 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import numpy as np
 from pydantic import Field
 
 from nsmt.data.corpus import TokenTable
-from nsmt.data.packing import padded, split_to_multiple
+from nsmt.data.packing import Room, packed, padded, split_to_multiple
 from nsmt.data.sampling import draws, exact_counts, proportions
 from nsmt.data.settings import MixSettings
 from nsmt.errors import ConfigurationError
@@ -38,8 +38,11 @@ _LARGEST_WINDOW: Final = 1 << 21
 class BatchSettings(Settings):
     """How large batches are, and how many make an update."""
 
+    layout: Literal["padded", "packed"] = Field(
+        "padded", description="packed: sentences one after the other, every batch of one size"
+    )
     tokens: Annotated[int, Field(ge=8)] = Field(
-        4096, description="sentences x longest side, at most, in one micro-batch"
+        4096, description="positions of one micro-batch's larger side, padding included"
     )
     per_update: Annotated[int, Field(ge=1)] = Field(
         1, description="micro-batches of one update, over all ranks and accumulation"
@@ -48,10 +51,14 @@ class BatchSettings(Settings):
 
 @dataclass(frozen=True, slots=True)
 class PlannedBatch:
-    """Sentences of one micro-batch: parallel arrays of direction rows and table rows."""
+    """Sentences of one micro-batch: parallel arrays of direction rows and table rows.
+
+    With `room` they are to be packed into it, without they are padded.
+    """
 
     direction: np.ndarray
     row: np.ndarray
+    room: Room | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,14 +150,19 @@ class Mix:
             weights=np.array([mix.weights.get(str(d), 1.0) for d in self._directions]),
         )
         self.counts = exact_counts(self.share, int(sizes.sum()))
+        self.room = room_of(self._tables, self.share, batch)
         self.windows = max(1, round(int(sizes.sum()) / self._window_sentences()))
 
     def window(self, epoch: int, window: int) -> list[tuple[tuple[PlannedBatch, ...], int]]:
         """The updates of one window: their micro-batches and target tokens."""
         direction, row, source, target = self.drawn(epoch, window)
         rng = np.random.default_rng((*self._seed, epoch, window))
-        # Ties between equal lengths are broken at random, so that batches mix directions.
-        batches = padded(source, target, limit=self._batch.tokens, tie_break=rng.random(len(row)))
+        if self.room is None:
+            # Ties between equal lengths are broken at random, so that batches mix directions.
+            ties = rng.random(len(row))
+            batches = padded(source, target, limit=self._batch.tokens, tie_break=ties)
+        else:
+            batches = self._packed(source, target, self.room)
         per_update = self._batch.per_update
         if len(batches) < per_update:
             raise ConfigurationError(
@@ -164,7 +176,7 @@ class Mix:
         updates = []
         for start in range(0, len(shuffled), per_update):
             members = shuffled[start : start + per_update]
-            planned = tuple(PlannedBatch(direction[each], row[each]) for each in members)
+            planned = tuple(PlannedBatch(direction[each], row[each], self.room) for each in members)
             # The end of the sentence and the tag are target tokens.
             updates.append((planned, sum(int(target[each].sum()) for each in members)))
         return updates
@@ -184,6 +196,17 @@ class Mix:
         direction, row, source, target = map(np.concatenate, zip(*parts, strict=True))
         return direction, row, source, target
 
+    def _packed(self, source: np.ndarray, target: np.ndarray, room: Room) -> list[np.ndarray]:
+        try:
+            return packed(source, target, room=room)
+        except ValueError:
+            longest = max(source.max(), target.max())
+            raise ConfigurationError(
+                f"a sentence of {longest} tokens is longer than a packed batch, which holds "
+                f"{room.source} source and {room.target} target tokens",
+                fix="raise batch.tokens, or lower data.cleaning.max_tokens",
+            ) from None
+
     def after(self, epoch: int, window: int) -> tuple[int, int]:
         """The epoch and window that follow."""
         return (epoch, window + 1) if window + 1 < self.windows else (epoch + 1, 0)
@@ -196,12 +219,30 @@ class Mix:
         return min(max(_WINDOW_SENTENCES, wanted), _LARGEST_WINDOW)
 
 
-def in_order(tables: Mapping[Direction, TokenTable], *, tokens: int) -> list[PlannedBatch]:
+def room_of(tables: Sequence[TokenTable], share: np.ndarray, batch: BatchSettings) -> Room | None:
+    """The size of packed batches, in proportion to both sides' mean lengths; None if padded."""
+    if batch.layout == "padded":
+        return None
+    means = [
+        float(np.dot(share, [len(side.values) / max(1, len(side)) + FRAME for side in sides]))
+        for sides in ([table.sources for table in tables], [table.targets for table in tables])
+    ]
+    return Room.of(batch.tokens, source_share=means[0], target_share=means[1])
+
+
+def in_order(tables: Mapping[Direction, TokenTable], batch: BatchSettings) -> list[PlannedBatch]:
     """Every sentence of every direction once, batched by length: for validation and counting."""
-    direction = np.repeat(np.arange(len(tables)), [len(table) for table in tables.values()])
-    row = np.concatenate([np.arange(len(table)) for table in tables.values()])
+    sizes = np.array([len(table) for table in tables.values()])
+    direction = np.repeat(np.arange(len(tables)), sizes)
+    row = np.concatenate([np.arange(size) for size in sizes])
     source = np.concatenate([table.source_lengths for table in tables.values()]) + FRAME
     target = np.concatenate([table.target_lengths for table in tables.values()]) + FRAME
-    # The order of the tables breaks ties.
-    batches = padded(source, target, limit=tokens, tie_break=np.arange(len(row)))
-    return [PlannedBatch(direction[each], row[each]) for each in batches]
+    room = room_of(list(tables.values()), sizes / max(1, sizes.sum()), batch)
+    if room is not None and len(row):
+        # Held-out sentences are few, and may be longer on the whole than the room expects.
+        room = Room(max(room.source, int(source.max())), max(room.target, int(target.max())))
+        batches = packed(source, target, room=room)
+    else:
+        # The order of the tables breaks ties.
+        batches = padded(source, target, limit=batch.tokens, tie_break=np.arange(len(row)))
+    return [PlannedBatch(direction[each], row[each], room) for each in batches]

@@ -14,7 +14,7 @@ import torch
 
 from nsmt.data.corpus import TokenTable
 from nsmt.data.datamodule import TableReader, sequence_format
-from nsmt.data.plan import in_order
+from nsmt.data.plan import BatchSettings, in_order
 from nsmt.errors import DataError
 from nsmt.languages import Direction
 from nsmt.models.checkpoint import TrainedModel
@@ -134,7 +134,7 @@ def likelihoods(
     masks = _masks(trained, list(tables), device)
     reader = TableReader(tables, sequence_format(trained.vocabulary))
     sums = [(np.zeros(len(each)), np.zeros(len(each), np.int64)) for each in tables.values()]
-    for planned in in_order(tables, tokens=tokens):
+    for planned in in_order(tables, BatchSettings(tokens=tokens)):
         batch = reader.read(planned).to(device)
         hidden_BTD = model(batch, None if masks is None else masks(batch))
         _, nll_N = smoothed_cross_entropy(

@@ -47,6 +47,9 @@ def gather_statistics(
         "corpus": data.corpus.fingerprint,
         "split": "valid",
     }
+    if rule.count_padding:
+        # Between packed sentences there is none.
+        data = data.padded()
     callback = IdentifyNeurons(rule, provenance=provenance)
     shown = [ValidationBar("identify neurons")] if progress else []
     make_trainer(trainer, folder=folder, callbacks=[callback, *shown]).validate(

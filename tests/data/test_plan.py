@@ -37,10 +37,12 @@ def tables_like(sizes, seed=0, longest=12):
     }
 
 
-def plan_like(tables, *, tokens=64, per_update=4, temperature=1.0, seed=3, curriculum=()):
+def plan_like(
+    tables, *, tokens=64, per_update=4, temperature=1.0, seed=3, curriculum=(), layout="padded"
+):
     return TrainingPlan(
         tables,
-        batch=BatchSettings(tokens=tokens, per_update=per_update),
+        batch=BatchSettings(tokens=tokens, per_update=per_update, layout=layout),
         temperature=temperature,
         seed=seed,
         curriculum=curriculum,
@@ -286,6 +288,65 @@ def sentences_of(batch):
     ]
 
 
+def sentences_of_packed(batch):
+    source, target = batch.source_spans.start_C1.tolist(), batch.target_spans.start_C1.tolist()
+    real = int(batch.target_spans.sentence_Q[batch.target_real_BT[0]].max()) + 1
+    return [
+        (
+            row,
+            tuple(batch.source_BS[0, source[c] : source[c + 1]].tolist()),
+            tuple(batch.target_out_BT[0, target[c] : target[c + 1]].tolist()),
+        )
+        for c, row in enumerate(batch.direction_C.tolist()[:real])
+    ]
+
+
+@settings(max_examples=25, deadline=None)
+@given(plans)
+def test_a_packed_plan_has_the_sentences_of_a_padded_one_in_batches_of_one_size(shape):
+    sizes, tokens, temperature, seed = shape
+    tables, read = tables_like(sizes), {}
+    reader = TableReader(tables, SEQUENCES)
+    for layout in ("padded", "packed"):
+        plan = plan_like(
+            tables,
+            tokens=max(tokens, 40),
+            per_update=1,
+            temperature=temperature,
+            seed=seed,
+            layout=layout,
+        )
+        found = sentences_of if layout == "padded" else sentences_of_packed
+        batches = [reader.read(each) for update in epoch_of(plan, 0) for each in update.batches]
+        read[layout] = Counter(sentence for batch in batches for sentence in found(batch))
+        if layout == "packed":
+            assert len({(b.source_BS.shape, b.target_in_BT.shape) for b in batches}) == 1
+            assert max(batches[0].source_BS.shape[1], batches[0].target_in_BT.shape[1]) == max(
+                tokens, 40
+            )
+    assert read["packed"] == read["padded"]
+
+
+def test_a_sentence_longer_than_a_packed_batch_is_told_with_the_fix():
+    with pytest.raises(ConfigurationError, match=r"longer than a packed batch(.|\n)*batch\.tokens"):
+        next(plan_like(tables_like([30], longest=60), tokens=20, layout="packed").updates())
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(1, 40), min_size=1, max_size=3), st.sampled_from([8, 40, 500]))
+def test_packed_validation_reads_every_sentence_once_however_long(sizes, tokens):
+    tables = tables_like(sizes)
+    batches = in_order(tables, BatchSettings(tokens=tokens, layout="packed"))
+    seen = [
+        pair
+        for planned in batches
+        for pair in zip(planned.direction.tolist(), planned.row.tolist(), strict=True)
+    ]
+    assert sorted(seen) == [(row, place) for row, size in enumerate(sizes) for place in range(size)]
+    reader = TableReader(tables, SEQUENCES)
+    assert all(reader.read(planned).target_spans is not None for planned in batches)
+
+
 @pytest.mark.parametrize("start", [Position(), Position(done=3, index=3), Position(epoch=2)])
 def test_one_two_and_four_ranks_read_the_same_sentences_in_every_update(start):
     tables = tables_like([60, 50, 40])
@@ -328,7 +389,7 @@ def test_batches_hold_the_pieces_of_the_sentences_planned():
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=3), st.sampled_from([8, 40, 500]))
 def test_in_order_covers_every_sentence_once_within_the_limit(sizes, tokens):
     tables = tables_like(sizes)
-    batches = in_order(tables, tokens=tokens)
+    batches = in_order(tables, BatchSettings(tokens=tokens))
     seen = [
         pair
         for planned in batches
@@ -347,7 +408,7 @@ def test_in_order_covers_every_sentence_once_within_the_limit(sizes, tokens):
 def test_ranks_share_what_is_read_in_order(world):
     tables = tables_like([30, 20, 10])
     reader = TableReader(tables, SEQUENCES)
-    batches = in_order(tables, tokens=64)
+    batches = in_order(tables, BatchSettings(tokens=64))
     whole = Counter(s for each in batches for s in sentences_of(reader.read(each)))
     shared = Counter()
     for rank in range(world):
