@@ -63,6 +63,8 @@ class BatchLayout:
     update_tokens: int
     source_spans: Spans | None = None
     target_spans: Spans | None = None
+    # All of the above in one stretch of bytes, if they were moved.
+    flat: Tensor | None = None
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> BatchLayout:
         """The same batch on another device, moved in one transfer."""
@@ -240,16 +242,22 @@ def _rebuilt(batch: BatchLayout, move: Callable[[Tensor], Tensor]) -> BatchLayou
     sizes = [each.numel() * each.element_size() for each in tensors]
     # Every tensor begins where any type may.
     rooms = [-(-size // 16) * 16 for size in sizes]
-    flat = torch.zeros(sum(rooms), dtype=torch.uint8)
-    for part, size, each in zip(torch.split(flat, rooms), sizes, tensors, strict=True):
-        part[:size] = each.contiguous().view(-1).view(torch.uint8)
-    parts = zip(torch.split(move(flat), rooms), sizes, tensors, strict=True)
-    return _with(batch, (part[:size].view(x.dtype).view(x.shape) for part, size, x in parts))
+    flat = batch.flat
+    if flat is None:
+        flat = torch.zeros(sum(rooms), dtype=torch.uint8)
+        for part, size, each in zip(torch.split(flat, rooms), sizes, tensors, strict=True):
+            part[:size] = each.contiguous().view(-1).view(torch.uint8)
+    moved = move(flat)
+    parts = zip(torch.split(moved, rooms), sizes, tensors, strict=True)
+    views = (part[:size].view(like.dtype).view(like.shape) for part, size, like in parts)
+    return replace(_with(batch, views), flat=moved)
 
 
 def _tensors(holder: BatchLayout | Spans) -> Iterator[Tensor]:
     for each in fields(holder):
         value = getattr(holder, each.name)
+        if each.name == "flat":
+            continue
         if isinstance(value, Tensor):
             yield value
         elif isinstance(value, Spans):
@@ -261,6 +269,8 @@ def _with(holder: _Holder, tensors: Iterator[Tensor]) -> _Holder:
     changed: dict[str, Any] = {}
     for each in fields(holder):
         value = getattr(holder, each.name)
+        if each.name == "flat":
+            continue
         if isinstance(value, Tensor):
             changed[each.name] = next(tensors)
         elif isinstance(value, Spans):

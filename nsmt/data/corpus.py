@@ -49,6 +49,10 @@ class StoredArray:
     def __len__(self) -> int:
         return self._length
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Another process opens the file itself.
+        return StoredArray, (self._path,)
+
     def __getitem__(self, where: slice | np.ndarray) -> np.ndarray:
         """A stretch, or the elements at some places; read-only or a copy."""
         if isinstance(where, np.ndarray):

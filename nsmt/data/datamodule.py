@@ -17,6 +17,9 @@ from nsmt.data.vocabulary import Vocabulary
 from nsmt.errors import ConfigurationError
 from nsmt.languages import Direction
 
+# Batches that a background process has ready; a batch is a few hundred kilobytes.
+_AHEAD = 16
+
 
 def sequence_format(vocabulary: Vocabulary) -> SequenceFormat:
     """The framing tokens of a vocabulary."""
@@ -74,7 +77,10 @@ class PlannedSlice(Dataset[BatchLayout]):
 
 
 class TranslationData(pl.LightningDataModule):
-    """Training and validation batches of a prepared corpus, the same for any number of ranks."""
+    """Training and validation batches of a prepared corpus, the same for any number of ranks.
+
+    `background` plans and reads them in a process of its own, ahead of the trainer.
+    """
 
     def __init__(
         self,
@@ -85,6 +91,7 @@ class TranslationData(pl.LightningDataModule):
         seed: int,
         curriculum: Sequence[MixSettings] = (),
         directions: Sequence[Direction] | None = None,
+        background: bool = False,
     ) -> None:
         super().__init__()
         self.corpus = corpus
@@ -93,6 +100,7 @@ class TranslationData(pl.LightningDataModule):
         self.seed = seed
         self.curriculum = tuple(curriculum)
         self.directions = list(directions or corpus.directions)
+        self.background = background
         self.sequences = sequence_format(corpus.vocabulary)
 
     def padded(self) -> TranslationData:
@@ -104,6 +112,7 @@ class TranslationData(pl.LightningDataModule):
             seed=self.seed,
             curriculum=self.curriculum,
             directions=self.directions,
+            background=self.background,
         )
 
     def accumulation(self, world: int) -> int:
@@ -132,14 +141,14 @@ class TranslationData(pl.LightningDataModule):
         self.accumulation(world)
         reader = TableReader(self._tables("train"), self.sequences)
         dataset = PlannedUpdates(self.plan(), reader, rank=rank, world=world)
-        return _loader(dataset)
+        return self._loader(dataset)
 
     def val_dataloader(self) -> DataLoader[BatchLayout]:
         """This rank's part of every direction's validation set."""
         rank, world = self._ranks()
         tables = self._tables("valid")
         batches = in_order(tables, self.batch)[rank::world]
-        return _loader(PlannedSlice(batches, TableReader(tables, self.sequences)))
+        return self._loader(PlannedSlice(batches, TableReader(tables, self.sequences)))
 
     def transfer_batch_to_device(
         self, batch: BatchLayout, device: torch.device, dataloader_idx: int
@@ -155,6 +164,12 @@ class TranslationData(pl.LightningDataModule):
         trainer = self.trainer
         return (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
 
-
-def _loader(dataset: Dataset[BatchLayout]) -> DataLoader[BatchLayout]:
-    return DataLoader(dataset, batch_size=None, num_workers=0)
+    def _loader(self, dataset: Dataset[BatchLayout]) -> DataLoader[BatchLayout]:
+        return DataLoader(
+            dataset,
+            batch_size=None,
+            # More than one would each read the whole plan.
+            num_workers=1 if self.background else 0,
+            prefetch_factor=_AHEAD if self.background else None,
+            pin_memory=torch.cuda.is_available(),
+        )

@@ -2,7 +2,7 @@
 
 torch draws a number for each element, one after the other: a sixteenth of a training step of
 `mt_small` on 2 cores. Four elements share one here, with 16 bits each, so that the share that is
-dropped is `p` to within 1/131,072. Elsewhere this is torch's own.
+dropped is `p` to within 1/131,072. Elsewhere, and in compiled layers, this is torch's own.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Dropout(nn.Module):
         """`x` itself when not training, or where nothing is to be dropped."""
         if not self.training or not self.p:
             return x
-        if x.device.type != "cpu":
+        if x.device.type != "cpu" or torch.compiler.is_compiling():
             return F.dropout(x, self.p)
         dropped: Tensor = _SharedBits.apply(x, self.p)  # type: ignore[no-untyped-call]
         return dropped

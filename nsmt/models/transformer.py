@@ -17,6 +17,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from nsmt.data.batch import BatchLayout, Spans
 from nsmt.models.attention import Attention, KeyValues, Reach
@@ -94,6 +95,8 @@ class Transformer(nn.Module):
         super().__init__()
         self.settings = settings
         self.pad = pad
+        # Whether layers keep nothing for the backward pass but their inputs.
+        self.recompute = False
         width = settings.d_model
         self.decoder_embedding = nn.Embedding(vocabulary_size, width, padding_idx=pad)
         if settings.share_embeddings == "all":
@@ -147,7 +150,7 @@ class Transformer(nn.Module):
         x_BSD = self._embed(self.encoder_embedding, batch.source_BS, spans)
         reach = _reach_of(batch.source_real_BS, spans, spans)
         for depth, layer in enumerate(self.encoder_stack):
-            x_BSD = layer(x_BSD, reach, _at(masks, f"encoder.{depth}"))
+            x_BSD = self._run(layer, x_BSD, reach, _at(masks, f"encoder.{depth}"))
         output: Tensor = self.encoder_norm(x_BSD)
         return output
 
@@ -160,8 +163,21 @@ class Transformer(nn.Module):
         reach = _reach_of(batch.source_real_BS, spans, batch.source_spans)
         for depth, layer in enumerate(self.decoder_stack):
             memory = layer.cross_attention.project(memory_BSD)
-            x_BTD = layer(x_BTD, own, memory, reach, _at(masks, f"decoder.{depth}"))
+            mask_BQP = _at(masks, f"decoder.{depth}")
+            x_BTD = self._run(layer, x_BTD, own, memory, reach, mask_BQP)
         output: Tensor = self.decoder_norm(x_BTD)
+        return output
+
+    def compile_layers(self) -> None:
+        """Compile each layer by itself: all of a stack share one compilation."""
+        for layer in (*self.encoder_stack, *self.decoder_stack):
+            layer.compile(dynamic=None)
+
+    def _run(self, layer: nn.Module, *inputs: object) -> Tensor:
+        if self.recompute and torch.is_grad_enabled():
+            output: Tensor = checkpoint(layer, *inputs, use_reentrant=False)
+        else:
+            output = layer(*inputs)
         return output
 
     def memories(self, memory_BSD: Tensor) -> list[KeyValues]:

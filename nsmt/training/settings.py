@@ -72,6 +72,14 @@ class TrainerSettings(Settings):
     num_nodes: Positive = 1
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     deterministic: bool = True
+    background: bool = Field(
+        default=False, description="plan and read batches in a process of its own, ahead"
+    )
+    recompute: bool = Field(
+        default=False,
+        description="compute activations again in the backward pass instead of keeping them",
+    )
+    compile: bool = Field(default=False, description="compile every layer by torch.compile")
     threads: Positive | None = Field(None, description="CPU threads a rank; None lets torch choose")
 
     @property

@@ -74,6 +74,7 @@ class StageContext:
             temperature=self.temperature,
             curriculum=self.curriculum,
             seed=stage_seed,
+            background=self.trainer.background,
         )
 
 
@@ -158,6 +159,9 @@ def train_stage(
             optimizer=optimizer,
         )
         trained.model.train()
+        trained.model.recompute = context.trainer.recompute
+        if context.trainer.compile:
+            trained.model.compile_layers()
         _LOG.info("%s: %d updates begin", name, stage.updates)
         trainer.fit(module, datamodule=data)
         updates = trainer.global_step

@@ -1,0 +1,64 @@
+"""Ways to compute the same thing: compiled layers, recomputed activations."""
+
+import shutil
+
+import pytest
+import torch
+from torch._dynamo.utils import counters
+
+from nsmt.models.loss import smoothed_cross_entropy
+from nsmt.models.masks import DirectionMasks
+
+
+def gradients(model, batch, masks):
+    model.zero_grad()
+    hidden = batch.counted(model(batch, masks(batch)))
+    target = batch.counted(batch.target_out_BT)
+    loss, _ = smoothed_cross_entropy(hidden, model.output.weight, target, smoothing=0.1)
+    loss.backward()
+    return loss.item(), [parameter.grad.clone() for parameter in model.parameters()]
+
+
+@pytest.fixture
+def masks(make_model, make_atlas, directions):
+    model = make_model()
+    return DirectionMasks(make_atlas(model), directions, sites=model.sites)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_recomputed_layers_give_the_same_gradients_dropout_included(
+    make_model, make_sentences, make_batch, make_packed, masks, packed
+):
+    model = make_model(dropout=0.3).train()
+    batch = (make_packed if packed else make_batch)(make_sentences(6))
+    found = []
+    for recompute in (False, True):
+        model.recompute = recompute
+        torch.manual_seed(0)
+        found.append(gradients(model, batch, masks))
+    assert found[0][0] == found[1][0]
+    for one, other in zip(found[0][1], found[1][1], strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_compiled_layers_equal_eager_ones_and_are_compiled_once_for_all_packed_batches(
+    make_model, make_sentences, make_packed, masks
+):
+    eager, compiled = make_model(dropout=0.0).train(), make_model(dropout=0.0).train()
+    compiled.compile_layers()
+    assert list(compiled.state_dict()) == list(eager.state_dict())
+    room = 200
+    for step in range(8):
+        sentences = make_sentences(12, seed=step)
+        used = sum(len(source) + 2 for _, source, _ in sentences)
+        batch = make_packed(sentences, room - used)
+        loss, expected = gradients(eager, batch, masks)
+        found, other = gradients(compiled, batch, masks)
+        assert found == pytest.approx(loss, rel=1e-5)
+        for one, two in zip(expected, other, strict=True):
+            assert torch.allclose(one, two, atol=1e-4)
+        if step == 2:
+            graphs = counters["stats"]["unique_graphs"]
+    assert counters["stats"]["unique_graphs"] == graphs
