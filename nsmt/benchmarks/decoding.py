@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from nsmt.benchmarks.peers.m2m100 import m2m100_of
-from nsmt.benchmarks.timing import Figures, synchronise
+from nsmt.benchmarks.timing import Figures
 from nsmt.data.corpus import Corpus
 from nsmt.data.datamodule import TranslationData
 from nsmt.data.plan import BatchSettings
@@ -24,6 +24,7 @@ from nsmt.models.loss import smoothed_cross_entropy
 from nsmt.models.settings import ModelSettings
 from nsmt.models.transformer import Transformer
 from nsmt.progress import progress_bar
+from nsmt.training.throughput import synchronise
 
 
 def bench_decode(

@@ -9,11 +9,10 @@ from collections.abc import Callable, Mapping
 import torch
 
 from nsmt.progress import progress_bar
+from nsmt.training.throughput import matrix_side, synchronise
 
 Contestants = Mapping[str, Callable[[], object]]
 Figures = dict[str, float]
-# The square product that a machine's rate is measured with.
-_SIDE = 2048
 
 
 def in_turns(
@@ -41,20 +40,13 @@ def ratio(these: list[float], those: list[float]) -> float:
     return statistics.median(a / b for a, b in zip(these, those, strict=True))
 
 
-def synchronise(device: str) -> None:
-    """Wait until a GPU has done what it was asked for."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-
-
 def matrix_product(device: str, dtype: torch.dtype) -> Callable[[], object]:
     """A product of two square matrices: what the machine can do at its best."""
-    side = 4 * _SIDE if device == "cuda" else _SIDE
+    side = matrix_side(device)
     left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     return lambda: left @ right
 
 
 def product_flops(device: str) -> int:
     """Operations of `matrix_product`."""
-    side = 4 * _SIDE if device == "cuda" else _SIDE
-    return 2 * side**3
+    return 2 * matrix_side(device) ** 3

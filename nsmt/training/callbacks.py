@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from typing import Any
 
 import pytorch_lightning as pl
@@ -14,6 +13,7 @@ from rich.progress import Progress
 from nsmt.errors import TrainingError
 from nsmt.progress import console, progress_bar
 from nsmt.training.module import TranslationModule
+from nsmt.training.throughput import Stopwatch, throughput
 
 _LOG = logging.getLogger(__name__)
 
@@ -28,17 +28,28 @@ class StageMetrics(pl.Callback):
         self.progress = progress
         self._bar: Progress | None = None
         self._step = 0
-        self._since = time.perf_counter()
+        self._watch = Stopwatch()
         self._status: dict[str, str] = {}
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show the bar on rank 0."""
         del pl_module
-        self._since = time.perf_counter()
+        self._watch = Stopwatch()
         if self.progress and trainer.is_global_zero:
             self._bar = progress_bar()
             self._bar.add_task(self.stage, total=self.updates, status="")
             self._bar.start()
+
+    def on_train_batch_start(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        batch: Any,  # noqa: ANN401 -- Lightning's protocol
+        batch_idx: int,
+    ) -> None:
+        """The data did not keep anybody waiting from here on."""
+        del trainer, pl_module, batch, batch_idx
+        self._watch.batch_came()
 
     def on_train_batch_end(
         self,
@@ -50,6 +61,7 @@ class StageMetrics(pl.Callback):
     ) -> None:
         """At the end of an update: advance, and log now and then."""
         del outputs, batch, batch_idx
+        self._watch.batch_done()
         if trainer.global_step == self._step:
             return
         self._step = trainer.global_step
@@ -64,15 +76,26 @@ class StageMetrics(pl.Callback):
 
     def _log(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, TranslationModule)  # noqa: S101 -- narrows the type
-        sums = pl_module.take_training_sums()
-        now = time.perf_counter()
-        speed = sums["target_tokens"] / (now - self._since)
-        self._since = now
-        self._status |= {"nll": f"{sums['nll']:.2f}", "tok/s": f"{speed:,.0f}"}
+        nll, positions, tokens = pl_module.take_training_sums()
+        seconds, waited = self._watch.lap()
+        speed = throughput(
+            pl_module.model.settings,
+            vocabulary=pl_module.model.output.out_features,
+            tokens=tokens,
+            slots=positions,
+            seconds=seconds,
+            ranks=trainer.world_size,
+            device=pl_module.device.type,
+            dtype=torch.bfloat16 if "bf16" in str(trainer.precision) else torch.float32,
+        )
+        nll /= max(tokens.target, 1)
+        per_second = speed["target_tokens_per_second"]
+        self._status |= {"nll": f"{nll:.2f}", "tok/s": f"{per_second:,.0f}"}
         values = {
-            "train/nll": sums["nll"],
-            "train/target_tokens_per_second": speed,
+            "train/nll": nll,
             "train/learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
+            "train/data_wait": waited,
+            **{f"train/{name}": value for name, value in speed.items()},
         }
         for logger in trainer.loggers:
             logger.log_metrics(values, step=self._step)

@@ -12,11 +12,13 @@ from torch import Tensor
 
 from nsmt.data.batch import BatchLayout
 from nsmt.languages import Direction
+from nsmt.models.flops import TokenCounts, count_tokens
 from nsmt.models.loss import smoothed_cross_entropy
 from nsmt.models.masks import DirectionMasks
 from nsmt.models.transformer import Transformer
 from nsmt.training.optimization import make_optimizer, rate
 from nsmt.training.settings import OptimizerSettings
+from nsmt.training.throughput import slots
 
 
 class TranslationModule(pl.LightningModule):
@@ -41,8 +43,8 @@ class TranslationModule(pl.LightningModule):
         self.directions = list(directions)
         self.optimizer_settings = optimizer
         self.updates = updates
-        # Sums since the last log line: nll, target tokens, source tokens.
-        self.register_buffer("trained", torch.zeros(3, dtype=torch.float64), persistent=False)
+        # Sums since the last log line: nll, slots, and the fields of TokenCounts.
+        self.register_buffer("trained", torch.zeros(7, dtype=torch.float64), persistent=False)
         # By direction, of the running validation: nll, target tokens.
         empty = torch.zeros(2, len(self.directions), dtype=torch.float64)
         self.register_buffer("validated", empty, persistent=False)
@@ -66,8 +68,8 @@ class TranslationModule(pl.LightningModule):
         loss, nll_N = self.token_losses(batch)
         with torch.no_grad():
             self.trained[0] += nll_N.sum(dtype=torch.float64)
-            self.trained[1] += len(nll_N)
-            self.trained[2] += batch.source_real_BS.sum()
+            self.trained[1] += slots(batch)
+            self.trained[2:] += count_tokens(batch)
         # Lightning averages over accumulated batches and DDP over ranks; the loss is a sum.
         copies = self.trainer.world_size * self.trainer.accumulate_grad_batches
         return loss * (copies / batch.update_tokens)
@@ -96,14 +98,14 @@ class TranslationModule(pl.LightningModule):
         }
         self.log_dict({"valid/nll": nll_T.mean().item(), **values}, logger=False)
 
-    def take_training_sums(self) -> dict[str, float]:
-        """Nll a token and tokens since the last call, over all ranks."""
+    def take_training_sums(self) -> tuple[float, float, TokenCounts]:
+        """Nll, positions and tokens since the last call, over all ranks."""
         sums = self.trained.clone()
         self.trained.zero_()
         if self.trainer.world_size > 1:
             torch.distributed.all_reduce(sums)
-        nll, target, source = sums.tolist()
-        return {"nll": nll / max(target, 1), "target_tokens": target, "source_tokens": source}
+        nll, positions, *counts = sums.tolist()
+        return nll, positions, TokenCounts(*counts)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """A fresh optimiser: every stage starts with empty moments and its own warm-up."""

@@ -138,6 +138,36 @@ def test_two_ranks_take_the_steps_of_one(small_config):
 
 
 @pytest.mark.slow
+def test_packed_batches_read_in_the_background_by_two_ranks_train_as_well(small_config):
+    words = ("batch.layout=packed", "trainer=ddp_sim", "trainer.background=true")
+    padded, packed = small_config(*DENSE, *EVERY_LOSS), small_config(*DENSE, *EVERY_LOSS, *words)
+    trained(padded)
+    assert run_stages(packed, shared_corpus(packed)) == ["dense"]
+    key = "valid/nll"
+    before, after = losses(packed.folder, key=key)
+    assert after < before
+    assert after == pytest.approx(losses(padded.folder, key=key)[-1], rel=0.05)
+    fill = losses(packed.folder, key="train/fill")
+    assert 0.8 < sum(fill) / len(fill) < 1
+
+
+def test_the_log_holds_the_throughput(small_config):
+    folder = trained(small_config(*DENSE, "callbacks.log_every=5"))
+    for key in ("source_tokens_per_second", "target_tokens_per_second", "tflops", "memory_mib"):
+        assert min(losses(folder, key=f"train/{key}")) > 0
+    for key in ("fill", "data_wait", "share_of_matrix_rate"):
+        assert all(0 <= value <= 1 for value in losses(folder, key=f"train/{key}"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [("trainer.recompute=true",), ("trainer.precision=bf16-mixed",)])
+def test_other_ways_to_compute_train_to_the_same_likelihood(small_config, words):
+    plain = losses(trained(small_config(*DENSE)), key="valid/nll")
+    other = losses(trained(small_config(*DENSE, *words)), key="valid/nll")
+    assert other == pytest.approx(plain, rel=0.02)
+
+
+@pytest.mark.slow
 def test_two_ranks_find_exactly_the_neurons_of_one(small_config, finished_run):
     two = small_config(*specialize(finished_run, "trainer=ddp_sim"))
     run_stages(two, shared_corpus(two))

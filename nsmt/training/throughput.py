@@ -1,0 +1,107 @@
+"""How fast a stage trains: tokens, operations, share of what the machine can do, waiting for data.
+
+The machine's rate is that of a large matrix product in the precision of the training, measured once
+a process.
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from functools import cache
+
+import torch
+
+from nsmt.data.batch import BatchLayout
+from nsmt.models.flops import TokenCounts, training_flops
+from nsmt.models.settings import ModelSettings
+
+_MIB = 1 << 20
+
+
+def matrix_side(device: str) -> int:
+    """The side of the square product that a device's rate is measured with."""
+    return 8192 if device == "cuda" else 2048
+
+
+@cache
+def matrix_rate(device: str, dtype: torch.dtype) -> float:
+    """Operations a second of a square product, the best of some."""
+    side = matrix_side(device)
+    # A generator of its own: measuring must not change what a training draws.
+    generator = torch.Generator(device).manual_seed(0)
+    left, right = (
+        torch.randn(side, side, device=device, generator=generator).to(dtype) for _ in range(2)
+    )
+    best = float("inf")
+    for _ in range(4):
+        synchronise(device)
+        start = time.perf_counter()
+        left @ right
+        synchronise(device)
+        best = min(best, time.perf_counter() - start)
+    return 2 * side**3 / best
+
+
+def synchronise(device: str) -> None:
+    """Wait until a GPU has done what it was asked for."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def slots(batch: BatchLayout) -> int:
+    """Positions of both sides, padding included."""
+    return batch.source_BS.numel() + batch.target_out_BT.numel()
+
+
+def memory_mib(device: str) -> float:
+    """The peak so far: what torch took of a GPU, or of this process."""
+    if device == "cuda":
+        return torch.cuda.max_memory_reserved() / _MIB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+class Stopwatch:
+    """The time of a stretch of training, and how much of it waited for data."""
+
+    def __init__(self) -> None:
+        self._since = self._idle_since = time.perf_counter()
+        self._waited = 0.0
+
+    def batch_came(self) -> None:
+        """The batch that was waited for is here."""
+        self._waited += time.perf_counter() - self._idle_since
+
+    def batch_done(self) -> None:
+        """From now on, the next batch is waited for."""
+        self._idle_since = time.perf_counter()
+
+    def lap(self) -> tuple[float, float]:
+        """Seconds since the last lap, and the share of them that waited for data."""
+        now = time.perf_counter()
+        seconds, waited = now - self._since, self._waited
+        self._since, self._waited = now, 0.0
+        return seconds, min(1.0, waited / seconds)
+
+
+def throughput(
+    model: ModelSettings,
+    *,
+    vocabulary: int,
+    tokens: TokenCounts,
+    slots: float,
+    seconds: float,
+    ranks: int,
+    device: str,
+    dtype: torch.dtype,
+) -> dict[str, float]:
+    """What is logged of a stretch of training, over all ranks."""
+    operations = training_flops(model, vocabulary=vocabulary, tokens=tokens) / seconds
+    return {
+        "source_tokens_per_second": tokens.source / seconds,
+        "target_tokens_per_second": tokens.target / seconds,
+        "tflops": operations / 1e12,
+        "share_of_matrix_rate": operations / ranks / matrix_rate(device, dtype),
+        "fill": (tokens.source + tokens.target) / slots,
+        "memory_mib": memory_mib(device),
+    }
