@@ -147,7 +147,7 @@ class TranslationData(pl.LightningDataModule):
         """This rank's part of every direction's validation set."""
         rank, world = self._ranks()
         tables = self._tables("valid")
-        batches = in_order(tables, self.batch)[rank::world]
+        batches = in_order(tables, self.batch, multiple=world)[rank::world]
         return self._loader(PlannedSlice(batches, TableReader(tables, self.sequences)))
 
     def transfer_batch_to_device(

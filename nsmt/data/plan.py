@@ -230,8 +230,14 @@ def room_of(tables: Sequence[TokenTable], share: np.ndarray, batch: BatchSetting
     return Room.of(batch.tokens, source_share=means[0], target_share=means[1])
 
 
-def in_order(tables: Mapping[Direction, TokenTable], batch: BatchSettings) -> list[PlannedBatch]:
-    """Every sentence of every direction once, batched by length: for validation and counting."""
+def in_order(
+    tables: Mapping[Direction, TokenTable], batch: BatchSettings, *, multiple: int = 1
+) -> list[PlannedBatch]:
+    """Every sentence of every direction once, batched by length: for validation and counting.
+
+    The number of batches is a multiple, unless sentences are too few, so that ranks share them
+    evenly: under FSDP, one that had more would wait for the others forever.
+    """
     sizes = np.array([len(table) for table in tables.values()])
     direction = np.repeat(np.arange(len(tables)), sizes)
     row = np.concatenate([np.arange(size) for size in sizes])
@@ -245,4 +251,5 @@ def in_order(tables: Mapping[Direction, TokenTable], batch: BatchSettings) -> li
     else:
         # The order of the tables breaks ties.
         batches = padded(source, target, limit=batch.tokens, tie_break=np.arange(len(row)))
+    batches = split_to_multiple(batches, multiple)
     return [PlannedBatch(direction[each], row[each], room) for each in batches]

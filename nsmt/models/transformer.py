@@ -69,17 +69,22 @@ class DecoderLayer(nn.Module):
         self,
         x_BTD: Tensor,
         reach: Reach,
-        memory: KeyValues,
+        memory: Tensor | KeyValues,
         memory_reach: Reach,
         mask_BQP: Tensor | None,
         cache: SelfCache | None = None,
     ) -> Tensor:
-        """One layer of the decoder over whole targets or, with a cache, over one more position."""
+        """One layer of the decoder over whole targets or, with a cache, over one more position.
+
+        `memory` is the encoder's output [B, S, D], or what `memories` made of it.
+        """
         normed = self.attention_norm(x_BTD)
         own = self.attention.project(normed)
         if cache is not None:
             own = cache.extended(own)
         x_BTD = x_BTD + self.dropout(self.attention(normed, own, reach))
+        if isinstance(memory, Tensor):
+            memory = self.cross_attention.project(memory)
         looked = self.cross_attention(self.cross_norm(x_BTD), memory, memory_reach)
         x_BTD = x_BTD + self.dropout(looked)
         fed = self.feed_forward(self.feed_forward_norm(x_BTD), mask_BQP)
@@ -162,9 +167,8 @@ class Transformer(nn.Module):
         own = Reach(causal=True, query_spans=spans, key_spans=spans)
         reach = _reach_of(batch.source_real_BS, spans, batch.source_spans)
         for depth, layer in enumerate(self.decoder_stack):
-            memory = layer.cross_attention.project(memory_BSD)
             mask_BQP = _at(masks, f"decoder.{depth}")
-            x_BTD = self._run(layer, x_BTD, own, memory, reach, mask_BQP)
+            x_BTD = self._run(layer, x_BTD, own, memory_BSD, reach, mask_BQP)
         output: Tensor = self.decoder_norm(x_BTD)
         return output
 

@@ -18,6 +18,7 @@ from nsmt.models.masks import DirectionMasks
 from nsmt.models.transformer import Transformer
 from nsmt.training.optimization import make_optimizer, rate
 from nsmt.training.settings import OptimizerSettings
+from nsmt.training.sharding import output_weight, shard
 from nsmt.training.throughput import slots
 
 
@@ -51,13 +52,18 @@ class TranslationModule(pl.LightningModule):
         self.trained: Tensor
         self.validated: Tensor
 
+    def configure_model(self) -> None:
+        """Under FSDP, shard the model layer by layer over the ranks."""
+        if self.device_mesh is not None:
+            shard(self.model, self.device_mesh["data_parallel"])
+
     def token_losses(self, batch: BatchLayout) -> tuple[Tensor, Tensor]:
         """The summed loss, and the nll of every real target token in batch order: [N]."""
         masks = None if self.masks is None else self.masks(batch)
         hidden_BTD = self.model(batch, masks)
         return smoothed_cross_entropy(
             batch.counted(hidden_BTD),
-            self.model.output.weight,
+            output_weight(self.model),
             batch.counted(batch.target_out_BT),
             smoothing=self.optimizer_settings.label_smoothing if self.training else 0.0,
         )

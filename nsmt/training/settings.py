@@ -70,6 +70,9 @@ class TrainerSettings(Settings):
     accelerator: Literal["cpu", "gpu"] = "cpu"
     devices: Positive = Field(1, description="ranks on each node")
     num_nodes: Positive = 1
+    strategy: Literal["ddp", "fsdp"] = Field(
+        "ddp", description="of several ranks; fsdp: each keeps a part of the weights (FSDP2)"
+    )
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     deterministic: bool = True
     background: bool = Field(

@@ -41,6 +41,7 @@ from nsmt.training.settings import (
     StageSettings,
     TrainerSettings,
 )
+from nsmt.training.sharding import whole
 from nsmt.training.trainer import make_trainer, open_loggers, rank, set_threads
 
 _LOG = logging.getLogger(__name__)
@@ -166,7 +167,7 @@ def train_stage(
         trainer.fit(module, datamodule=data)
         updates = trainer.global_step
         valid = trainer.callback_metrics["valid/nll"].item()
-    trained.model.eval()
+    trained.model = whole(trained.model).eval()
     trained.history = {
         "stage": name,
         "updates": updates,

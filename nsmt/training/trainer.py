@@ -12,7 +12,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
-from pytorch_lightning.strategies import DDPStrategy, Strategy
+from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
 from nsmt.errors import ConfigurationError
 from nsmt.training.settings import LoggerSettings, OptimizerSettings, TrainerSettings
@@ -154,8 +154,15 @@ def set_threads(settings: TrainerSettings) -> None:
 def _strategy(settings: TrainerSettings) -> Strategy | str:
     if settings.world == 1:
         return "auto"
+    backend = "nccl" if settings.accelerator == "gpu" else "gloo"
+    if settings.strategy == "fsdp":
+        return ModelParallelStrategy(
+            data_parallel_size=settings.world,
+            tensor_parallel_size=1,
+            process_group_backend=backend,
+        )
     return DDPStrategy(
-        process_group_backend="nccl" if settings.accelerator == "gpu" else "gloo",
+        process_group_backend=backend,
         gradient_as_bucket_view=True,
         # Ranks may validate different numbers of batches, so nothing may sync in between.
         broadcast_buffers=False,

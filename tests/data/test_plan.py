@@ -408,7 +408,8 @@ def test_in_order_covers_every_sentence_once_within_the_limit(sizes, tokens):
 def test_ranks_share_what_is_read_in_order(world):
     tables = tables_like([30, 20, 10])
     reader = TableReader(tables, SEQUENCES)
-    batches = in_order(tables, BatchSettings(tokens=64))
+    batches = in_order(tables, BatchSettings(tokens=64), multiple=world)
+    assert len(batches) % world == 0
     whole = Counter(s for each in batches for s in sentences_of(reader.read(each)))
     shared = Counter()
     for rank in range(world):

@@ -127,9 +127,10 @@ def test_smaller_micro_batches_give_the_gradient_of_the_same_update(small_config
 
 
 @pytest.mark.slow
-def test_two_ranks_take_the_steps_of_one(small_config):
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_ranks_take_the_steps_of_one(small_config, strategy):
     one = small_config(*DENSE, *EVERY_LOSS)
-    two = small_config(*DENSE, *EVERY_LOSS, "trainer=ddp_sim")
+    two = small_config(*DENSE, *EVERY_LOSS, "trainer=ddp_sim", f"trainer.strategy={strategy}")
     assert one.folder != two.folder
     alone, together = trained(one), two.folder
     assert run_stages(two, shared_corpus(two)) == ["dense"]
@@ -168,8 +169,10 @@ def test_other_ways_to_compute_train_to_the_same_likelihood(small_config, words)
 
 
 @pytest.mark.slow
-def test_two_ranks_find_exactly_the_neurons_of_one(small_config, finished_run):
-    two = small_config(*specialize(finished_run, "trainer=ddp_sim"))
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_ranks_find_exactly_the_neurons_of_one(small_config, finished_run, strategy):
+    words = specialize(finished_run, "trainer=ddp_sim", f"trainer.strategy={strategy}")
+    two = small_config(*words)
     run_stages(two, shared_corpus(two))
     name = "identification/statistics.safetensors"
     together = ActivationStatistics.load(two.folder / name)
