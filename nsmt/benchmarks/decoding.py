@@ -140,14 +140,14 @@ def _trained(
         for read in itertools.islice(iter(data.train_dataloader()), updates):
             each = read.to(device)
             with torch.autocast(device, dtype=torch.bfloat16):
-                loss, nll_N = smoothed_cross_entropy(
+                loss, nll = smoothed_cross_entropy(
                     each.counted(model(each)),
                     model.output.weight,
                     each.counted(each.target_out_BT),
                     smoothing=0.1,
                 )
-            (loss / len(nll_N)).backward()  # type: ignore[no-untyped-call]
+            (loss / len(each.counted_N)).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             optimizer.zero_grad()
-            bar.update(task, advance=1, status=f"nll {nll_N.mean().item():.2f}")
+            bar.update(task, advance=1, status=f"nll {nll.item() / len(each.counted_N):.2f}")
     return TrainedModel(model.eval(), vocabulary, list(corpus.directions))

@@ -22,7 +22,7 @@ from nsmt.data.datamodule import TranslationData
 from nsmt.data.plan import BatchSettings
 from nsmt.languages import Direction
 from nsmt.models.flops import TokenCounts, training_flops
-from nsmt.models.loss import smoothed_cross_entropy
+from nsmt.models.loss import smoothed_cross_entropy, token_nll
 from nsmt.models.masks import DirectionMasks
 from nsmt.models.settings import ModelSettings
 from nsmt.models.transformer import Transformer
@@ -155,13 +155,8 @@ def _bf16_loss(corpus: Corpus, settings: ModelSettings, batches: list[BatchLayou
         model.eval()
         last = batches[-1]
         with torch.no_grad():
-            _, nll_N = smoothed_cross_entropy(
-                last.counted(model(last)),
-                model.output.weight,
-                last.counted(last.target_out_BT),
-                smoothing=0.0,
-            )
-        losses.append(nll_N.mean().item())
+            hidden_ND, target_N = last.counted(model(last)), last.counted(last.target_out_BT)
+        losses.append(token_nll(hidden_ND, model.output.weight, target_N).mean().item())
     return losses[1] / losses[0]
 
 

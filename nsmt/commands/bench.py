@@ -28,7 +28,7 @@ from nsmt.records import certificate, command_line
 from nsmt.reporting.tables import Table
 from nsmt.settings import Settings
 from nsmt.training.settings import TrainerSettings
-from nsmt.training.trainer import device_of, set_threads
+from nsmt.training.trainer import device_of, set_machine
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -60,7 +60,7 @@ def bench(config: BenchConfig) -> None:
             f"bench runs as one rank, the trainer asks for {config.trainer.world}",
             fix="choose trainer=cpu or trainer=gpu",
         )
-    set_threads(config.trainer)
+    set_machine(config.trainer)
     figures = _measured(config)
     rows = [[name.replace("_", " "), f"{value:,.4g}"] for name, value in figures.items()]
     result_console().print(Table(config.what, ["", "figure"], rows).to_rich())

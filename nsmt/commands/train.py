@@ -33,7 +33,7 @@ from nsmt.records import (
     read_record,
     write_record,
 )
-from nsmt.training.trainer import check_world, device_of, launched, rank
+from nsmt.training.trainer import check_world, chosen_precision, device_of, launched, rank
 
 _LOG = logging.getLogger(__name__)
 
@@ -41,6 +41,9 @@ _LOG = logging.getLogger(__name__)
 def train(config: RunConfig) -> Path | None:
     """Run the whole job; the path of its report, or None where there is none to make."""
     check_consistency(config)
+    # Before the folder is named: numbers depend on it.
+    precision = {"precision": chosen_precision(config.trainer)}
+    config = config.model_copy(update={"trainer": config.trainer.model_copy(update=precision)})
     if config.check:
         show_check(config)
         return None

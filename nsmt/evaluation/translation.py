@@ -20,7 +20,7 @@ from nsmt.languages import Direction
 from nsmt.models.checkpoint import TrainedModel
 from nsmt.models.decoding import DecodingSettings, search
 from nsmt.models.linear import packed_weights
-from nsmt.models.loss import smoothed_cross_entropy
+from nsmt.models.loss import token_nll
 from nsmt.models.masks import DirectionMasks
 
 Advance = Callable[[int], None]
@@ -137,11 +137,8 @@ def likelihoods(
     for planned in in_order(tables, BatchSettings(tokens=tokens)):
         batch = reader.read(planned).to(device)
         hidden_BTD = model(batch, None if masks is None else masks(batch))
-        _, nll_N = smoothed_cross_entropy(
-            batch.counted(hidden_BTD),
-            model.output.weight,
-            batch.counted(batch.target_out_BT),
-            smoothing=0.0,
+        nll_N = token_nll(
+            batch.counted(hidden_BTD), model.output.weight, batch.counted(batch.target_out_BT)
         )
         nll_BT = torch.zeros_like(batch.target_out_BT, dtype=torch.float64)
         nll_BT.view(-1)[batch.counted_N] = nll_N.double()

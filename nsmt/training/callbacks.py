@@ -19,13 +19,19 @@ _LOG = logging.getLogger(__name__)
 
 
 class StageMetrics(pl.Callback):
-    """Logs training sums every `log_every` updates and shows the stage's progress."""
+    """Logs training sums every `log_every` updates and shows the stage's progress.
 
-    def __init__(self, stage: str, *, updates: int, log_every: int, progress: bool) -> None:
+    Where layers are compiled, the first update is a warm-up: shown as such, and in no figure.
+    """
+
+    def __init__(
+        self, stage: str, *, updates: int, log_every: int, progress: bool, compiled: bool = False
+    ) -> None:
         self.stage = stage
         self.updates = updates
         self.log_every = log_every
         self.progress = progress
+        self._warm_up = compiled
         self._bar: Progress | None = None
         self._step = 0
         self._watch = Stopwatch()
@@ -37,7 +43,8 @@ class StageMetrics(pl.Callback):
         self._watch = Stopwatch()
         if self.progress and trainer.is_global_zero:
             self._bar = progress_bar()
-            self._bar.add_task(self.stage, total=self.updates, status="")
+            status = "warm-up: compiling" if self._warm_up else ""
+            self._bar.add_task(self.stage, total=self.updates, status=status)
             self._bar.start()
 
     def on_train_batch_start(
@@ -65,7 +72,11 @@ class StageMetrics(pl.Callback):
         if trainer.global_step == self._step:
             return
         self._step = trainer.global_step
-        if self._step % self.log_every == 0 or self._step == self.updates:
+        if self._warm_up:
+            self._warm_up = False
+            _module(pl_module).take_training_sums()
+            self._watch.lap()
+        elif self._step % self.log_every == 0 or self._step == self.updates:
             self._log(trainer, pl_module)
         if self._bar is not None:
             self._bar.update(
@@ -75,17 +86,17 @@ class StageMetrics(pl.Callback):
             )
 
     def _log(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        assert isinstance(pl_module, TranslationModule)  # noqa: S101 -- narrows the type
-        nll, positions, tokens = pl_module.take_training_sums()
+        module = _module(pl_module)
+        nll, positions, tokens = module.take_training_sums()
         seconds, waited = self._watch.lap()
         speed = throughput(
-            pl_module.model.settings,
-            vocabulary=pl_module.model.output.out_features,
+            module.model.settings,
+            vocabulary=module.model.output.out_features,
             tokens=tokens,
             slots=positions,
             seconds=seconds,
             ranks=trainer.world_size,
-            device=pl_module.device.type,
+            device=module.device.type,
             dtype=torch.bfloat16 if "bf16" in str(trainer.precision) else torch.float32,
         )
         nll /= max(tokens.target, 1)
@@ -207,18 +218,21 @@ class KeepBest(pl.Callback):
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Copy the weights if they are the best so far."""
-        assert isinstance(pl_module, TranslationModule)  # noqa: S101 -- narrows the type
         if trainer.sanity_checking:
             return
         value = trainer.callback_metrics["valid/nll"].item()
         if value < self.best:
             self.best = value
-            state = pl_module.model.state_dict()
+            state = _module(pl_module).model.state_dict()
             self._weights = {name: tensor.detach().clone() for name, tensor in state.items()}
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Restore them."""
         del trainer
-        assert isinstance(pl_module, TranslationModule)  # noqa: S101 -- narrows the type
         if self._weights:
-            pl_module.model.load_state_dict(self._weights)
+            _module(pl_module).model.load_state_dict(self._weights)
+
+
+def _module(pl_module: pl.LightningModule) -> TranslationModule:
+    assert isinstance(pl_module, TranslationModule)  # noqa: S101 -- narrows the type
+    return pl_module

@@ -13,7 +13,7 @@ from torch import Tensor
 from nsmt.data.batch import BatchLayout
 from nsmt.languages import Direction
 from nsmt.models.flops import TokenCounts, count_tokens
-from nsmt.models.loss import smoothed_cross_entropy
+from nsmt.models.loss import LossKind, smoothed_cross_entropy, token_nll
 from nsmt.models.masks import DirectionMasks
 from nsmt.models.transformer import Transformer
 from nsmt.training.optimization import make_optimizer, rate
@@ -37,6 +37,7 @@ class TranslationModule(pl.LightningModule):
         masks: DirectionMasks | None,
         optimizer: OptimizerSettings,
         updates: int,
+        loss: LossKind = "chunked",
     ) -> None:
         super().__init__()
         self.model = model
@@ -44,6 +45,7 @@ class TranslationModule(pl.LightningModule):
         self.directions = list(directions)
         self.optimizer_settings = optimizer
         self.updates = updates
+        self.loss = loss
         # Sums since the last log line: nll, slots, and the fields of TokenCounts.
         self.register_buffer("trained", torch.zeros(7, dtype=torch.float64), persistent=False)
         # By direction, of the running validation: nll, target tokens.
@@ -57,23 +59,24 @@ class TranslationModule(pl.LightningModule):
         if self.device_mesh is not None:
             shard(self.model, self.device_mesh["data_parallel"])
 
-    def token_losses(self, batch: BatchLayout) -> tuple[Tensor, Tensor]:
-        """The summed loss, and the nll of every real target token in batch order: [N]."""
+    def before_loss(self, batch: BatchLayout) -> tuple[Tensor, Tensor, Tensor]:
+        """Of every real target token in batch order: the model's output [N, D], the output weight
+        [V, D], and the token [N].
+        """
         masks = None if self.masks is None else self.masks(batch)
-        hidden_BTD = self.model(batch, masks)
-        return smoothed_cross_entropy(
-            batch.counted(hidden_BTD),
-            output_weight(self.model),
-            batch.counted(batch.target_out_BT),
-            smoothing=self.optimizer_settings.label_smoothing if self.training else 0.0,
-        )
+        hidden_ND = batch.counted(self.model(batch, masks))
+        return hidden_ND, output_weight(self.model), batch.counted(batch.target_out_BT)
 
     def training_step(self, batch: BatchLayout, batch_idx: int) -> Tensor:
         """The batch's share of the update's loss."""
         del batch_idx
-        loss, nll_N = self.token_losses(batch)
+        loss, nll = smoothed_cross_entropy(
+            *self.before_loss(batch),
+            smoothing=self.optimizer_settings.label_smoothing,
+            kind=self.loss,
+        )
         with torch.no_grad():
-            self.trained[0] += nll_N.sum(dtype=torch.float64)
+            self.trained[0] += nll
             self.trained[1] += slots(batch)
             self.trained[2:] += count_tokens(batch)
         # Lightning averages over accumulated batches and DDP over ranks; the loss is a sum.
@@ -87,7 +90,7 @@ class TranslationModule(pl.LightningModule):
     def validation_step(self, batch: BatchLayout, batch_idx: int) -> None:
         """Sum nll and tokens by direction."""
         del batch_idx
-        _, nll_N = self.token_losses(batch)
+        nll_N = token_nll(*self.before_loss(batch))
         row_N = batch.counted(batch.target_direction.expand_as(batch.target_out_BT))
         self.validated[0].index_add_(0, row_N, nll_N.to(torch.float64))
         self.validated[1].index_add_(0, row_N, torch.ones_like(nll_N, dtype=torch.float64))

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from nsmt.models.loss import LossKind
 from nsmt.settings import Settings
 
 Positive = Annotated[int, Field(ge=1)]
@@ -73,7 +74,12 @@ class TrainerSettings(Settings):
     strategy: Literal["ddp", "fsdp"] = Field(
         "ddp", description="of several ranks; fsdp: each keeps a part of the weights (FSDP2)"
     )
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed", "auto"] = Field(
+        "32-true", description="auto: bf16-mixed where the machine multiplies faster in bf16"
+    )
+    tf32: bool = Field(
+        default=False, description="let a GPU round the inputs of fp32 products to TF32"
+    )
     deterministic: bool = True
     background: bool = Field(
         default=False, description="plan and read batches in a process of its own, ahead"
@@ -83,6 +89,9 @@ class TrainerSettings(Settings):
         description="compute activations again in the backward pass instead of keeping them",
     )
     compile: bool = Field(default=False, description="compile every layer by torch.compile")
+    loss: LossKind = Field(
+        "chunked", description="how: own chunks, torch's linear_cross_entropy, Liger-Kernel"
+    )
     threads: Positive | None = Field(None, description="CPU threads a rank; None lets torch choose")
 
     @property

@@ -42,7 +42,7 @@ from nsmt.training.settings import (
     TrainerSettings,
 )
 from nsmt.training.sharding import whole
-from nsmt.training.trainer import make_trainer, open_loggers, rank, set_threads
+from nsmt.training.trainer import make_trainer, open_loggers, rank, set_machine
 
 _LOG = logging.getLogger(__name__)
 IDENTIFICATION = "identification"
@@ -83,7 +83,7 @@ def run_schedule(
     context: StageContext, schedule: ScheduleSettings, method: MethodSettings
 ) -> list[str]:
     """Run every stage and return their names, in the order of a table's rows."""
-    set_threads(context.trainer)
+    set_machine(context.trainer)
     given: NeuronAtlas | None = None
     if schedule.checkpoint is not None:
         dense = _fitting(load_checkpoint(Path(schedule.checkpoint)), context)
@@ -146,6 +146,7 @@ def train_stage(
         masks=trained.masks(),
         optimizer=optimizer,
         updates=stage.updates,
+        loss=context.trainer.loss,
     )
     data = context.data(stage_seed=seed)
     with open_loggers(context.logger, folder=folder, run=context.name, stage=name) as loggers:
@@ -210,6 +211,7 @@ def _callbacks(context: StageContext, name: str, stage: StageSettings) -> list[p
             updates=stage.updates,
             log_every=settings.log_every,
             progress=settings.progress,
+            compiled=context.trainer.compile,
         ),
         StopDiverged(keep_best=settings.keep == "best"),
     ]

@@ -25,9 +25,9 @@ def matrix_side(device: str) -> int:
 
 
 @cache
-def matrix_rate(device: str, dtype: torch.dtype) -> float:
+def matrix_rate(device: str, dtype: torch.dtype, *, side: int | None = None) -> float:
     """Operations a second of a square product, the best of some."""
-    side = matrix_side(device)
+    side = side or matrix_side(device)
     # A generator of its own: measuring must not change what a training draws.
     generator = torch.Generator(device).manual_seed(0)
     left, right = (

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import pytorch_lightning as pl
 import torch
@@ -15,7 +16,13 @@ from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, Wand
 from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
 from nsmt.errors import ConfigurationError
+from nsmt.progress import console
 from nsmt.training.settings import LoggerSettings, OptimizerSettings, TrainerSettings
+from nsmt.training.throughput import matrix_rate
+
+# Products that tell how fast bf16 is: small, since without hardware for it they take long.
+_SIDE = 1024
+_GAIN = 1.5
 
 
 def launched() -> bool:
@@ -80,7 +87,7 @@ def make_trainer(
         devices=settings.devices,
         num_nodes=settings.num_nodes,
         strategy=_strategy(settings),
-        precision=settings.precision,
+        precision=chosen_precision(settings),
         deterministic=settings.deterministic,
         max_steps=updates,
         accumulate_grad_batches=accumulation,
@@ -145,10 +152,28 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", category=UserWarning, module="pytorch_lightning.*")
 
 
-def set_threads(settings: TrainerSettings) -> None:
-    """Give this rank its CPU threads."""
+def set_machine(settings: TrainerSettings) -> None:
+    """Give this rank its CPU threads and the precision of fp32 products on a GPU."""
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
+    torch.set_float32_matmul_precision("high" if settings.tf32 else "highest")
+
+
+def chosen_precision(settings: TrainerSettings) -> Literal["32-true", "bf16-mixed"]:
+    """The precision asked for; for `auto`, what this machine is fast in, which is said.
+
+    Processors without hardware for bf16 are slower in it than in fp32.
+    """
+    if settings.precision != "auto":
+        return settings.precision
+    device = device_of(settings.accelerator)
+    kinds = (torch.bfloat16, torch.float32)
+    bf16, fp32 = (matrix_rate(device, kind, side=_SIDE) for kind in kinds)
+    chosen: Literal["32-true", "bf16-mixed"]
+    chosen = "bf16-mixed" if bf16 >= _GAIN * fp32 else "32-true"
+    if rank() == 0:
+        console.print(f"precision=auto: {chosen}, bf16 products are {bf16 / fp32:.1f} x as fast")
+    return chosen
 
 
 def _strategy(settings: TrainerSettings) -> Strategy | str:

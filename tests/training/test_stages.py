@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,9 @@ from nsmt.models.loss import smoothed_cross_entropy
 from nsmt.models.transformer import Transformer
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.statistics import ActivationStatistics
+from nsmt.training import trainer as trainer_module
 from nsmt.training.callbacks import KeepBest
+from nsmt.training.trainer import chosen_precision
 
 GOLDEN = Path(__file__).parent / "golden" / "synthetic-dense.json"
 DENSE = ("schedule=dense", "schedule.dense.updates=20", "schedule.dense.validate_every=10")
@@ -161,11 +164,42 @@ def test_the_log_holds_the_throughput(small_config):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", [("trainer.recompute=true",), ("trainer.precision=bf16-mixed",)])
-def test_other_ways_to_compute_train_to_the_same_likelihood(small_config, words):
+@pytest.mark.parametrize(
+    "word",
+    ["trainer.recompute=true", "trainer.precision=bf16-mixed", "trainer.loss=torch"],
+)
+def test_other_ways_to_compute_train_to_the_same_likelihood(small_config, word):
     plain = losses(trained(small_config(*DENSE)), key="valid/nll")
-    other = losses(trained(small_config(*DENSE, *words)), key="valid/nll")
+    other = losses(trained(small_config(*DENSE, word)), key="valid/nll")
     assert other == pytest.approx(plain, rel=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_stage_warms_up_in_sight_and_out_of_the_figures(small_config):
+    words = (*DENSE, "callbacks.log_every=1")
+    plain = losses(trained(small_config(*words)), key="valid/nll")
+    folder = trained(small_config(*words, "trainer.compile=true"))
+    assert losses(folder, key="valid/nll") == pytest.approx(plain, rel=0.02)
+    assert len(losses(folder)) == 19
+    first, second, *_ = losses(folder, key="train/target_tokens_per_second")
+    assert first > second / 10
+
+
+@pytest.mark.parametrize(
+    ("bf16", "expected"), [(3.0, "bf16-mixed"), (1.2, "32-true"), (0.05, "32-true")]
+)
+def test_precision_follows_the_machine_and_says_so(
+    small_config, monkeypatch, capsys, bf16, expected
+):
+    rates = {torch.float32: 1.0, torch.bfloat16: bf16}
+    monkeypatch.setattr(trainer_module, "matrix_rate", lambda _, dtype, side: rates[dtype])
+    settings = small_config("trainer.precision=auto").trainer
+    assert chosen_precision(settings) == expected
+    assert f"precision=auto: {expected}" in capsys.readouterr().err
+    fixed = small_config("trainer.precision=32-true").trainer
+    assert chosen_precision(fixed) == "32-true"
+    assert not capsys.readouterr().err
 
 
 @pytest.mark.slow
