@@ -1,4 +1,4 @@
-"""Beam search beside Hugging Face's, with the same weights on the same sentences.
+"""Beam search beside Hugging Face's and CTranslate2's, with the same weights on the same text.
 
 Random weights decode to no purpose, so a model is trained for some updates before.
 """
@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import itertools
 import time
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
 
 import torch
 
+from nsmt.benchmarks.peers.ctranslate2 import CTranslate2
 from nsmt.benchmarks.peers.m2m100 import m2m100_of
 from nsmt.benchmarks.timing import Figures
 from nsmt.data.corpus import Corpus
@@ -20,11 +24,42 @@ from nsmt.evaluation.translation import translate
 from nsmt.languages import Direction
 from nsmt.models.checkpoint import TrainedModel
 from nsmt.models.decoding import DecodingSettings
+from nsmt.models.flops import TokenCounts, forward_flops
 from nsmt.models.loss import smoothed_cross_entropy
 from nsmt.models.settings import ModelSettings
 from nsmt.models.transformer import Transformer
 from nsmt.progress import progress_bar
-from nsmt.training.throughput import synchronise
+from nsmt.training.throughput import matrix_rate, synchronise
+
+# From framed rows of a batch, longest first, and a limit of tokens to pieces without their frame.
+Translated = Callable[[list[list[int]], int], list[list[int]]]
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """The sentences of one direction, and how to search."""
+
+    trained: TrainedModel
+    direction: Direction
+    lines: list[str]
+    decoding: DecodingSettings
+
+    def in_batches(self, size: int, translated: Translated) -> list[str]:
+        """Translate with a peer, sorted by length; it gets framed rows and a limit of tokens."""
+        vocabulary = self.trained.vocabulary
+        tag, eos = vocabulary.tag(self.direction.source), vocabulary.eos
+        queue = sorted(enumerate(vocabulary.encode(self.lines)), key=lambda each: -len(each[1]))
+        texts = [""] * len(self.lines)
+        for start in range(0, len(queue), size):
+            members = queue[start : start + size]
+            rows = [[tag, *ids, eos] for _, ids in members]
+            limit = int(self.decoding.max_length_factor * len(rows[0]))
+            limit += self.decoding.max_length_extra
+            limit = min(limit, self.trained.model.settings.max_positions - 1)
+            for (place, _), ids in zip(members, translated(rows, limit), strict=True):
+                texts[place] = vocabulary.decode([ids])[0]
+        return texts
 
 
 def bench_decode(
@@ -38,91 +73,106 @@ def bench_decode(
     peer_batches: tuple[int, ...],
     device: str,
 ) -> Figures:
-    """Seconds, tokens a second and agreement of both; the peer at its best batch size."""
+    """Seconds, tokens a second and agreement of all; each peer at its best batch size."""
     trained = _trained(corpus, model, batch, updates=updates, device=device)
     direction = corpus.directions[0]
     lines = corpus.texts(direction, "test")[0][:sentences]
-    found, ours, texts = _own(trained, direction, lines, decoding, device=device)
-    peer = m2m100_of(trained.model, eos=corpus.vocabulary.eos).eval()
-    best = float("inf")
-    with progress_bar() as bar:
-        task = bar.add_task("Hugging Face", total=len(peer_batches), status="")
-        for size in peer_batches:
-            start = time.perf_counter()
-            theirs = _theirs(peer, trained, direction, lines, decoding, size=size)
-            synchronise(device)
-            seconds = time.perf_counter() - start
-            found[f"m2m100_batch_{size}_seconds"] = seconds
-            best = min(best, seconds)
-            bar.advance(task)
-    same = sum(one == other for one, other in zip(texts, theirs, strict=True))
-    return found | {
-        "m2m100_over_ours_seconds": best / ours,
-        "equal_translations": same / len(lines),
-    }
-
-
-def _own(
-    trained: TrainedModel,
-    direction: Direction,
-    lines: list[str],
-    decoding: DecodingSettings,
-    *,
-    device: str,
-) -> tuple[Figures, float, list[str]]:
+    task = _Task(trained, direction, lines, decoding)
+    product = matrix_rate(device, torch.float32)
     start = time.perf_counter()
     texts = translate(trained, {direction: lines}, decoding=decoding, device=device)[direction]
     synchronise(device)
-    seconds = time.perf_counter() - start
+    ours = time.perf_counter() - start
     # The tag and </s> are decoded too.
-    tokens = sum(len(ids) + 2 for ids in trained.vocabulary.encode(texts))
+    lengths = [len(ids) + 2 for ids in trained.vocabulary.encode(texts)]
+    least = _least_flops(task, lengths) / product
     found = {
         "sentences": float(len(lines)),
-        "tokens": float(tokens),
-        "ours_seconds": seconds,
-        "ours_tokens_per_second": tokens / seconds,
+        "tokens": float(sum(lengths)),
+        "ours_seconds": ours,
+        "ours_tokens_per_second": sum(lengths) / ours,
+        "product_gflops": product / 1e9,
+        "ours_over_roofline_seconds": ours / least,
     }
-    return found, seconds, texts
+    peers = _peers(task, device=device)
+    with progress_bar() as bar:
+        shown = bar.add_task("peers", total=len(peers) * len(peer_batches), status="")
+        for name, translated in peers.items():
+            best = float("inf")
+            for size in peer_batches:
+                bar.update(shown, status=f"{name}, batches of {size}")
+                theirs, seconds = _seconds(partial(task.in_batches, size, translated), device)
+                found[f"{name}_batch_{size}_seconds"] = seconds
+                best = min(best, seconds)
+                bar.advance(shown)
+            found[f"{name}_over_ours_seconds"] = best / ours
+            same = sum(one == other for one, other in zip(texts, theirs, strict=True))
+            found[f"{name}_equal_translations"] = same / len(lines)
+    return found
 
 
-def _theirs(
+def _seconds(function: Callable[[], _T], device: str) -> tuple[_T, float]:
+    start = time.perf_counter()
+    found = function()
+    synchronise(device)
+    return found, time.perf_counter() - start
+
+
+def _least_flops(task: _Task, lengths: list[int]) -> float:
+    """Reading every sentence once, and one decoder step a token of every beam."""
+    model, vocabulary = task.trained.model.settings, task.trained.vocabulary.size
+    source = [len(ids) + 2 for ids in task.trained.vocabulary.encode(task.lines)]
+    beam = task.decoding.beam
+    pairs = list(zip(source, lengths, strict=True))
+    tokens = TokenCounts(
+        source=sum(source),
+        target=beam * sum(lengths),
+        source_squared=sum(each * each for each in source),
+        target_squared=beam * sum(each * each for each in lengths),
+        crossed=beam * sum(one * other for one, other in pairs),
+    )
+    return forward_flops(model, vocabulary=vocabulary, tokens=tokens)
+
+
+def _peers(task: _Task, *, device: str) -> dict[str, Translated]:
+    model, eos = task.trained.model, task.trained.vocabulary.eos
+    tag = task.trained.vocabulary.tag(task.direction.target)
+    found: dict[str, Translated] = {
+        "m2m100": partial(_generated, m2m100_of(model, eos=eos).eval(), task)
+    }
+    for kind in ("float32", "int8"):
+        engine = CTranslate2(model, eos=eos, compute_type=kind, device=device)
+        found[f"ctranslate2_{kind}"] = partial(engine.translate, tag=tag, settings=task.decoding)
+    return found
+
+
+def _generated(
     peer: Any,  # noqa: ANN401 -- an untyped library
-    trained: TrainedModel,
-    direction: Direction,
-    lines: list[str],
-    decoding: DecodingSettings,
-    *,
-    size: int,
-) -> list[str]:
-    """`generate` over batches sorted by length, with the rules of our own search."""
-    vocabulary = trained.vocabulary
-    tag, eos = vocabulary.tag(direction.source), vocabulary.eos
-    queue = sorted(enumerate(vocabulary.encode(lines)), key=lambda entry: -len(entry[1]))
-    texts = [""] * len(lines)
-    for start in range(0, len(queue), size):
-        members = queue[start : start + size]
-        longest = len(members[0][1]) + 2
-        rows = [
-            [tag, *ids, eos] + [vocabulary.pad] * (longest - len(ids) - 2) for _, ids in members
-        ]
-        source = torch.tensor(rows, device=peer.device)
-        limit = int(decoding.max_length_factor * longest) + decoding.max_length_extra
-        with torch.inference_mode():
-            output = peer.generate(
-                input_ids=source,
-                attention_mask=(source != vocabulary.pad).long(),
-                num_beams=decoding.beam,
-                do_sample=False,
-                early_stopping=True,
-                length_penalty=decoding.length_penalty,
-                forced_bos_token_id=vocabulary.tag(direction.target),
-                max_new_tokens=min(limit, trained.model.settings.max_positions - 1),
-            )
-        for (place, _), ids in zip(members, output.tolist(), strict=True):
-            # </s>, the tag, the pieces, </s> and padding.
-            pieces = itertools.takewhile(lambda token: token != eos, ids[2:])
-            texts[place] = vocabulary.decode([list(pieces)])[0]
-    return texts
+    task: _Task,
+    rows: list[list[int]],
+    limit: int,
+) -> list[list[int]]:
+    """Hugging Face's `generate`, with the rules of our own search."""
+    vocabulary = task.trained.vocabulary
+    longest = max(map(len, rows))
+    padded = [row + [vocabulary.pad] * (longest - len(row)) for row in rows]
+    source = torch.tensor(padded, device=peer.device)
+    with torch.inference_mode():
+        output = peer.generate(
+            input_ids=source,
+            attention_mask=(source != vocabulary.pad).long(),
+            num_beams=task.decoding.beam,
+            do_sample=False,
+            early_stopping=True,
+            length_penalty=task.decoding.length_penalty,
+            forced_bos_token_id=vocabulary.tag(task.direction.target),
+            max_new_tokens=limit,
+        )
+    # </s>, the tag, the pieces, </s> and padding.
+    return [
+        list(itertools.takewhile(lambda token: token != vocabulary.eos, row[2:]))
+        for row in output.tolist()
+    ]
 
 
 def _trained(

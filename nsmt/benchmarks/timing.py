@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
@@ -35,8 +35,8 @@ def in_turns(
     return seconds
 
 
-def ratio(these: list[float], those: list[float]) -> float:
-    """The median over turns of the first's time over the second's."""
+def ratio(these: Sequence[float], those: Sequence[float]) -> float:
+    """The median over turns of the first over the second."""
     return statistics.median(a / b for a, b in zip(these, those, strict=True))
 
 
@@ -50,3 +50,15 @@ def matrix_product(device: str, dtype: torch.dtype) -> Callable[[], object]:
 def product_flops(device: str) -> int:
     """Operations of `matrix_product`."""
     return 2 * matrix_side(device) ** 3
+
+
+def memory_copy(device: str) -> Callable[[], object]:
+    """A copy too large for any cache: what the machine's memory can do."""
+    source = torch.zeros(copy_bytes(device) // 8, device=device)
+    target = torch.empty_like(source)
+    return lambda: target.copy_(source)
+
+
+def copy_bytes(device: str) -> int:
+    """Bytes that `memory_copy` reads and writes."""
+    return (4 if device == "cuda" else 1) << 30

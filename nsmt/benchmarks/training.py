@@ -1,101 +1,203 @@
-"""A training step beside those of other toolkits: same shape, same real batches, in turns.
+"""A training step beside those of other toolkits: same shape, same real text, in turns.
 
 A step is forward, label-smoothed loss, backward and fused AdamW. Masks are of random neurons, 70 %
-of each direction's, as sparse as the paper's at its k.
+of each direction's, as sparse as the paper's at its k. On a GPU everybody trains under bf16
+autocast, and takes all batches twice: once as they come first, then with every shape seen.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from itertools import islice
 
 import torch
 from torch import Tensor, nn
 
 from nsmt.benchmarks.peers import joeynmt, m2m100
-from nsmt.benchmarks.timing import Figures, in_turns, matrix_product, product_flops, ratio
+from nsmt.benchmarks.timing import (
+    Figures,
+    copy_bytes,
+    in_turns,
+    matrix_product,
+    memory_copy,
+    product_flops,
+    ratio,
+)
 from nsmt.data.batch import BatchLayout
 from nsmt.data.corpus import Corpus
 from nsmt.data.datamodule import TranslationData
 from nsmt.data.plan import BatchSettings
 from nsmt.languages import Direction
 from nsmt.models.flops import TokenCounts, training_flops
-from nsmt.models.loss import smoothed_cross_entropy, token_nll
+from nsmt.models.loss import LossKind, smoothed_cross_entropy, token_nll
 from nsmt.models.masks import DirectionMasks
 from nsmt.models.settings import ModelSettings
 from nsmt.models.transformer import Transformer
 from nsmt.neurons.atlas import NeuronAtlas
+from nsmt.training.settings import TrainerSettings
+from nsmt.training.throughput import memory_mib
+from nsmt.training.trainer import device_of
 
 _SMOOTHING = 0.1
 _KEPT = 0.7
 _SEED = 0
+# AdamW reads weight, gradient and two moments, writes weight and moments, and clears the gradient.
+_ADAM_BYTES = 8 * 4
 
 
 class _Batches:
-    """Real batches, one after the other; all contestants of a turn get the same."""
+    """Real batches: one that warms up, then those that count, as often as there are rounds."""
 
-    def __init__(self, corpus: Corpus, batch: BatchSettings, *, count: int, device: str) -> None:
+    def __init__(
+        self, corpus: Corpus, batch: BatchSettings, *, count: int, rounds: int, device: str
+    ) -> None:
         data = TranslationData(corpus, batch=batch, temperature=1.0, seed=_SEED)
-        read = islice(iter(data.train_dataloader()), count)
-        self.all = [each.to(device) for each in read]
-        self.tokens = [TokenCounts.of(each) for each in self.all]
+        read = islice(iter(data.train_dataloader()), count + 1)
+        first, *others = (each.to(device) for each in read)
+        self.order = [first, *others * rounds]
+        self.tokens = [TokenCounts.of(each) for each in others] * rounds
 
     def feed(self, step: Callable[[BatchLayout], object]) -> Callable[[], object]:
         """A contestant that takes the next batch each time."""
-        turn = iter(self.all)
+        turn = iter(self.order)
         return lambda: step(next(turn))
 
 
+@dataclass(frozen=True, slots=True)
+class _Contestant:
+    step: Callable[[BatchLayout], object]
+    batches: _Batches
+    reduced: bool = False
+
+
 def bench_train(
-    corpus: Corpus, model: ModelSettings, batch: BatchSettings, *, repetitions: int, device: str
+    corpus: Corpus,
+    model: ModelSettings,
+    batch: BatchSettings,
+    trainer: TrainerSettings,
+    *,
+    repetitions: int,
 ) -> Figures:
-    """Tokens a second, operations a second and ratios of dense, masked and bf16 steps and peers."""
-    batches = _Batches(corpus, batch, count=repetitions + 1, device=device)
-    steps = _steps(corpus, model, device=device)
-    kinds = {"fp32": torch.float32, "bf16": torch.bfloat16}
-    contestants = {name: batches.feed(step) for name, step in steps.items()}
-    contestants |= {f"product_{name}": matrix_product(device, k) for name, k in kinds.items()}
-    seconds = in_turns(contestants, repetitions, device=device)
-    counted = batches.tokens[1:]
-    flops = [training_flops(model, vocabulary=corpus.vocabulary.size, tokens=t) for t in counted]
+    """Tokens a second, operations a second and ratios of dense, masked and bf16 steps and peers.
+
+    Dense and masked steps are compiled, and take `batch.layout`, as configured; peers pad.
+    """
+    device = device_of(trainer.accelerator)
+    contestants = _contestants(corpus, model, batch, trainer, repetitions=repetitions)
+    machine = {
+        "product_fp32": matrix_product(device, torch.float32),
+        "product_bf16": matrix_product(device, torch.bfloat16),
+        "copy": memory_copy(device),
+    }
+    feeds = {name: each.batches.feed(each.step) for name, each in contestants.items()}
+    rounds = _rounds(device)
+    seconds = in_turns(feeds | machine, rounds * repetitions, device=device)
     found: Figures = {}
-    for name in kinds:
-        rates = [product_flops(device) / each / 1e9 for each in seconds.pop(f"product_{name}")]
-        found[f"product_{name}_gflops"] = statistics.median(rates)
-    for name, took in seconds.items():
-        rate = statistics.median(each / s / 1e9 for each, s in zip(flops, took, strict=True))
-        speed = statistics.median(t.target / s for t, s in zip(counted, took, strict=True))
-        product = found["product_bf16_gflops" if "bf16" in name else "product_fp32_gflops"]
-        found[f"{name}_target_tokens_per_second"] = speed
-        found[f"{name}_gflops"] = rate
-        found[f"{name}_share_of_product"] = rate / product
-    for name in ("masked", "bf16"):
-        found[f"{name}_over_dense_seconds"] = ratio(seconds[name], seconds["dense"])
-    for peer in seconds.keys() - {"dense", "masked", "bf16"}:
-        found[f"{peer}_over_dense_seconds"] = ratio(seconds[peer], seconds["dense"])
-        found[f"{peer}_over_bf16_seconds"] = ratio(seconds[peer], seconds["bf16"])
-    found["bf16_loss_over_fp32"] = _bf16_loss(corpus, model, batches.all)
+    for name in ("product_fp32", "product_bf16"):
+        found[f"{name}_gflops"] = product_flops(device) / statistics.median(seconds[name]) / 1e9
+    found["copy_gbytes_per_second"] = copy_bytes(device) / statistics.median(seconds["copy"]) / 1e9
+    speeds = {}
+    for name, each in contestants.items():
+        took, counted = seconds[name][-repetitions:], each.batches.tokens[-repetitions:]
+        first = seconds[name][:repetitions]
+        if rounds > 1:
+            tokens = sum(counts.target for counts in counted)
+            found[f"{name}_first_target_tokens_per_second"] = tokens / sum(first)
+        speeds[name] = [counts.target / s for counts, s in zip(counted, took, strict=True)]
+        found |= _against_machine(name, each, took, counted, corpus=corpus, model=model, of=found)
+    found |= _ratios(speeds)
+    if trainer.compile:
+        found |= _steady(contestants["masked"], device=device)
+    once = contestants["dense"].batches.order[: repetitions + 1]
+    found["bf16_loss_over_fp32"] = _bf16_loss(corpus, model, once)
     return found
 
 
-def _steps(
-    corpus: Corpus, settings: ModelSettings, *, device: str
-) -> dict[str, Callable[[BatchLayout], object]]:
-    """Each contestant has weights and an optimiser of its own."""
+def _rounds(device: str) -> int:
+    return 2 if device == "cuda" else 1
+
+
+def _against_machine(
+    name: str,
+    contestant: _Contestant,
+    seconds: Sequence[float],
+    tokens: Sequence[TokenCounts],
+    *,
+    corpus: Corpus,
+    model: ModelSettings,
+    of: Figures,
+) -> Figures:
+    """Speed, share of the bare product's, and the time over that of the roofline.
+
+    The least that a step takes: its products at the rate of a bare one, its optimiser at the rate
+    of a copy.
+    """
+    size = corpus.vocabulary.size
+    flops = [training_flops(model, vocabulary=size, tokens=each) for each in tokens]
+    rates = [operations / took / 1e9 for operations, took in zip(flops, seconds, strict=True)]
+    product = of["product_bf16_gflops" if contestant.reduced else "product_fp32_gflops"]
+    parameters = sum(each.numel() for each in _model(corpus, model, device="meta").parameters())
+    optimiser = parameters * _ADAM_BYTES / (of["copy_gbytes_per_second"] * 1e9)
+    least = [operations / (product * 1e9) + optimiser for operations in flops]
+    speeds = [each.target / took for each, took in zip(tokens, seconds, strict=True)]
+    return {
+        f"{name}_target_tokens_per_second": statistics.median(speeds),
+        f"{name}_gflops": statistics.median(rates),
+        f"{name}_share_of_product": statistics.median(rates) / product,
+        f"{name}_over_roofline_seconds": ratio(seconds, least),
+    }
+
+
+def _ratios(speeds: dict[str, list[float]]) -> Figures:
+    """Times over our own, for as many target tokens."""
+    own = [name for name in ("dense", "masked", "bf16") if name in speeds]
+    found = {f"{name}_over_dense_seconds": ratio(speeds["dense"], speeds[name]) for name in own[1:]}
+    for peer in speeds.keys() - set(own):
+        for name in own:
+            found[f"{peer}_over_{name}_seconds"] = ratio(speeds[name], speeds[peer])
+    return found
+
+
+def _contestants(
+    corpus: Corpus,
+    settings: ModelSettings,
+    batch: BatchSettings,
+    trainer: TrainerSettings,
+    *,
+    repetitions: int,
+) -> dict[str, _Contestant]:
+    """Each has weights and an optimiser of its own."""
+    device = device_of(trainer.accelerator)
     vocabulary = corpus.vocabulary
-    masks = _random_masks(corpus.directions, _model(corpus, settings)).to(device)
-    steps: dict[str, Callable[[BatchLayout], object]] = {}
-    for name in ("dense", "masked", "bf16"):
-        model = _model(corpus, settings).to(device)
-        steps[name] = _own_step(
-            model, masks=masks if name == "masked" else None, reduced=name == "bf16", device=device
-        )
-    hugging_face = m2m100.m2m100_of(_model(corpus, settings).to(device), eos=vocabulary.eos).train()
-    steps["m2m100"] = _step(
-        hugging_face, lambda batch: m2m100.smoothed_loss(hugging_face, batch, smoothing=_SMOOTHING)
+    reduced = device == "cuda"
+    rounds = _rounds(device)
+    ours = _Batches(corpus, batch, count=repetitions, rounds=rounds, device=device)
+    padded = batch.model_copy(update={"layout": "padded"})
+    theirs = ours
+    if padded != batch:
+        theirs = _Batches(corpus, padded, count=repetitions, rounds=rounds, device=device)
+
+    def own(*, masked: bool = False, reduced: bool = reduced) -> _Contestant:
+        model = _model(corpus, settings, device=device)
+        masks = _random_masks(corpus.directions, model).to(device) if masked else None
+        if trainer.compile:
+            model.compile_layers()
+        step = _own_step(model, masks=masks, reduced=reduced, device=device, kind=trainer.loss)
+        return _Contestant(step, ours, reduced=reduced)
+
+    found = {"dense": own(), "masked": own(masked=True)}
+    if not reduced:
+        found["bf16"] = own(reduced=True)
+    peer = m2m100.m2m100_of(_model(corpus, settings, device=device), eos=vocabulary.eos).train()
+    step = _step(
+        peer,
+        lambda each: m2m100.smoothed_loss(peer, each, smoothing=_SMOOTHING),
+        precision=_precision(device, reduced=reduced),
     )
+    found["m2m100"] = _Contestant(step, theirs, reduced=reduced)
     joey = joeynmt.joeynmt_like(
         settings,
         vocabulary=vocabulary.size,
@@ -105,38 +207,68 @@ def _steps(
     )
     if joey is not None:
         joey = joey.to(device).train()
-        steps["joeynmt"] = _step(joey, lambda batch: joeynmt.smoothed_loss(joey, batch))
-    return steps
+        step = _step(
+            joey,
+            lambda each: joeynmt.smoothed_loss(joey, each),
+            precision=_precision(device, reduced=reduced),
+        )
+        found["joeynmt"] = _Contestant(step, theirs, reduced=reduced)
+    return found
 
 
 def _own_step(
-    model: Transformer, *, masks: DirectionMasks | None, reduced: bool, device: str
+    model: Transformer,
+    *,
+    masks: DirectionMasks | None,
+    reduced: bool,
+    device: str,
+    kind: LossKind = "chunked",
 ) -> Callable[[BatchLayout], object]:
     def loss_of(batch: BatchLayout) -> Tensor:
-        with _precision(device, reduced=reduced):
-            hidden_BTD = model(batch, None if masks is None else masks(batch))
-            loss, _ = smoothed_cross_entropy(
-                batch.counted(hidden_BTD),
-                model.output.weight,
-                batch.counted(batch.target_out_BT),
-                smoothing=_SMOOTHING,
-            )
+        hidden_BTD = model(batch, None if masks is None else masks(batch))
+        loss, _ = smoothed_cross_entropy(
+            batch.counted(hidden_BTD),
+            model.output.weight,
+            batch.counted(batch.target_out_BT),
+            smoothing=_SMOOTHING,
+            kind=kind,
+        )
         return loss / len(batch.counted_N)
 
-    return _step(model, loss_of)
+    return _step(model, loss_of, precision=_precision(device, reduced=reduced))
 
 
 def _step(
-    model: nn.Module, loss_of: Callable[[BatchLayout], Tensor]
-) -> Callable[[BatchLayout], float | None]:
+    model: nn.Module,
+    loss_of: Callable[[BatchLayout], Tensor],
+    *,
+    precision: Callable[[], AbstractContextManager[object]],
+) -> Callable[[BatchLayout], None]:
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
 
     def step(batch: BatchLayout) -> None:
-        loss_of(batch).backward()  # type: ignore[no-untyped-call]
+        with precision():
+            loss = loss_of(batch)
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         optimizer.zero_grad()
 
     return step
+
+
+def _steady(contestant: _Contestant, *, device: str) -> Figures:
+    """What compiled layers, all batches seen before, still compile and take of the memory."""
+    compiled, taken = _compilations(), memory_mib(device)
+    for batch in contestant.batches.order:
+        contestant.step(batch)
+    return {
+        "recompilations": float(_compilations() - compiled),
+        "memory_grows_mib": memory_mib(device) - taken,
+    }
+
+
+def _compilations() -> int:
+    return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])
 
 
 def _bf16_loss(corpus: Corpus, settings: ModelSettings, batches: list[BatchLayout]) -> float:
@@ -144,10 +276,10 @@ def _bf16_loss(corpus: Corpus, settings: ModelSettings, batches: list[BatchLayou
 
     The same weights, batches and dropout; measured in fp32.
     """
-    device = str(batches[0].source_BS.device)
+    device = batches[0].source_BS.device.type
     losses = []
     for reduced in (False, True):
-        model = _model(corpus, settings).to(device)
+        model = _model(corpus, settings, device=device)
         torch.manual_seed(_SEED)
         step = _own_step(model, masks=None, reduced=reduced, device=device)
         for batch in batches[:-1]:
@@ -160,14 +292,16 @@ def _bf16_loss(corpus: Corpus, settings: ModelSettings, batches: list[BatchLayou
     return losses[1] / losses[0]
 
 
-def _precision(device: str, *, reduced: bool) -> AbstractContextManager[object]:
-    return torch.autocast(device, dtype=torch.bfloat16) if reduced else nullcontext()
+def _precision(device: str, *, reduced: bool) -> Callable[[], AbstractContextManager[object]]:
+    return lambda: torch.autocast(device, dtype=torch.bfloat16) if reduced else nullcontext()
 
 
-def _model(corpus: Corpus, settings: ModelSettings) -> Transformer:
+def _model(corpus: Corpus, settings: ModelSettings, *, device: str) -> Transformer:
     torch.manual_seed(_SEED)
     vocabulary = corpus.vocabulary
-    return Transformer(settings, vocabulary_size=vocabulary.size, pad=vocabulary.pad).train()
+    with torch.device("meta" if device == "meta" else "cpu"):
+        model = Transformer(settings, vocabulary_size=vocabulary.size, pad=vocabulary.pad)
+    return model.to(device).train()
 
 
 def _random_masks(directions: list[Direction], model: Transformer) -> DirectionMasks:

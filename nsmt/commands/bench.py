@@ -89,8 +89,8 @@ def _measured(config: BenchConfig) -> Figures:
                 _corpus(config),
                 config.model,
                 config.batch,
+                config.trainer,
                 repetitions=config.repetitions,
-                device=device,
             )
         case "decode":
             return bench_decode(

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from nsmt.benchmarks.peers import joeynmt, m2m100
+from nsmt.benchmarks.peers.ctranslate2 import CTranslate2
 from nsmt.data.batch import SequenceFormat
 from nsmt.errors import ConfigurationError
 from nsmt.languages import Direction
@@ -78,6 +79,26 @@ def test_m2m100_finds_the_hypotheses_of_our_search(model, batch):
     ended = [row for row, tokens in enumerate(ours) if len(tokens) < 19]
     assert any(len(ours[row]) > 1 for row in ended)
     assert [ours[row] for row in ended] == [theirs[row] for row in ended]
+
+
+@pytest.mark.parametrize("sharing", ["all", "none"])
+def test_ctranslate2_finds_the_hypotheses_of_our_search(model, batch, sharing):
+    if sharing == "none":
+        settings = model.settings.model_copy(update={"share_embeddings": sharing})
+        tied, model = model, Transformer(settings, vocabulary_size=30, pad=0).eval()
+        model.load_state_dict(tied.state_dict())
+        with torch.no_grad():
+            model.encoder_embedding.weight *= -1
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    search_for = DecodingSettings(beam=3, max_length_extra=20)
+    peer = CTranslate2(model, eos=2, compute_type="float32", device="cpu")
+    rows = [row[row != 0].tolist() for row in batch.source_BS]
+    theirs = peer.translate(rows, 21, tag=5, settings=search_for)
+    ours = [each.tokens for each in search(model, batch, eos=2, settings=search_for)]
+    ended = [row for row, tokens in enumerate(ours) if len(tokens) < 19]
+    assert any(len(ours[row]) > 1 for row in ended)
+    assert [ours[row] for row in ended] == [theirs[row] for row in ended]
+    assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
 
 
 def test_untied_embeddings_are_refused(batch):

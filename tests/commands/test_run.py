@@ -3,6 +3,7 @@
 import csv
 import json
 import random
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -272,6 +273,20 @@ def test_benchmarks_against_other_toolkits_measure(what, figure, corpora, tmp_pa
     nsmt(monkeypatch, "bench", f"what={what}", *words, *decode, f"output={tmp_path}/bench.json")
     figures = json.loads((tmp_path / "bench.json").read_text())["figures"]
     assert figures[figure] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_packed_batches_are_compiled_once_in_the_benchmark_as_on_a_gpu(
+    corpora, tmp_path, monkeypatch
+):
+    small = [word for word in SMALL if word.startswith(("data", "model", "trainer", "batch"))]
+    words = ["model.share_embeddings=all", "repetitions=3", f"paths.corpora={corpora}"]
+    words += ["batch.layout=packed", "trainer.compile=true", f"output={tmp_path}/bench.json"]
+    nsmt(monkeypatch, "bench", "what=train", *small, *words)
+    figures = json.loads((tmp_path / "bench.json").read_text())["figures"]
+    assert figures["recompilations"] == 0
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
 from dataclasses import replace
+from itertools import product
+from string import ascii_lowercase
 
 import numpy as np
 import pytest
@@ -139,3 +141,16 @@ def test_masked_weights_in_a_copy_of_the_model_give_the_same_output(
             weight = layers[site.layer].feed_forward.fc1.weight
             weight *= atlas.mask(str(directions[1]), site)[:, None]
     assert torch.allclose(model(batch, masks(batch)), copy(batch), atol=1e-5)
+
+
+@pytest.mark.parametrize(("directions", "limit_mib"), [(60, 1), (3000, 20)])
+def test_the_masks_of_many_directions_stay_small(directions, limit_mib):
+    """Those of the papers' large model: 12 sites of 4,096 neurons."""
+    sites = [Site(stack, depth, 4096) for stack in ("encoder", "decoder") for depth in range(6)]
+    codes = ["".join(letters) for letters in product(ascii_lowercase, repeat=3)]
+    tasks = [f"en-{code}" for code in codes[:directions]]
+    full = torch.ones(1, 4096, dtype=torch.bool).expand(directions, -1)
+    atlas = NeuronAtlas.from_masks(tasks, sites, {site.name: full for site in sites})
+    masks = DirectionMasks(atlas, [Direction.parse(task) for task in tasks], sites=sites)
+    held = sum(each.numel() * each.element_size() for each in masks.buffers())
+    assert held <= limit_mib * 2**20

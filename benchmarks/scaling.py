@@ -1,0 +1,74 @@
+"""How much faster two ranks train than one, on as many cores.
+
+    python benchmarks/scaling.py [--updates N] [--output FILE] [OVERRIDE ...]
+
+Runs `train.py schedule=dense` with one rank and with two over gloo, each rank with one thread and
+batches of the same size, in turns; overrides go to both. The figure is the ratio of target tokens a
+second, medians over the lines of metrics.csv, whose first is left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from nsmt.files import replace_text
+from nsmt.records import certificate, command_line
+
+ROOT = Path(__file__).resolve().parent.parent
+TURNS = 2
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--updates", type=int, default=12)
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("overrides", nargs="*")
+    asked = parser.parse_args()
+    speeds: dict[int, list[float]] = {1: [], 2: []}
+    for turn in range(TURNS):
+        for ranks, found in speeds.items():
+            found.append(_speed(ranks, turn, updates=asked.updates, overrides=asked.overrides))
+    one, two = (statistics.median(speeds[ranks]) for ranks in (1, 2))
+    figures = {
+        "one_rank_target_tokens_per_second": one,
+        "two_ranks_target_tokens_per_second": two,
+        "two_over_twice_one": two / (2 * one),
+    }
+    for name, value in figures.items():
+        print(f"{name.replace('_', ' '):40} {value:,.4g}")
+    if asked.output is not None:
+        config = {"overrides": asked.overrides, "updates": asked.updates}
+        record = certificate(command=command_line(), config=config, seed=1, fingerprint=None)
+        record["figures"] = {name: float(f"{value:.5g}") for name, value in figures.items()}
+        replace_text(asked.output, json.dumps(record, indent=1) + "\n")
+
+
+def _speed(ranks: int, turn: int, *, updates: int, overrides: list[str]) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        command = [
+            *(sys.executable, str(ROOT / "train.py"), "schedule=dense", f"seed={turn}"),
+            *(f"name=scaling-{ranks}", f"paths.runs={folder}", "callbacks.log_every=1"),
+            f"schedule.dense.updates={updates}",
+            f"schedule.dense.validate_every={updates}",
+            *(f"trainer.devices={ranks}", "trainer.threads=1", f"batch.per_update={ranks}"),
+            *("test.bootstrap_samples=10", "decoding=greedy", "decoding.max_length_extra=1"),
+            *overrides,
+        ]
+        subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+        (path,) = Path(folder).glob("*/dense/metrics.csv")
+        with path.open(encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    measured = [row["train/target_tokens_per_second"] for row in rows]
+    return statistics.median([float(each) for each in measured if each][1:])
+
+
+if __name__ == "__main__":
+    main()
