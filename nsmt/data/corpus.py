@@ -12,7 +12,8 @@ import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from nsmt.languages import Direction, LanguageSettings, LanguageTable
 
 SCHEMA = "nsmt.corpus"
 # Raised whenever other bytes come of the same settings and inputs: changed cleaning included.
-VERSION = 3
+VERSION = 4
 MANIFEST = "corpus.json"
 REPORT = "preparation.json"
 _PARTS = ("ids", "offsets")
@@ -44,7 +45,6 @@ class StoredArray:
         self._path = path
         mapped = np.load(path, mmap_mode="r")
         self.dtype, self._length, self._begin = mapped.dtype, len(mapped), mapped.offset
-        self._file = path.open("rb", buffering=0)
 
     def __len__(self) -> int:
         return self._length
@@ -60,10 +60,23 @@ class StoredArray:
             return np.asarray(np.load(self._path, mmap_mode="r")[where])
         start, stop, _ = where.indices(self._length)
         size = self.dtype.itemsize
-        content = os.pread(
-            self._file.fileno(), max(0, stop - start) * size, self._begin + start * size
-        )
+        content = _read_at(self._path, self._begin + start * size, max(0, stop - start) * size)
         return np.frombuffer(content, dtype=self.dtype)
+
+
+# A corpus of a hundred pairs has more arrays than a process may have open files.
+@lru_cache(maxsize=256)
+def _open(path: Path) -> FileIO:
+    return FileIO(path)
+
+
+def _read_at(path: Path, begin: int, size: int) -> bytes:
+    """So many bytes; the system reads at most 2 GiB at once."""
+    file, parts = _open(path), []
+    while size and (part := os.pread(file.fileno(), size, begin)):
+        parts.append(part)
+        begin, size = begin + len(part), size - len(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,6 @@ from nsmt.data.workers import Workers
 from nsmt.files import replace_file
 from nsmt.languages import Direction
 
-# Cleaning steps after which text is in the vocabulary's normal form already.
-_NORMALISING = {"unicode", "invisible", "whitespace"}
-
 
 def given_vocabulary(settings: CorpusSettings) -> Vocabulary | None:
     """The vocabulary that `data.vocabulary.model` names, or None."""
@@ -108,14 +105,13 @@ def encode_block(block: CleanBlock) -> None:
     """Write the pieces of a block: by split and side flat ids and lengths; and what is kept."""
     vocabulary = _vocabulary(block.vocabulary)
     (split_of,) = columns(block.path, "split")
-    clean = block.path.name.startswith("train.") and set(block.cleaning.steps) >= _NORMALISING
     kept = block.kept.copy()
     arrays: dict[str, np.ndarray] = {"kept": kept}
     for place, split in enumerate(SPLITS):
         here = block.kept & (split_of == place)
         if not here.any():
             continue
-        sides = [vocabulary.encode(side, normalised=clean) for side in texts(block.path, here)]
+        sides = [vocabulary.encode(side) for side in texts(block.path, here)]
         lengths = np.array([list(map(len, side)) for side in sides])
         fits = np.ones(lengths.shape[1], dtype=bool)
         if split not in block.unlimited:

@@ -45,19 +45,25 @@ def padded(source: np.ndarray, target: np.ndarray, *, limit: int, tie_break: np.
     return [order[start:end] for start, end in itertools.pairwise(cuts)]
 
 
-def packed(source: np.ndarray, target: np.ndarray, *, room: Room) -> Batches:
+def packed(source: np.ndarray, target: np.ndarray, *, room: Room, multiple: int = 1) -> Batches:
     """Deal sentences out to batches within `room`, about as few as can hold them.
 
-    Arrays of positions in `source`, every position once; no batch is empty. Sentences longer than
-    the room are a ValueError.
+    Their number is a multiple, unless sentences are fewer. Arrays of positions in `source`, every
+    position once; no batch is empty. Sentences longer than the room are a ValueError.
     """
     if len(source) and (source.max() > room.source or target.max() > room.target):
         raise ValueError("a sentence is longer than a packed batch")
     if not len(source):
         return []
     count = max(-(-int(source.sum()) // room.source), -(-int(target.sum()) // room.target))
-    batch = _deal(source, target, room, count)
-    count = _repair(batch, source, target, room, count)
+    while True:
+        count += -count % multiple if len(source) >= count + -count % multiple else 0
+        batch = _deal(source, target, room, count)
+        needed = _repair(batch, source, target, room, count)
+        if needed == count or multiple == 1:
+            break
+        count = needed
+    count = needed
     order = np.argsort(batch, kind="stable")
     return np.split(order, np.searchsorted(batch[order], np.arange(1, count)))
 

@@ -139,6 +139,11 @@ class Mix:
     ) -> None:
         chosen = {str(d) for d in tables} if mix.directions is None else set(mix.directions)
         self._rows = [row for row, d in enumerate(tables) if str(d) in chosen]
+        if not self._rows:
+            raise ConfigurationError(
+                f"a mix of the curriculum samples {sorted(chosen)}, none of which is trained here",
+                fix="name directions that are trained, in data.curriculum",
+            )
         self._directions = [list(tables)[row] for row in self._rows]
         self._tables = [tables[direction] for direction in self._directions]
         self._batch = batch
@@ -169,7 +174,8 @@ class Mix:
                 f"an epoch has {len(batches)} micro-batches, fewer than batch.per_update",
                 fix=f"set batch.per_update to {len(batches)} or less, or lower batch.tokens",
             )
-        batches = split_to_multiple(batches, per_update)
+        if self.room is None:
+            batches = split_to_multiple(batches, per_update)
         shuffled = [batches[place] for place in rng.permutation(len(batches))]
         # Anything is left out only where sentences are too few to be split up further.
         shuffled = shuffled[: len(shuffled) // per_update * per_update]
@@ -198,7 +204,7 @@ class Mix:
 
     def _packed(self, source: np.ndarray, target: np.ndarray, room: Room) -> list[np.ndarray]:
         try:
-            return packed(source, target, room=room)
+            return packed(source, target, room=room, multiple=self._batch.per_update)
         except ValueError:
             longest = max(source.max(), target.max())
             raise ConfigurationError(
@@ -243,13 +249,13 @@ def in_order(
     row = np.concatenate([np.arange(size) for size in sizes])
     source = np.concatenate([table.source_lengths for table in tables.values()]) + FRAME
     target = np.concatenate([table.target_lengths for table in tables.values()]) + FRAME
-    room = room_of(list(tables.values()), sizes / max(1, sizes.sum()), batch)
-    if room is not None and len(row):
+    room = room_of(list(tables.values()), sizes / sizes.sum(), batch) if len(row) else None
+    if room is not None:
         # Held-out sentences are few, and may be longer on the whole than the room expects.
         room = Room(max(room.source, int(source.max())), max(room.target, int(target.max())))
-        batches = packed(source, target, room=room)
+        batches = packed(source, target, room=room, multiple=multiple)
     else:
         # The order of the tables breaks ties.
         batches = padded(source, target, limit=batch.tokens, tie_break=np.arange(len(row)))
-    batches = split_to_multiple(batches, multiple)
+        batches = split_to_multiple(batches, multiple)
     return [PlannedBatch(direction[each], row[each], room) for each in batches]

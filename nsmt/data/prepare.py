@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from nsmt.data.blocks import CleanedPair, clean_pairs, cleaned_pair
+from nsmt.data.cleaning import Cleaner
 from nsmt.data.corpus import MANIFEST, REPORT, SCHEMA, VERSION, Corpus, token_type
 from nsmt.data.encode import encode_pairs, given_vocabulary, make_vocabulary, write_tables
 from nsmt.data.kept import drop_held_out, drop_repeated, hold_out
@@ -36,6 +37,10 @@ from nsmt.errors import DataError
 from nsmt.files import replace_file, replace_folder, sha256
 from nsmt.languages import Direction
 from nsmt.progress import console, each, step
+
+
+class NoSpaceError(DataError):
+    """A device is full: what was finished is of use once there is room."""
 
 
 def prepare(
@@ -53,17 +58,29 @@ def prepare(
         DataError: inputs that are missing or broken, or nothing left to train on.
     """
     source = make_source(settings)
-    source.settle(downloads, progress=progress)
+    check_cleaning(settings)
+    with _room_on(downloads, key="paths.downloads"):
+        source.settle(downloads, progress=progress)
     folder = corpora / folder_name(settings, source)
     if not folder.exists():
         corpora.mkdir(parents=True, exist_ok=True)
         with _taking_turns(corpora):
             if not folder.exists():
-                source.fetch(downloads, progress=progress)
-                with _keeping_what_helps(folder):
+                with _room_on(downloads, key="paths.downloads"):
+                    source.fetch(downloads, progress=progress)
+                with _keeping_what_helps(folder), _room_on(corpora, key="paths.corpora"):
                     _prepare_into(folder, source, settings, progress=progress)
                 _tell(Corpus.open(folder), shown=progress)
+    # Left by a process that ended just after it had put the corpus in place.
+    shutil.rmtree(_work(folder), ignore_errors=True)
     return Corpus.open(folder)
+
+
+def check_cleaning(settings: DataSettings) -> None:
+    """Raise what a cleaning step says of the languages, before any text is fetched."""
+    languages = settings.language_table()
+    for pair in settings.parsed_pairs:
+        Cleaner(settings.cleaning, languages[pair.source], languages[pair.target])
 
 
 def _tell(corpus: Corpus, *, shown: bool) -> None:
@@ -89,10 +106,18 @@ def folder_name(settings: DataSettings, source: ParallelSource) -> str:
 
 def _libraries(settings: DataSettings) -> dict[str, str]:
     """Versions of what changes text or makes ids of it."""
-    names = ["sentencepiece", "sacremoses", "regex"]
-    if "language" in settings.cleaning.steps and find_spec("py3langid"):
-        names.append("py3langid")
-    return {"unicode": unicodedata.unidata_version, **{name: version(name) for name in names}}
+    names = ["sentencepiece", "sacremoses", "regex", "pyarrow"]
+    optional = {
+        "py3langid": "language" in settings.cleaning.steps,
+        "cyrtranslit": any(
+            chosen is not None and chosen.transliterate
+            for chosen in (settings.valid_set, settings.test_set)
+        ),
+        "fluent.syntax": settings.source == "localization",
+    }
+    names += [name for name, used in optional.items() if used]
+    found = {name: version(name) for name in names if find_spec(name.partition(".")[0])}
+    return {"unicode": unicodedata.unidata_version, **found}
 
 
 def _prepare_into(
@@ -241,13 +266,22 @@ def _keeping_what_helps(folder: Path) -> Iterator[None]:
     """Leave finished work where the next try can use it: not after faults of the input itself."""
     try:
         yield
+    except NoSpaceError:
+        raise
     except DataError:
         shutil.rmtree(_work(folder), ignore_errors=True)
         raise
+
+
+@contextmanager
+def _room_on(folder: Path, *, key: str) -> Iterator[None]:
+    """Say which folder's device is full."""
+    try:
+        yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise DataError(
-            f"there is no space left on the device of {folder.parent}",
-            fix="free some, or set paths.corpora, and run again: finished work is kept",
+        raise NoSpaceError(
+            f"there is no space left on the device of {folder}",
+            fix=f"free some, or set {key}, and run again: finished work is kept",
         ) from error

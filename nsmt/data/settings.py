@@ -200,5 +200,6 @@ class CorpusSettings(Settings):
         exclude: dict[str, Any] = dict.fromkeys(
             ("temperature", "curriculum", "workers", *self.places), True
         )
-        exclude |= {"valid_set": {"root"}, "test_set": {"root"}}
+        # A vocabulary that is given is told by its content.
+        exclude |= {"valid_set": {"root"}, "test_set": {"root"}, "vocabulary": {"model"}}
         return self.model_dump(mode="json", exclude=exclude)

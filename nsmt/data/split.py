@@ -28,8 +28,10 @@ class HashSplit:
     def __init__(self, settings: SplitSettings, *, given: tuple[str, ...] = ("train",)) -> None:
         """Splits that are `given` by the source get no share of what it calls train."""
         self._person = hashlib.blake2b(settings.seed_text.encode(), digest_size=32).digest()
-        self._test = 0.0 if "test" in given else settings.test
-        self._valid = 0.0 if "valid" in given else settings.valid
+        # Where a split begins does not depend on what is given: that differs between pairs, and
+        # a sentence would be valid in one and test in another.
+        self._ends = {"test": settings.test, "valid": settings.test + settings.valid}
+        self._given = given
 
     def place(self, key: bytes) -> float:
         """A number in [0, 1), equal for texts with an equal recognition key."""
@@ -40,9 +42,8 @@ class HashSplit:
     def split(self, key: bytes) -> str:
         """The split: test takes the lowest hashes, valid the next."""
         place = self.place(key)
-        if place < self._test:
-            return "test"
-        return "valid" if place < self._test + self._valid else "train"
+        split = next((split for split, end in self._ends.items() if place < end), "train")
+        return "train" if split in self._given else split
 
 
 def pair_keys(source: str, target: str) -> tuple[bytes, bytes]:

@@ -117,13 +117,9 @@ class Vocabulary:
         """Write the SentencePiece model as it is."""
         path.write_bytes(self._model)
 
-    def encode(self, texts: Sequence[str], *, normalised: bool = False) -> list[list[int]]:
-        """Piece ids of each text, without tags, <s> or </s>.
-
-        `normalised` says that the texts are in normal form already.
-        """
-        plain = texts if normalised else [normalise(text) for text in texts]
-        encoded: list[list[int]] = self.processor.Encode(list(plain))
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Piece ids of each text, without tags, <s> or </s>."""
+        encoded: list[list[int]] = self.processor.Encode([normalise(text) for text in texts])
         return encoded
 
     def decode(self, sequences: Sequence[Sequence[int]]) -> list[str]:

@@ -308,6 +308,10 @@ def test_every_choice_of_every_group_composes():
         "data=iwslt14": [place],
         "data=huggingface": [place, pairs],
     }
+    for split in ("valid_set", "test_set"):
+        for path in (conf_folder() / split).glob("*.yaml"):
+            words = [f"{split}={path.stem}", f"data.{split}.root=sets"]
+            assert composed("train", ["data=files", place, pairs, *words], RunConfig)
     needs["schedule=specialize"] = ["schedule.checkpoint=folder"]
     for group in ("data", "model", "method", "schedule", "optimizer", "trainer", "logger"):
         for path in (conf_folder() / group).glob("*.yaml"):

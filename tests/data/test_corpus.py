@@ -36,6 +36,20 @@ def test_pieces_come_in_the_type_they_are_stored_in(run, synthetic):
     assert not first.flags.writeable
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc")
+def test_a_corpus_of_a_hundred_pairs_does_not_use_up_the_open_files(tmp_path):
+    paths = [tmp_path / f"{number}.npy" for number in range(400)]
+    for number, path in enumerate(paths):
+        np.save(path, np.arange(number, number + 5))
+    arrays = [StoredArray(path) for path in paths]
+    for _ in range(2):
+        for number, array in enumerate(arrays):
+            assert array[1:3].tolist() == [number + 1, number + 2]
+            assert array[3:3].tolist() == []
+    opened = [link for link in Path("/proc/self/fd").iterdir() if link.exists()]
+    assert sum(tmp_path in link.resolve().parents for link in opened) <= 256
+
+
 @pytest.mark.parametrize("split", ["valid", "test"])
 def test_held_out_texts_are_those_of_the_pieces(run, synthetic, split):
     corpus = run(synthetic)

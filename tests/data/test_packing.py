@@ -39,6 +39,29 @@ def test_packed_batches_hold_every_sentence_once_within_the_room(lengths):
         assert target[batch].sum() <= ROOM.target
 
 
+@settings(max_examples=100, deadline=None)
+@given(pairs_of_lengths, st.integers(1, 9))
+def test_packed_batches_come_in_multiples_where_there_are_sentences_enough(lengths, multiple):
+    source, target = sides(lengths)
+    batches = packed(source, target, room=ROOM, multiple=multiple)
+    assert positions(batches) == list(range(len(lengths)))
+    fewest = len(packed(source, target, room=ROOM))
+    if len(lengths) >= fewest + multiple:
+        assert len(batches) % multiple == 0
+    for batch in batches:
+        assert len(batch)
+        assert source[batch].sum() <= ROOM.source
+        assert target[batch].sum() <= ROOM.target
+
+
+@pytest.mark.parametrize("multiple", [8, 32])
+def test_many_batches_an_update_cost_no_slots_but_those_of_the_last_update(multiple):
+    source, target = real_lengths(60_000, mean=27, spread=0.5)
+    room = Room.of(4096, source_share=source.mean(), target_share=target.mean())
+    alone = len(packed(source, target, room=room))
+    assert len(packed(source, target, room=room, multiple=multiple)) < alone + multiple
+
+
 def test_packing_is_deterministic_and_no_sentences_make_no_batch():
     source, target = real_lengths(500, mean=20, spread=0.6)
     room = Room(600, 700)

@@ -1,3 +1,4 @@
+import errno
 import io
 import json
 from importlib.metadata import version
@@ -16,10 +17,10 @@ from nsmt.data.settings import (
     VocabularySettings,
 )
 from nsmt.data.sources.bible8 import Bible8Settings
-from nsmt.data.sources.files import FilesSettings
+from nsmt.data.sources.files import FilesSettings, FilesSource
 from nsmt.data.tally import report_table
 from nsmt.data.text import recognition_key
-from nsmt.errors import DataError
+from nsmt.errors import ConfigurationError, DataError
 from nsmt.languages import Direction
 
 
@@ -182,6 +183,71 @@ def test_given_test_text_is_kept_as_it_is_and_out_of_every_train(run, own_files)
         trained = corpus.vocabulary.decode(pieces)
         assert trained
         assert not {"english says number 3 here", "english says number 5 here"} & set(trained)
+
+
+def test_a_sentence_is_in_one_split_also_where_only_some_pairs_are_given_a_test_set(run, own_files):
+    root, numbers = Path(own_files.root), range(400)
+    english = sentences("english", numbers)
+    lines(root, "train", "en-de", english, sentences("deutsch", numbers))
+    lines(root, "train", "fr-en", sentences("francais", numbers), english)
+    (root / "valid.en-de.en").unlink()
+    (root / "valid.en-de.de").unlink()
+    corpus = run(own_files)
+    english_of = {
+        (pair, split): set(corpus.texts(Direction("en", pair.other("en")), split)[0])
+        for pair in corpus.pairs
+        for split in ("valid", "test")
+    }
+    de, fr = corpus.pairs
+    assert english_of[de, "valid"] & english_of[fr, "valid"]
+    assert not english_of[de, "valid"] & english_of[fr, "test"]
+
+
+def test_training_text_is_normalised_whatever_the_order_of_the_steps(run, own_files):
+    root, numbers = Path(own_files.root), range(40)
+    # A space of no width keeps the accent apart from its letter until it is removed.
+    broken = [f"caf\u0065\u200b\u0301 {line}" for line in sentences("english", numbers)]
+    lines(root, "train", "en-de", broken, sentences("deutsch", numbers))
+    corpus = run(own_files)
+    table = corpus.table(Direction("en", "de"), "train")
+    unknown = corpus.vocabulary.processor.unk_id()
+    assert not any(unknown in table.source(row).tolist() for row in range(len(table)))
+
+
+def test_a_vocabulary_is_told_by_its_content(run, own_files, tmp_path):
+    first = run(own_files)
+    copies = [tmp_path / name for name in ("a.model", "b.model")]
+    for copy in copies:
+        first.vocabulary.save(copy)
+    given = [VocabularySettings(model=str(copy)) for copy in copies]
+    folders = {run(own_files.model_copy(update={"vocabulary": each})).folder for each in given}
+    assert len(folders) == 1
+
+
+def test_what_a_cleaning_step_lacks_is_told_before_text_is_fetched(run, own_files, monkeypatch):
+    settings = own_files.model_copy(update={"cleaning": CleaningSettings(steps=("script",))})
+    unknown = settings.model_copy(update={"pairs": ("en-xx",)})
+    monkeypatch.setattr(FilesSource, "fetch", lambda *_, **__: pytest.fail("fetched"))
+    with pytest.raises(ConfigurationError, match="xx"):
+        run(unknown)
+
+
+@pytest.mark.parametrize("moment", ["settle", "fetch"])
+def test_a_full_disk_of_downloads_is_told(run, own_files, monkeypatch, moment):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(FilesSource, moment, full)
+    with pytest.raises(DataError, match=r"no space left(.|\n)*paths.downloads"):
+        run(own_files)
+
+
+def test_work_that_outlived_its_corpus_is_swept_up(run, own_files):
+    corpus = run(own_files)
+    leftover = corpus.folder.with_name(f".{corpus.folder.name}.work")
+    leftover.mkdir()
+    run(own_files)
+    assert not leftover.exists()
 
 
 def test_changed_input_is_another_corpus(run, own_files):

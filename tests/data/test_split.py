@@ -57,6 +57,13 @@ def test_splits_that_are_given_take_nothing_from_train():
     assert {dealer.split(recognition_key(str(n))) for n in range(200)} == {"train", "valid"}
 
 
+def test_what_one_pair_is_given_moves_no_sentence_of_another():
+    settings, keys = SplitSettings(valid=0.3, test=0.3), map(recognition_key, map(str, range(300)))
+    given, cut = HashSplit(settings, given=("train", "test")), HashSplit(settings)
+    pairs = {(given.split(key), cut.split(key)) for key in keys}
+    assert pairs == {("train", "test"), ("valid", "valid"), ("train", "train")}
+
+
 def keyed(source, target):
     """The keys of one pair, as blocks hold them."""
     return [np.array([number_of(key)], dtype=np.uint64) for key in pair_keys(source, target)]
