@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from nsmt.data.batch import Spans
+from nsmt.models.dot_product import attend
 from nsmt.models.linear import Linear
 from nsmt.models.packed_attention import attend_packed
 
@@ -75,35 +74,20 @@ class Attention(nn.Module):
             )
             context_BQHE = context_QHE[None]
         else:
-            context_BQHE = _attend(
-                query_BQHE, memory, allowed=reach.allowed, causal=reach.causal, dropout=dropout
+            query_BHQE, keys_BHKE, values_BHKE = (
+                each.transpose(1, 2) for each in (query_BQHE, memory.keys, memory.values)
             )
+            context_BHQE = attend(
+                query_BHQE,
+                keys_BHKE,
+                values_BHKE,
+                allowed=reach.allowed,
+                causal=reach.causal,
+                dropout=dropout,
+            )
+            context_BQHE = context_BHQE.transpose(1, 2)
         output: Tensor = self.output(context_BQHE.flatten(2))
         return output
 
     def _split(self, x_BKD: Tensor) -> Tensor:
         return x_BKD.view(*x_BKD.shape[:-1], self.heads, -1)
-
-
-def _attend(
-    query_BQHE: Tensor, memory: KeyValues, *, allowed: Tensor | None, causal: bool, dropout: float
-) -> Tensor:
-    query, keys, values = (
-        each.transpose(1, 2) for each in (query_BQHE, memory.keys, memory.values)
-    )
-    if query.dtype == torch.bfloat16 and query.device.type == "cpu":
-        # The backward pass of torch 2.13's CPU kernel takes four times as long in bf16 as in fp32.
-        with torch.autocast("cpu", enabled=False):
-            context = F.scaled_dot_product_attention(
-                query.float(),
-                keys.float(),
-                values.float(),
-                attn_mask=allowed,
-                dropout_p=dropout,
-                is_causal=causal,
-            )
-        return context.to(query.dtype).transpose(1, 2)
-    context = F.scaled_dot_product_attention(
-        query, keys, values, attn_mask=allowed, dropout_p=dropout, is_causal=causal
-    )
-    return context.transpose(1, 2)

@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -47,27 +48,43 @@ class Hypothesis:
 
 @dataclass(slots=True)
 class _Beams:
-    """The sentences still decoding; `row_B` says which sentence of the batch each is."""
+    """The sentences still decoding; `row_B` says which sentence of the batch each is.
 
-    row_B: Tensor
-    limit_B: Tensor
+    What only bookkeeping looks at is kept on the host, so that a step waits for a GPU once.
+    """
+
+    row_B: np.ndarray
+    limit_B: np.ndarray
+    tokens_BKL: np.ndarray
+    token_BK: Tensor
     score_BK: Tensor
-    tokens_BKL: Tensor
     cache: DecoderCache
     memories: list[KeyValues]
     real_BS: Tensor
     masks: SiteMasks | None
 
-    def keep(self, rows: Tensor) -> None:
+    def move(self, origin_BK: np.ndarray, token_BK: np.ndarray, score_BK: np.ndarray) -> None:
+        """Go on from beams of origin by one more token."""
+        before = np.take_along_axis(self.tokens_BKL, origin_BK[..., None], axis=1)
+        self.tokens_BKL = np.concatenate((before, token_BK[..., None]), axis=-1)
+        device = self.score_BK.device
+        self.cache.reorder(torch.from_numpy(origin_BK).to(device, non_blocking=True))
+        self.token_BK = torch.from_numpy(token_BK).to(device, non_blocking=True)
+        score = torch.from_numpy(score_BK).to(device, non_blocking=True)
+        self.score_BK = score.to(self.score_BK.dtype)
+
+    def keep(self, rows: np.ndarray) -> None:
         """Go on with some sentences only."""
         self.row_B, self.limit_B = self.row_B[rows], self.limit_B[rows]
-        self.score_BK, self.tokens_BKL = self.score_BK[rows], self.tokens_BKL[rows]
-        self.cache.take(rows)
+        self.tokens_BKL = self.tokens_BKL[rows]
+        index = torch.from_numpy(rows).to(self.score_BK.device, non_blocking=True)
+        self.score_BK, self.token_BK = self.score_BK[index], self.token_BK[index]
+        self.cache.take(index)
         # The longest sentences end last, on the whole: later batches are narrower too.
-        self.real_BS = self.real_BS[rows]
-        self.memories = [memory.take(rows) for memory in self.memories]
+        self.real_BS = self.real_BS[index]
+        self.memories = [memory.take(index) for memory in self.memories]
         if self.masks is not None:
-            self.masks = {site: mask[rows] for site, mask in self.masks.items()}
+            self.masks = {site: mask[index] for site, mask in self.masks.items()}
 
 
 @torch.inference_mode()
@@ -87,20 +104,17 @@ def search(
     beams = _start(model, batch, eos=eos, masks=masks, settings=settings)
     finished: list[list[Hypothesis]] = [[] for _ in range(len(batch))]
     while len(beams.row_B):
-        score_BKV = _advance(model, beams)
-        score_BKV[..., model.pad] = -torch.inf
         out_of_room = beams.limit_B <= beams.tokens_BKL.shape[-1]
-        if bool(out_of_room.any()):
-            ended = score_BKV[..., eos].clone()
-            score_BKV[out_of_room] = -torch.inf
-            score_BKV[..., eos] = ended
-        origin, token, score = _rank(beams, score_BKV)
+        score_BKV = _advance(model, beams)
+        _forbid(score_BKV, np.flatnonzero(out_of_room), pad=model.pad, eos=eos)
+        origin, token, score = _rank(score_BKV)
         _collect(beams, finished, origin, token, score, eos=eos, penalty=settings.length_penalty)
-        _extend(beams, origin, token, score, eos=eos)
-        done = [len(finished[row]) >= settings.beam for row in beams.row_B.tolist()]
-        going = ~(torch.tensor(done, device=out_of_room.device) | out_of_room)
-        if not bool(going.all()):
-            beams.keep(going.nonzero()[:, 0])
+        # A stable sort moves ended candidates behind the others without changing the order.
+        alive = np.argsort(token == eos, axis=1, kind="stable")[:, : settings.beam]
+        beams.move(*(np.take_along_axis(each, alive, axis=1) for each in (origin, token, score)))
+        done = np.array([len(finished[row]) >= settings.beam for row in beams.row_B])
+        if (done | out_of_room).any():
+            beams.keep(np.flatnonzero(~(done | out_of_room)))
     if not all(finished):
         raise CheckpointError(
             "the model's probabilities are no numbers: its training diverged",
@@ -129,11 +143,13 @@ def _start(
     cache.reorder(torch.zeros(count, beam, dtype=torch.int64, device=device))
     length = settings.max_length_factor * real_BS.sum(1) + settings.max_length_extra
     room = model.settings.max_positions - 1
+    token_BK = tag_B1.repeat(1, beam)
     return _Beams(
-        row_B=torch.arange(count, device=device),
-        limit_B=length.floor().clamp(max=room).to(torch.int64),
+        row_B=np.arange(count),
+        limit_B=length.floor().clamp(max=room).to("cpu", torch.int64).numpy(),
+        tokens_BKL=token_BK[..., None].cpu().numpy(),
+        token_BK=token_BK,
         score_BK=score_BK,
-        tokens_BKL=tag_B1[:, None].repeat(1, beam, 1),
         cache=cache,
         memories=memories,
         real_BS=real_BS,
@@ -144,7 +160,7 @@ def _start(
 def _advance(model: Transformer, beams: _Beams) -> Tensor:
     """The log-probability of every beam with every next token: [B, K, V]."""
     logits = model.step(
-        beams.tokens_BKL[..., -1],
+        beams.token_BK,
         cache=beams.cache,
         memories=beams.memories,
         real_BS=beams.real_BS,
@@ -154,41 +170,42 @@ def _advance(model: Transformer, beams: _Beams) -> Tensor:
     return logits.add_(beams.score_BK[..., None] - logits.logsumexp(-1, keepdim=True))
 
 
-def _rank(beams: _Beams, score_BKV: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _forbid(score_BKV: Tensor, full: np.ndarray, *, pad: int, eos: int) -> None:
+    """Rule out padding and, in sentences that are `full`, everything but their end; in place."""
+    score_BKV[..., pad] = -torch.inf
+    if len(full):
+        rows = torch.from_numpy(full).to(score_BKV.device, non_blocking=True)
+        ended = score_BKV[rows, :, eos]
+        score_BKV[rows] = -torch.inf
+        score_BKV[rows, :, eos] = ended
+
+
+def _rank(score_BKV: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The 2K best continuations of each sentence: beam of origin, token and score, [B, 2K]."""
-    size = score_BKV.shape[-1]
-    score, index = score_BKV.flatten(1).topk(2 * beams.score_BK.shape[1], dim=1)
-    return index // size, index % size, score
+    beam, size = score_BKV.shape[1:]
+    score, index = score_BKV.flatten(1).topk(2 * beam, dim=1)
+    # Both in one copy: fp64 holds them exactly.
+    scores, places = torch.stack((score.double(), index.double())).cpu().numpy()
+    flat = places.astype(np.int64)
+    return flat // size, flat % size, scores
 
 
 def _collect(
     beams: _Beams,
     finished: list[list[Hypothesis]],
-    origin: Tensor,
-    token: Tensor,
-    score: Tensor,
+    origin: np.ndarray,
+    token: np.ndarray,
+    score: np.ndarray,
     *,
     eos: int,
     penalty: float,
 ) -> None:
     """Take the hypotheses that end among the first K candidates."""
     beam = beams.score_BK.shape[1]
-    ends = (token[:, :beam] == eos) & score[:, :beam].isfinite()
+    ends = (token[:, :beam] == eos) & np.isfinite(score[:, :beam])
     length = beams.tokens_BKL.shape[-1] + 1
-    for place, rank in ends.nonzero().tolist():
-        hypotheses = finished[int(beams.row_B[place])]
+    for place, rank in np.argwhere(ends).tolist():
+        hypotheses = finished[beams.row_B[place]]
         if len(hypotheses) < beam:
             tokens = beams.tokens_BKL[place, origin[place, rank], 1:].tolist()
-            hypotheses.append(Hypothesis(tokens, score[place, rank].item() / length**penalty))
-
-
-def _extend(beams: _Beams, origin: Tensor, token: Tensor, score: Tensor, *, eos: int) -> None:
-    """Go on with the best K candidates that did not end."""
-    beam = beams.score_BK.shape[1]
-    # A stable sort moves ended candidates behind the others without changing the order.
-    alive = (token == eos).to(torch.int8).sort(dim=1, stable=True).indices[:, :beam]
-    origin, token, score = (each.gather(1, alive) for each in (origin, token, score))
-    beams.score_BK = score
-    chosen = origin[..., None].expand(-1, -1, beams.tokens_BKL.shape[-1])
-    beams.tokens_BKL = torch.cat((beams.tokens_BKL.gather(1, chosen), token[..., None]), dim=-1)
-    beams.cache.reorder(origin)
+            hypotheses.append(Hypothesis(tokens, float(score[place, rank]) / length**penalty))

@@ -10,6 +10,8 @@ Shape suffixes: B rows, S positions, Q positions or 1, D model width, F neurons,
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -35,8 +37,27 @@ class FeedForward(nn.Module):
         """Apply the layer; a bit of `mask_BQP` is 1 where a position may use a neuron."""
         hidden_BSF = self.fc1(x_BSD)
         if mask_BQP is not None:
-            mask_BQF = unpack_bits(mask_BQP, self.fc1.out_features)
-            silent = torch.zeros_like(self.fc1.bias) if self.mask_bias else self.fc1.bias
-            hidden_BSF = torch.where(mask_BQF, hidden_BSF, silent.to(hidden_BSF.dtype))
+            silent_F = torch.zeros_like(self.fc1.bias) if self.mask_bias else self.fc1.bias
+            hidden_BSF = _Choice.apply(hidden_BSF, silent_F.to(hidden_BSF.dtype), mask_BQP)  # type: ignore[no-untyped-call]
         output: Tensor = self.fc2(self.dropout(F.relu(hidden_BSF)))
         return output
+
+
+class _Choice(torch.autograd.Function):
+    """where(mask, hidden, silent), which keeps bits for the backward pass: eight times fewer bytes.
+
+    A packed batch of 30,720 positions on the twelve sites of a large model would keep 1.5 GB.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden_BSF: Tensor, silent_F: Tensor, mask_BQP: Tensor) -> Tensor:  # noqa: ANN401 -- torch's protocol
+        ctx.save_for_backward(mask_BQP)
+        return torch.where(unpack_bits(mask_BQP, len(silent_F)), hidden_BSF, silent_F)
+
+    @staticmethod
+    def backward(ctx: Any, gradient_BSF: Tensor) -> tuple[Tensor, Tensor, None]:  # noqa: ANN401
+        (mask_BQP,) = ctx.saved_tensors
+        mask_BQF = unpack_bits(mask_BQP, gradient_BSF.shape[-1])
+        nothing = gradient_BSF.new_zeros(())
+        silent_BSF = torch.where(mask_BQF, nothing, gradient_BSF)
+        return torch.where(mask_BQF, gradient_BSF, nothing), silent_BSF.sum((0, 1)), None

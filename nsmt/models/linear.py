@@ -39,9 +39,11 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return F.linear(x, weight, bias)
 
 
-def reordered(weight: Tensor, *, rows: int) -> Tensor | None:
+def reordered(weight: Tensor, *, rows: int, transposed: bool = False) -> Tensor | None:
     """A copy for `product` with so many rows in all, or None where products are torch's own."""
-    return _reorder(weight) if rows >= _ROWS and _serves(weight) else None
+    if rows < _ROWS or not _serves(weight):
+        return None
+    return _reorder(weight.T.contiguous() if transposed else weight)
 
 
 def product(x: Tensor, weight: Tensor, packed: Tensor | None) -> Tensor:

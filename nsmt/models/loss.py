@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from nsmt.errors import ConfigurationError
@@ -83,7 +84,7 @@ class _Chunked(torch.autograd.Function):
         right = 1 - smoothing - spread
         low_ND, low_VD = _in_one_type(hidden_ND, weight_VD)
         packed = reordered(low_VD, rows=len(target_N))
-        packed_back = reordered(low_VD.T.contiguous(), rows=len(target_N))
+        packed_back = reordered(low_VD, rows=len(target_N), transposed=True)
         of_logits = _compiled() if hidden_ND.is_cuda else _of_logits
         hidden_grad_ND = torch.empty_like(hidden_ND)
         weight_grad_VD = torch.zeros_like(weight_VD)
@@ -98,14 +99,17 @@ class _Chunked(torch.autograd.Function):
                 weight_grad_VD.addmm_(gradient.T, low_ND[chunk])
             else:
                 weight_grad_VD += gradient.T @ low_ND[chunk]
-        ctx.save_for_backward(hidden_grad_ND, weight_grad_VD)
+        ctx.gradients = [hidden_grad_ND, weight_grad_VD]
         ctx.mark_non_differentiable(nll)
         return loss, nll
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, loss_grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
-        hidden_grad_ND, weight_grad_VD = ctx.saved_tensors
-        return hidden_grad_ND * loss_grad, weight_grad_VD * loss_grad, None, None
+        # Scaled in place, a copy of the output's weight is saved; so they serve once.
+        gradients = [gradient.mul_(loss_grad) for gradient in ctx.gradients]
+        ctx.gradients = None
+        return *gradients, None, None
 
 
 def _of_logits(

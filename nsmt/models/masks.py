@@ -7,9 +7,11 @@ P bytes of packed bits.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from nsmt.data.batch import BatchLayout
 from nsmt.languages import Direction
@@ -43,13 +45,14 @@ class DirectionMasks(nn.Module):
         They stay bits until a layer needs them: a batch of 30,720 positions and the twelve sites of
         a large model would make 1.5 GB of booleans.
         """
-        rows = {
-            "encoder": self.packed_TP[batch.source_direction],
-            "decoder": self.packed_TP[batch.target_direction],
-        }
-        masks, start = {}, 0
-        for site in self.sites:
-            end = start + (site.width + 7) // 8
-            masks[site.name] = rows[site.stack][..., start:end]
+        masks: dict[str, Tensor] = {}
+        start = 0
+        # A stack's sites lie side by side: one look-up fetches them, and nothing of the other's.
+        for stack, sites in groupby(self.sites, key=lambda site: site.stack):
+            sizes = {site.name: (site.width + 7) // 8 for site in sites}
+            end = start + sum(sizes.values())
+            direction = batch.source_direction if stack == "encoder" else batch.target_direction
+            rows_BQP = F.embedding(direction, self.packed_TP[:, start:end])
+            masks |= zip(sizes, torch.split(rows_BQP, [*sizes.values()], dim=-1), strict=True)
             start = end
         return masks

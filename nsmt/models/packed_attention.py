@@ -1,8 +1,9 @@
 """Attention between the spans of packed batches: a kernel for variable lengths, or padding.
 
-`varlen_attn` is torch's FlashAttention for sequences of variable length. It runs on CUDA in half
-precision and without dropout, and how it is told to be causal changed from one release of torch to
-the next, which is known here alone. Where it cannot be used, spans are padded to the longest.
+FlashAttention for sequences of variable length runs on CUDA in half precision. torch's public way
+to it is `varlen_attn`, without dropout; how it is told to be causal changed from one release to the
+next, which is known here alone. With dropout, the operator below it is called. Where no kernel
+serves, spans are padded to the longest.
 
 Shape suffixes: Q query positions, K key positions, H heads, E width of a head, C spans, L positions
 up to the bound of a span's length.
@@ -10,17 +11,41 @@ up to the bound of a span's length.
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Callable
-from functools import cache
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from nsmt.data.batch import Spans
+from nsmt.models.dot_product import attend
+
+# Found when this is imported: a compiler cannot follow imports and caches inside a layer.
+_VARLEN: Callable[..., Any] | None
+try:
+    from torch.nn.attention import varlen
+
+    _VARLEN = varlen.varlen_attn
+except ImportError:
+    _VARLEN = None
+
+
+def _causal_arguments() -> dict[str, Any]:
+    """How this torch's `varlen_attn` is told that no query sees later keys."""
+    if _VARLEN is not None and "window_size" in inspect.signature(_VARLEN).parameters:
+        # (left, right), -1 without limit; since torch 2.11.
+        return {"window_size": (-1, 0)}
+    return {"is_causal": True}
+
+
+_CAUSAL: Final = _causal_arguments()
+
+
+def kernel_serves(device: str, dtype: torch.dtype) -> bool:
+    """Whether packed attention runs in a kernel of its own there, not over padding."""
+    half = dtype in (torch.float16, torch.bfloat16)
+    return device == "cuda" and half and _VARLEN is not None
 
 
 def attend_packed(
@@ -38,20 +63,10 @@ def attend_packed(
     Causal means that a query sees no key that has a later place in its span. A query whose span has
     no keys gets zeros.
     """
-    half = query_QHE.dtype in (torch.float16, torch.bfloat16)
-    if query_QHE.is_cuda and half and not dropout and (kernel := _kernel()) is not None:
-        found: Tensor = kernel(
-            query_QHE,
-            key_KHE,
-            value_KHE,
-            query_spans.start_C1,
-            key_spans.start_C1,
-            query_spans.bound,
-            key_spans.bound,
-            **_reach(causal=causal),
-        )
-        return found
-    return _attend_padded(
+    kernel = _attend_padded
+    if kernel_serves(query_QHE.device.type, query_QHE.dtype):
+        kernel = _attend_dropping if dropout else _attend_varlen
+    return kernel(
         query_QHE,
         key_KHE,
         value_KHE,
@@ -62,26 +77,54 @@ def attend_packed(
     )
 
 
-@cache
-def _kernel() -> Callable[..., Any] | None:
-    """torch.nn.attention.varlen.varlen_attn, where this torch has it."""
-    try:
-        module = importlib.import_module("torch.nn.attention.varlen")
-    except ImportError:
-        return None
-    return module.varlen_attn  # type: ignore[no-any-return]
+def _attend_varlen(
+    query_QHE: Tensor,
+    key_KHE: Tensor,
+    value_KHE: Tensor,
+    *,
+    query_spans: Spans,
+    key_spans: Spans,
+    causal: bool,
+    dropout: float,
+) -> Tensor:
+    del dropout
+    assert _VARLEN is not None  # noqa: S101 -- narrows the type
+    found: Tensor = _VARLEN(
+        query_QHE,
+        key_KHE,
+        value_KHE,
+        query_spans.start_C1,
+        key_spans.start_C1,
+        query_spans.bound,
+        key_spans.bound,
+        **(_CAUSAL if causal else {}),
+    )
+    return found
 
 
-@cache
-def _reach(*, causal: bool) -> dict[str, Any]:
-    """The arguments by which this torch's kernel is told what a query may look at."""
-    kernel = _kernel()
-    assert kernel is not None  # noqa: S101 -- narrows the type
-    parameters = inspect.signature(kernel).parameters
-    if "window_size" in parameters:
-        # (left, right), -1 without limit; since torch 2.11.
-        return {"window_size": (-1, 0)} if causal else {}
-    return {"is_causal": causal}
+def _attend_dropping(
+    query_QHE: Tensor,
+    key_KHE: Tensor,
+    value_KHE: Tensor,
+    *,
+    query_spans: Spans,
+    key_spans: Spans,
+    causal: bool,
+    dropout: float,
+) -> Tensor:
+    found: Tensor = torch.ops.aten._flash_attention_forward(
+        query_QHE,
+        key_KHE,
+        value_KHE,
+        query_spans.start_C1,
+        key_spans.start_C1,
+        query_spans.bound,
+        key_spans.bound,
+        dropout,
+        causal,
+        False,  # noqa: FBT003 -- no copy of what was dropped
+    )[0]
+    return found
 
 
 def _attend_padded(
@@ -104,23 +147,24 @@ def _attend_padded(
         allowed_C1LL = allowed_C1LL & (key_L <= query_L[:, None])
     # A row without any key would be no number, which zero gradients turn into no number too.
     empty_C111 = (length_C == 0)[:, None, None, None]
-    context_CHLE = F.scaled_dot_product_attention(
-        query_CHLE, key_CHLE, value_CHLE, attn_mask=allowed_C1LL | empty_C111, dropout_p=dropout
+    context_CHLE = attend(
+        query_CHLE, key_CHLE, value_CHLE, allowed=allowed_C1LL | empty_C111, dropout=dropout
     )
     context_CHLE = context_CHLE.masked_fill(empty_C111, 0.0)
-    return context_CHLE[query_spans.sentence_Q, :, _place(query_spans)]
+    context_RHE = context_CHLE.transpose(1, 2).flatten(0, 1)
+    return context_RHE.index_select(0, _row(query_spans))
 
 
 def _spread(x_QHE: Tensor, spans: Spans) -> Tensor:
     """A row for each span, zeros behind its end: [C, H, L, E]."""
     count = len(spans.start_C1) - 1
     rows_RHE = x_QHE.new_zeros(count * spans.bound, *x_QHE.shape[1:])
-    index_Q = spans.sentence_Q * spans.bound + _place(spans)
-    filled_RHE = rows_RHE.index_copy(0, index_Q, x_QHE)
+    filled_RHE = rows_RHE.index_copy(0, _row(spans), x_QHE)
     return filled_RHE.view(count, spans.bound, *x_QHE.shape[1:]).transpose(1, 2)
 
 
-def _place(spans: Spans) -> Tensor:
-    """The place of each position in its span, padding's too."""
+def _row(spans: Spans) -> Tensor:
+    """Where each position, padding's too, lies in a row of `bound` for each span."""
     position_Q = torch.arange(len(spans.sentence_Q), device=spans.sentence_Q.device)
-    return position_Q - spans.start_C1[spans.sentence_Q]
+    place_Q = position_Q - spans.start_C1[spans.sentence_Q]
+    return spans.sentence_Q * spans.bound + place_Q

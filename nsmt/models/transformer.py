@@ -172,10 +172,13 @@ class Transformer(nn.Module):
         output: Tensor = self.decoder_norm(x_BTD)
         return output
 
-    def compile_layers(self) -> None:
-        """Compile each layer by itself: all of a stack share one compilation."""
+    def compile_layers(self, *, backend: str = "inductor") -> None:
+        """Compile each layer by itself: all of a stack share one compilation.
+
+        What cannot be compiled, or would be again and again, is torch's error, not a slow layer.
+        """
         for layer in (*self.encoder_stack, *self.decoder_stack):
-            layer.compile(dynamic=None)
+            layer.compile(dynamic=None, fullgraph=True, backend=backend)
 
     def _run(self, layer: nn.Module, *inputs: object) -> Tensor:
         if self.recompute and torch.is_grad_enabled():

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from nsmt.data.batch import BatchLayout
 from nsmt.errors import CheckpointError
+from nsmt.models import cache
 from nsmt.models.decoding import DecodingSettings, search
 from nsmt.models.masks import DirectionMasks
 
@@ -114,6 +115,25 @@ def test_search_equals_a_slow_beam_search_of_each_sentence(task, beam, factor, e
     for row, hypothesis in enumerate(found):
         limit = limit_of(task, row, factor, extra)
         ended = slow_beam_search(task, row, beam=beam, penalty=penalty, limit=limit)
+        tokens, score = max(ended, key=lambda one: one[1])
+        assert hypothesis.tokens == tokens[1:-1]
+        assert hypothesis.score == pytest.approx(score, abs=1e-4)
+
+
+@pytest.mark.parametrize("beam", [2, 4])
+def test_long_searches_that_prune_their_cache_equal_slow_ones(
+    make_model, make_sentences, make_batch, beam
+):
+    model = make_model(5, share_embeddings="none", max_positions=40)
+    with torch.no_grad():
+        model.output.weight *= 2.5
+        # Ends are unlikely, so that room for keys and values is made again and again.
+        model.output.weight[EOS] *= 0.1
+    long = Task(model, make_batch(make_sentences(4, seed=4)), None)
+    found = long.search(beam=beam, max_length_extra=30)
+    assert max(len(each.tokens) for each in found) > 3 * cache._STEPS
+    for row, hypothesis in enumerate(found):
+        ended = slow_beam_search(long, row, beam=beam, penalty=1.0, limit=30)
         tokens, score = max(ended, key=lambda one: one[1])
         assert hypothesis.tokens == tokens[1:-1]
         assert hypothesis.score == pytest.approx(score, abs=1e-4)

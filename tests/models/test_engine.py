@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch._dynamo.utils import counters
 
+from nsmt.models import packed_attention
 from nsmt.models.loss import smoothed_cross_entropy
 from nsmt.models.masks import DirectionMasks
 
@@ -61,4 +62,38 @@ def test_compiled_layers_equal_eager_ones_and_are_compiled_once_for_all_packed_b
             assert torch.allclose(one, two, atol=1e-4)
         if step == 2:
             graphs = counters["stats"]["unique_graphs"]
+            assert graphs > 0
     assert counters["stats"]["unique_graphs"] == graphs
+
+
+@pytest.mark.parametrize(
+    ("dropout", "kernel"), [(0.0, "_attend_varlen"), (0.1, "_attend_dropping")]
+)
+def test_layers_compile_whole_around_the_kernels_for_packed_attention(
+    make_model, make_sentences, make_packed, make_atlas, directions, monkeypatch, dropout, kernel
+):
+    # Without a GPU, shapes alone can be followed through the kernels, forwards and backwards.
+    for other in {"_attend_padded", "_attend_varlen", "_attend_dropping"} - {kernel}:
+        monkeypatch.setattr(packed_attention, other, None)
+    monkeypatch.setattr(packed_attention, "kernel_serves", lambda *_: True)
+    batch = make_packed(make_sentences(6), 5).to("meta")
+    model = make_model(attention_dropout=dropout).to("meta", torch.bfloat16).train()
+    masks = DirectionMasks(make_atlas(model), directions, sites=model.sites).to("meta")
+    model.compile_layers(backend="aot_eager")
+    hidden = model(batch, masks(batch))
+    assert hidden.shape == (*batch.target_in_BT.shape, model.settings.d_model)
+    hidden.sum().backward()
+    layers = (*model.encoder.parameters(), *model.decoder.parameters())
+    assert all(parameter.grad.shape == parameter.shape for parameter in layers)
+
+
+def test_masks_are_kept_for_the_backward_pass_as_bits(
+    make_model, make_sentences, make_packed, masks
+):
+    model, batch = make_model(dropout=0.0).train(), make_packed(make_sentences(9))
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda x: kept.append(x) or x, lambda x: x):
+        model(batch, masks(batch))
+    bits = [each for each in kept if each.dtype == torch.uint8]
+    assert len(bits) == len(model.sites)
+    assert not [each for each in kept if each.dtype == torch.bool and each.numel() > 1000]
