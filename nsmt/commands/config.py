@@ -86,8 +86,9 @@ class RunConfig(Settings):
         decisive = self.model_dump(
             mode="json", exclude=dict.fromkeys(presentation, True) | {"callbacks": callbacks}
         )
+        batch = self.batch.on(self.trainer.accelerator).model_dump(mode="json")
         # The corpus knows what decides its bytes; how they are sampled is the run's own.
-        return decisive | {"data": self.data.identity() | self.data.sampling()}
+        return decisive | {"batch": batch, "data": self.data.identity() | self.data.sampling()}
 
     @property
     def run_name(self) -> str:

@@ -44,7 +44,11 @@ def identify(config: IdentifyConfig) -> None:
     corpus = Corpus.open(Path(config.corpus))
     require_model_fits(trained, corpus, splits=("valid",))
     data = TranslationData(
-        corpus, batch=config.batch, temperature=1.0, seed=0, directions=trained.directions
+        corpus,
+        batch=config.batch.on(config.trainer.accelerator),
+        temperature=1.0,
+        seed=0,
+        directions=trained.directions,
     )
     output = Path(config.output)
     statistics = gather_statistics(

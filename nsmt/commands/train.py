@@ -23,6 +23,7 @@ from nsmt.data.sources import make_source
 from nsmt.data.split import SPLITS
 from nsmt.errors import ConfigurationError, DataError
 from nsmt.files import replace_text
+from nsmt.models.packed_attention import kernel_serves
 from nsmt.models.transformer import Transformer
 from nsmt.progress import result_console
 from nsmt.records import (
@@ -41,9 +42,7 @@ _LOG = logging.getLogger(__name__)
 def train(config: RunConfig) -> Path | None:
     """Run the whole job; the path of its report, or None where there is none to make."""
     check_consistency(config)
-    # Before the folder is named: numbers depend on it.
-    precision = {"precision": chosen_precision(config.trainer)}
-    config = config.model_copy(update={"trainer": config.trainer.model_copy(update=precision)})
+    config = decided(config)
     if config.check:
         show_check(config)
         return None
@@ -95,6 +94,23 @@ def train(config: RunConfig) -> Path | None:
     _LOG.info("finished: %s", path)
     show(config.folder)
     return path
+
+
+def decided(config: RunConfig) -> RunConfig:
+    """The configuration with what it leaves to the machine: numbers, and the folder, depend on it.
+
+    Says so where the machine cannot do what was asked for in the way that is fast.
+    """
+    trainer = config.trainer.model_copy(update={"precision": chosen_precision(config.trainer)})
+    batch = config.batch.on(trainer.accelerator)
+    kind = torch.bfloat16 if trainer.precision == "bf16-mixed" else torch.float32
+    packed = trainer.accelerator == "gpu" and batch.layout == "packed"
+    if packed and not kernel_serves("cuda", kind) and rank() == 0:
+        _LOG.warning(
+            "packed batches are padded again for attention: torch's kernel for them needs "
+            "trainer.precision=bf16-mixed and torch 2.10"
+        )
+    return config.model_copy(update={"trainer": trainer, "batch": batch})
 
 
 def _require_same_text(before: Mapping[str, Any], corpus: Corpus, folder: Path) -> None:

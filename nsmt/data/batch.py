@@ -112,15 +112,18 @@ class SequenceFormat:
         *,
         rows: Sequence[int],
         update_tokens: int | None = None,
+        round_to: int = 1,
     ) -> BatchLayout:
         """Frame and pad pieces; `rows` are the directions' rows in the run's list.
 
-        Without `update_tokens`, the batch is an update of its own.
+        Without `update_tokens`, the batch is an update of its own. Lengths are rounded up to a
+        multiple of `round_to`.
         """
-        source, target = self._framed(sources, targets, directions)
-        return self._layout(
-            self._pad(source), self._pad(target), rows=rows, update_tokens=update_tokens
+        source, target = (
+            self._pad(side, round_to=round_to)
+            for side in self._framed(sources, targets, directions)
         )
+        return self._layout(source, target, rows=rows, update_tokens=update_tokens)
 
     def pack(
         self,
@@ -193,8 +196,8 @@ class SequenceFormat:
             update_tokens=update_tokens or len(counted_N),
         )
 
-    def _pad(self, sequences: Sequence[np.ndarray]) -> np.ndarray:
-        longest = max(len(sequence) for sequence in sequences)
+    def _pad(self, sequences: Sequence[np.ndarray], *, round_to: int) -> np.ndarray:
+        longest = -(-max(len(sequence) for sequence in sequences) // round_to) * round_to
         padded = np.full((len(sequences), longest), self.pad, dtype=np.int64)
         for row, sequence in enumerate(sequences):
             padded[row, : len(sequence)] = sequence

@@ -14,7 +14,7 @@ from nsmt.data.corpus import Corpus, TokenTable
 from nsmt.data.plan import BatchSettings, PlannedBatch, Position, TrainingPlan, in_order
 from nsmt.data.settings import MixSettings
 from nsmt.data.vocabulary import Vocabulary
-from nsmt.errors import ConfigurationError
+from nsmt.errors import ConfigurationError, NsmtError
 from nsmt.languages import Direction
 
 # Batches that a background process has ready; a batch is a few hundred kilobytes.
@@ -38,9 +38,10 @@ class TableReader:
     def read(self, planned: PlannedBatch, *, update_tokens: int | None = None) -> BatchLayout:
         """Collate one planned batch."""
         pairs = list(zip(planned.direction.tolist(), planned.row.tolist(), strict=True))
-        collate = self._sequences.collate
         if planned.room is not None:
             collate = partial(self._sequences.pack, room=planned.room)
+        else:
+            collate = partial(self._sequences.collate, round_to=planned.round_to)
         return collate(
             [self._tables[direction].source(row) for direction, row in pairs],
             [self._tables[direction].target(row) for direction, row in pairs],
@@ -50,20 +51,25 @@ class TableReader:
         )
 
 
-class PlannedUpdates(IterableDataset[BatchLayout]):
+class PlannedUpdates(IterableDataset[BatchLayout | NsmtError]):
     """This rank's micro-batches of every update, from a position on, without end."""
 
     def __init__(self, plan: TrainingPlan, reader: TableReader, *, rank: int, world: int) -> None:
         self.plan, self.reader, self.rank, self.world = plan, reader, rank, world
         self.position = Position()
 
-    def __iter__(self) -> Iterator[BatchLayout]:
-        for update in self.plan.updates(self.position):
-            for planned in update.batches[self.rank :: self.world]:
-                yield self.reader.read(planned, update_tokens=update.target_tokens)
+    def __iter__(self) -> Iterator[BatchLayout | NsmtError]:
+        # An error raised in a background process would reach the user as a traceback of another
+        # kind; as an item it is raised where batches are moved to the device.
+        try:
+            for update in self.plan.updates(self.position):
+                for planned in update.batches[self.rank :: self.world]:
+                    yield self.reader.read(planned, update_tokens=update.target_tokens)
+        except NsmtError as error:
+            yield error
 
 
-class PlannedSlice(Dataset[BatchLayout]):
+class PlannedSlice(Dataset[BatchLayout | NsmtError]):
     """This rank's share of batches that are read once, in order."""
 
     def __init__(self, batches: Sequence[PlannedBatch], reader: TableReader) -> None:
@@ -72,14 +78,18 @@ class PlannedSlice(Dataset[BatchLayout]):
     def __len__(self) -> int:
         return len(self.batches)
 
-    def __getitem__(self, place: int) -> BatchLayout:
-        return self.reader.read(self.batches[place])
+    def __getitem__(self, place: int) -> BatchLayout | NsmtError:
+        try:
+            return self.reader.read(self.batches[place])
+        except NsmtError as error:
+            return error
 
 
 class TranslationData(pl.LightningDataModule):
     """Training and validation batches of a prepared corpus, the same for any number of ranks.
 
-    `background` plans and reads them in a process of its own, ahead of the trainer.
+    `background` plans and reads them in a process of its own, ahead of the trainer. `even` refuses
+    validation sets of which ranks would get unequal numbers of batches.
     """
 
     def __init__(
@@ -92,6 +102,7 @@ class TranslationData(pl.LightningDataModule):
         curriculum: Sequence[MixSettings] = (),
         directions: Sequence[Direction] | None = None,
         background: bool = False,
+        even: bool = False,
     ) -> None:
         super().__init__()
         self.corpus = corpus
@@ -101,6 +112,7 @@ class TranslationData(pl.LightningDataModule):
         self.curriculum = tuple(curriculum)
         self.directions = list(directions or corpus.directions)
         self.background = background
+        self.even = even
         self.sequences = sequence_format(corpus.vocabulary)
 
     def padded(self) -> TranslationData:
@@ -113,6 +125,7 @@ class TranslationData(pl.LightningDataModule):
             curriculum=self.curriculum,
             directions=self.directions,
             background=self.background,
+            even=self.even,
         )
 
     def accumulation(self, world: int) -> int:
@@ -135,7 +148,11 @@ class TranslationData(pl.LightningDataModule):
             curriculum=self.curriculum,
         )
 
-    def train_dataloader(self) -> DataLoader[BatchLayout]:
+    def largest_batch(self) -> BatchLayout:
+        """The batch of the plan's first window that holds the longest sentence."""
+        return TableReader(self._tables("train"), self.sequences).read(self.plan().largest())
+
+    def train_dataloader(self) -> DataLoader[BatchLayout | NsmtError]:
         """This rank's part of the plan."""
         rank, world = self._ranks()
         self.accumulation(world)
@@ -143,18 +160,30 @@ class TranslationData(pl.LightningDataModule):
         dataset = PlannedUpdates(self.plan(), reader, rank=rank, world=world)
         return self._loader(dataset)
 
-    def val_dataloader(self) -> DataLoader[BatchLayout]:
+    def val_dataloader(self) -> DataLoader[BatchLayout | NsmtError]:
         """This rank's part of every direction's validation set."""
         rank, world = self._ranks()
         tables = self._tables("valid")
-        batches = in_order(tables, self.batch, multiple=world)[rank::world]
-        return self._loader(PlannedSlice(batches, TableReader(tables, self.sequences)))
+        batches = in_order(tables, self.batch, multiple=world)
+        if self.even and len(batches) % world:
+            raise ConfigurationError(
+                f"{len(batches)} batches of validation sentences cannot be shared evenly by "
+                f"{world} ranks, as trainer.strategy=fsdp needs it",
+                fix="use fewer ranks, trainer.strategy=ddp, or more validation sentences",
+            )
+        reader = TableReader(tables, self.sequences)
+        return self._loader(PlannedSlice(batches[rank::world], reader))
 
     def transfer_batch_to_device(
-        self, batch: BatchLayout, device: torch.device, dataloader_idx: int
+        self, batch: BatchLayout | NsmtError, device: torch.device, dataloader_idx: int
     ) -> BatchLayout:
-        """Move a batch; Lightning's own way cannot rebuild a frozen dataclass."""
+        """Move a batch; Lightning's own way cannot rebuild a frozen dataclass.
+
+        What went wrong while it was read is raised here.
+        """
         del dataloader_idx
+        if isinstance(batch, NsmtError):
+            raise batch
         return batch.to(device, non_blocking=True)
 
     def _tables(self, split: str) -> dict[Direction, TokenTable]:
@@ -164,12 +193,15 @@ class TranslationData(pl.LightningDataModule):
         trainer = self.trainer
         return (trainer.global_rank, trainer.world_size) if trainer else (0, 1)
 
-    def _loader(self, dataset: Dataset[BatchLayout]) -> DataLoader[BatchLayout]:
+    def _loader(
+        self, dataset: Dataset[BatchLayout | NsmtError]
+    ) -> DataLoader[BatchLayout | NsmtError]:
         return DataLoader(
             dataset,
             batch_size=None,
             # More than one would each read the whole plan.
             num_workers=1 if self.background else 0,
             prefetch_factor=_AHEAD if self.background else None,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=self.trainer is not None
+            and self.trainer.strategy.root_device.type == "cuda",
         )

@@ -38,8 +38,10 @@ _LARGEST_WINDOW: Final = 1 << 21
 class BatchSettings(Settings):
     """How large batches are, and how many make an update."""
 
-    layout: Literal["padded", "packed"] = Field(
-        "padded", description="packed: sentences one after the other, every batch of one size"
+    layout: Literal["auto", "padded", "packed"] = Field(
+        "auto",
+        description="packed: sentences one after the other, every batch of one size; auto: packed "
+        "on a GPU",
     )
     tokens: Annotated[int, Field(ge=8)] = Field(
         4096, description="positions of one micro-batch's larger side, padding included"
@@ -47,18 +49,34 @@ class BatchSettings(Settings):
     per_update: Annotated[int, Field(ge=1)] = Field(
         1, description="micro-batches of one update, over all ranks and accumulation"
     )
+    round_to: Annotated[int, Field(ge=1)] | None = Field(
+        None,
+        description="lengths of padded batches are rounded up to a multiple of it: fewer shapes; "
+        "None: 8 on a GPU, 1 elsewhere",
+    )
+
+    def on(self, accelerator: str) -> BatchSettings:
+        """These settings with what they leave to the machine decided."""
+        gpu = accelerator == "gpu"
+        chosen: dict[str, object] = {}
+        if self.layout == "auto":
+            chosen["layout"] = "packed" if gpu else "padded"
+        if self.round_to is None:
+            chosen["round_to"] = 8 if gpu else 1
+        return self.model_copy(update=chosen)
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedBatch:
     """Sentences of one micro-batch: parallel arrays of direction rows and table rows.
 
-    With `room` they are to be packed into it, without they are padded.
+    With `room` they are to be packed into it, without they are padded to a multiple of `round_to`.
     """
 
     direction: np.ndarray
     row: np.ndarray
     room: Room | None = None
+    round_to: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +116,27 @@ class TrainingPlan:
         curriculum: Sequence[MixSettings] = (),
     ) -> None:
         self.directions = list(tables)
+        self._tables = list(tables.values())
         self._curriculum = tuple(curriculum) or (MixSettings(),)
         self._mixes = [
             Mix(tables, mix, batch=batch, temperature=temperature, seed=(seed, number))
             for number, mix in enumerate(self._curriculum)
         ]
+
+    def largest(self) -> PlannedBatch:
+        """The batch of the first window that holds the longest sentence."""
+        window = self._mixes[0].window(0, 0)
+        return max((each for batches, _ in window for each in batches), key=self._longest)
+
+    def _longest(self, batch: PlannedBatch) -> int:
+        of_direction = {
+            int(place): batch.row[batch.direction == place] for place in np.unique(batch.direction)
+        }
+        return max(
+            int(side.lengths(rows).max())
+            for place, rows in of_direction.items()
+            for side in (self._tables[place].sources, self._tables[place].targets)
+        )
 
     def updates(self, start: Position | None = None) -> Iterator[Update]:
         """Updates without end, from a position on."""
@@ -165,7 +199,7 @@ class Mix:
         if self.room is None:
             # Ties between equal lengths are broken at random, so that batches mix directions.
             ties = rng.random(len(row))
-            batches = padded(source, target, limit=self._batch.tokens, tie_break=ties)
+            batches = _padded(source, target, self._batch, tie_break=ties)
         else:
             batches = self._packed(source, target, self.room)
         per_update = self._batch.per_update
@@ -182,7 +216,10 @@ class Mix:
         updates = []
         for start in range(0, len(shuffled), per_update):
             members = shuffled[start : start + per_update]
-            planned = tuple(PlannedBatch(direction[each], row[each], self.room) for each in members)
+            planned = tuple(
+                PlannedBatch(direction[each], row[each], self.room, self._batch.round_to or 1)
+                for each in members
+            )
             # The end of the sentence and the tag are target tokens.
             updates.append((planned, sum(int(target[each].sum()) for each in members)))
         return updates
@@ -227,7 +264,7 @@ class Mix:
 
 def room_of(tables: Sequence[TokenTable], share: np.ndarray, batch: BatchSettings) -> Room | None:
     """The size of packed batches, in proportion to both sides' mean lengths; None if padded."""
-    if batch.layout == "padded":
+    if batch.layout != "packed":
         return None
     means = [
         float(np.dot(share, [len(side.values) / max(1, len(side)) + FRAME for side in sides]))
@@ -256,6 +293,14 @@ def in_order(
         batches = packed(source, target, room=room, multiple=multiple)
     else:
         # The order of the tables breaks ties.
-        batches = padded(source, target, limit=batch.tokens, tie_break=np.arange(len(row)))
+        batches = _padded(source, target, batch, tie_break=np.arange(len(row)))
         batches = split_to_multiple(batches, multiple)
-    return [PlannedBatch(direction[each], row[each], room) for each in batches]
+    return [PlannedBatch(direction[each], row[each], room, batch.round_to or 1) for each in batches]
+
+
+def _padded(
+    source: np.ndarray, target: np.ndarray, batch: BatchSettings, *, tie_break: np.ndarray
+) -> list[np.ndarray]:
+    multiple = batch.round_to or 1
+    source, target = (-(-side // multiple) * multiple for side in (source, target))
+    return padded(source, target, limit=batch.tokens, tie_break=tie_break)

@@ -13,7 +13,7 @@ from rich.progress import Progress
 from nsmt.errors import TrainingError
 from nsmt.progress import console, progress_bar
 from nsmt.training.module import TranslationModule
-from nsmt.training.throughput import Stopwatch, throughput
+from nsmt.training.throughput import Stopwatch, matrix_rate, throughput
 
 _LOG = logging.getLogger(__name__)
 
@@ -39,7 +39,8 @@ class StageMetrics(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show the bar on rank 0."""
-        del pl_module
+        # Measured once, and not in the time of the first stretch.
+        matrix_rate(pl_module.device.type, _dtype(trainer))
         self._watch = Stopwatch()
         if self.progress and trainer.is_global_zero:
             self._bar = progress_bar()
@@ -97,7 +98,7 @@ class StageMetrics(pl.Callback):
             seconds=seconds,
             ranks=trainer.world_size,
             device=module.device.type,
-            dtype=torch.bfloat16 if "bf16" in str(trainer.precision) else torch.float32,
+            dtype=_dtype(trainer),
         )
         nll /= max(tokens.target, 1)
         per_second = speed["target_tokens_per_second"]
@@ -111,9 +112,15 @@ class StageMetrics(pl.Callback):
         for logger in trainer.loggers:
             logger.log_metrics(values, step=self._step)
 
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Time spent on validation is none of training's."""
+        del trainer, pl_module
+        self._watch.pause()
+
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Log and show the newest validation."""
         del pl_module
+        self._watch.resume()
         values = {
             name: value.item()
             for name, value in trainer.callback_metrics.items()
@@ -231,6 +238,10 @@ class KeepBest(pl.Callback):
         del trainer
         if self._weights:
             _module(pl_module).model.load_state_dict(self._weights)
+
+
+def _dtype(trainer: pl.Trainer) -> torch.dtype:
+    return torch.bfloat16 if "bf16" in str(trainer.precision) else torch.float32
 
 
 def _module(pl_module: pl.LightningModule) -> TranslationModule:

@@ -75,7 +75,7 @@ class TrainerSettings(Settings):
         "ddp", description="of several ranks; fsdp: each keeps a part of the weights (FSDP2)"
     )
     precision: Literal["32-true", "bf16-mixed", "auto"] = Field(
-        "32-true", description="auto: bf16-mixed where the machine multiplies faster in bf16"
+        "32-true", description="auto: bf16-mixed where the processor multiplies in bf16"
     )
     tf32: bool = Field(
         default=False, description="let a GPU round the inputs of fp32 products to TF32"

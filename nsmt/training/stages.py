@@ -43,6 +43,7 @@ from nsmt.training.settings import (
 )
 from nsmt.training.sharding import whole
 from nsmt.training.trainer import make_trainer, open_loggers, rank, set_machine
+from nsmt.training.warm_up import LargestFirst
 
 _LOG = logging.getLogger(__name__)
 IDENTIFICATION = "identification"
@@ -76,6 +77,7 @@ class StageContext:
             curriculum=self.curriculum,
             seed=stage_seed,
             background=self.trainer.background,
+            even=self.trainer.strategy == "fsdp",
         )
 
 
@@ -215,6 +217,8 @@ def _callbacks(context: StageContext, name: str, stage: StageSettings) -> list[p
         ),
         StopDiverged(keep_best=settings.keep == "best"),
     ]
+    if context.trainer.accelerator == "gpu" and context.batch.layout == "padded":
+        callbacks.append(LargestFirst())
     if settings.keep == "best":
         callbacks.append(KeepBest())
     if settings.patience is not None:

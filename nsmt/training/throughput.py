@@ -65,7 +65,7 @@ class Stopwatch:
     """The time of a stretch of training, and how much of it waited for data."""
 
     def __init__(self) -> None:
-        self._since = self._idle_since = time.perf_counter()
+        self._since = self._idle_since = self._paused = time.perf_counter()
         self._waited = 0.0
 
     def batch_came(self) -> None:
@@ -75,6 +75,15 @@ class Stopwatch:
     def batch_done(self) -> None:
         """From now on, the next batch is waited for."""
         self._idle_since = time.perf_counter()
+
+    def pause(self) -> None:
+        """Something else begins, which is no training."""
+        self._paused = time.perf_counter()
+
+    def resume(self) -> None:
+        """Training goes on, and the next batch is waited for."""
+        self._idle_since = time.perf_counter()
+        self._since += self._idle_since - self._paused
 
     def lap(self) -> tuple[float, float]:
         """Seconds since the last lap, and the share of them that waited for data."""

@@ -18,11 +18,9 @@ from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, Str
 from nsmt.errors import ConfigurationError
 from nsmt.progress import console
 from nsmt.training.settings import LoggerSettings, OptimizerSettings, TrainerSettings
-from nsmt.training.throughput import matrix_rate
 
-# Products that tell how fast bf16 is: small, since without hardware for it they take long.
-_SIDE = 1024
-_GAIN = 1.5
+# Instructions of a CPU that multiply bf16; without any, bf16 is slower than fp32.
+_BF16_CHECKS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
 
 
 def launched() -> bool:
@@ -160,20 +158,26 @@ def set_machine(settings: TrainerSettings) -> None:
 
 
 def chosen_precision(settings: TrainerSettings) -> Literal["32-true", "bf16-mixed"]:
-    """The precision asked for; for `auto`, what this machine is fast in, which is said.
+    """The precision asked for; for `auto`, bf16 where the processor computes in it, which is said.
 
-    Processors without hardware for bf16 are slower in it than in fp32.
+    By what the hardware can do, which is the same in every rank, not by a measurement.
     """
     if settings.precision != "auto":
         return settings.precision
     device = device_of(settings.accelerator)
-    kinds = (torch.bfloat16, torch.float32)
-    bf16, fp32 = (matrix_rate(device, kind, side=_SIDE) for kind in kinds)
     chosen: Literal["32-true", "bf16-mixed"]
-    chosen = "bf16-mixed" if bf16 >= _GAIN * fp32 else "32-true"
+    chosen = "bf16-mixed" if _has_bf16(device) else "32-true"
     if rank() == 0:
-        console.print(f"precision=auto: {chosen}, bf16 products are {bf16 / fp32:.1f} x as fast")
+        console.print(f"precision=auto: {chosen}")
     return chosen
+
+
+def _has_bf16(device: str) -> bool:
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # torch names them with an underscore; a release without them trains in fp32.
+    asked = (getattr(torch.cpu, name, None) for name in _BF16_CHECKS)
+    return any(bool(check()) for check in asked if check is not None)
 
 
 def _strategy(settings: TrainerSettings) -> Strategy | str:

@@ -186,14 +186,12 @@ def test_a_compiled_stage_warms_up_in_sight_and_out_of_the_figures(small_config)
     assert first > second / 10
 
 
-@pytest.mark.parametrize(
-    ("bf16", "expected"), [(3.0, "bf16-mixed"), (1.2, "32-true"), (0.05, "32-true")]
-)
-def test_precision_follows_the_machine_and_says_so(
+@pytest.mark.parametrize(("bf16", "expected"), [(True, "bf16-mixed"), (False, "32-true")])
+def test_precision_follows_the_processor_and_says_so(
     small_config, monkeypatch, capsys, bf16, expected
 ):
-    rates = {torch.float32: 1.0, torch.bfloat16: bf16}
-    monkeypatch.setattr(trainer_module, "matrix_rate", lambda _, dtype, side: rates[dtype])
+    for name in trainer_module._BF16_CHECKS:
+        monkeypatch.setattr(torch.cpu, name, lambda: bf16)
     settings = small_config("trainer.precision=auto").trainer
     assert chosen_precision(settings) == expected
     assert f"precision=auto: {expected}" in capsys.readouterr().err
