@@ -52,5 +52,5 @@ def test_ranks_that_must_validate_alike_are_refused_unequal_shares(small_config)
     assert len(data.val_dataloader()) > 0
     # More ranks than sentences: even single ones cannot be shared.
     data.trainer = ranks(sentences + 1)
-    with pytest.raises(ConfigurationError, match=r"cannot be shared evenly .* strategy=fsdp"):
+    with pytest.raises(ConfigurationError, match=r"cannot be shared evenly .*strategy=fsdp"):
         data.val_dataloader()
