@@ -145,6 +145,8 @@ def quieten() -> None:
         ".*does not have many workers.*",
         ".*Experiment logs directory.*",
         ".*LeafSpec.*is deprecated.*",
+        # Its successor is not in torch 2.9.
+        ".*`broadcast_buffers` is deprecated.*",
     ):
         warnings.filterwarnings("ignore", message=harmless)
     warnings.filterwarnings("ignore", category=UserWarning, module="pytorch_lightning.*")
