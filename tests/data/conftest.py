@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from localization_archives import Archives
 
 from nsmt.data import sources
 from nsmt.data.corpus import Corpus
@@ -15,7 +16,7 @@ from nsmt.data.settings import (
     SplitSettings,
     VocabularySettings,
 )
-from nsmt.data.sources import DataSettings
+from nsmt.data.sources import DataSettings, clients
 from nsmt.data.sources.synthetic import SyntheticSettings
 
 
@@ -65,6 +66,14 @@ def bible_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     connection.close()
     monkeypatch.setattr(sources.bible8, "DATABASE_SHA256", _sha256(path))
     return path
+
+
+@pytest.fixture
+def archives(monkeypatch: pytest.MonkeyPatch) -> Archives:
+    """Made-up package archives in place of those that the clients reach."""
+    found = Archives()
+    monkeypatch.setattr(clients, "run", found.run)
+    return found
 
 
 def _sha256(path: Path) -> str:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import zstandard
 
-from nsmt.data.sources.localization import LocalizationSettings, LocalizationSource, clients
-from nsmt.data.sources.localization.clients import Unavailable
+from nsmt.data.sources import clients
+from nsmt.data.sources.clients import ClientError, Unavailable
+from nsmt.data.sources.localization import LocalizationSettings, LocalizationSource
 from nsmt.languages import Direction
 
 ORIGINS = ("libreoffice_help", "vscode", "package_descriptions", "home_assistant")
@@ -101,17 +102,22 @@ class Archives:
         self.packs = {"de": ["Öffnen", "Schließen"], "qps-ploc": ["Øpëñ", "Çløsë"]}
         self.version = "4:1.0-1"
         self.missing: set[str] = set()
+        self.failing: set[str] = set()
         self.calls: list[str] = []
+        self.commands: list[list[str]] = []
 
     def run(self, command: Sequence[str], *, folder: Path) -> str:
         tool = "pip" if command[0] == sys.executable else command[0]
         self.calls.append(tool)
+        self.commands.append([*command])
         if tool in self.missing:
             raise Unavailable(f"{tool} is not installed")
+        if tool in self.failing:
+            raise ClientError(f"{tool} failed: no network")
         if tool == "apt-cache":
             return "\n".join(self.debs)
         if tool == "npm":
-            self._pack([each for each in command if each.startswith("@")], folder)
+            self._pack(command[command.index("--") + 1 :], folder)
         elif tool == "pip":
             content = {
                 f"homeassistant/components/sun/translations/{code}.json": f'{{"a": {{"b": "{t}"}}}}'
@@ -123,12 +129,12 @@ class Archives:
                 name = f"host_debian_dists_stable_main_i18n_Translation-{code}"
                 (folder / "lists" / name).write_text(text)
         elif "--print-uris" in command:
-            return "".join(map(self._uri, command[5:]))
+            return "".join(map(self._uri, command[command.index("--") + 1 :]))
         else:
-            for requirement in command[5:]:
+            for requirement in command[command.index("--") + 1 :]:
                 name, version = requirement.split("=")
                 if version != self.version:
-                    raise Unavailable("apt-get failed", f"Version {version} was not found")
+                    raise ClientError(f"apt-get failed: version {version} was not found")
                 deb(folder / self._file(name), self.debs[name])
         return ""
 

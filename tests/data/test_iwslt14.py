@@ -189,7 +189,7 @@ def test_a_truncated_archive_is_told_and_leaves_nothing(tmp_path, kept):
     archive = tmp_path / "de-en.tgz"
     data = archive.read_bytes()
     archive.write_bytes(data[: int(len(data) * kept)])
-    with pytest.raises(DataError, match=r"de-en\.tgz cannot be read"):
+    with pytest.raises(DataError, match=r"de-en\.tgz.* cannot be read"):
         fetched(tmp_path)
     assert list((tmp_path / "cache" / "iwslt14").iterdir()) == []
 

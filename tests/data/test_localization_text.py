@@ -4,13 +4,13 @@ from pathlib import Path
 import pytest
 from localization_archives import catalogue, deb, pack, tar, zipped
 
+from nsmt.data.sources.archives import deb_members, tgz_members, zip_members
 from nsmt.data.sources.localization.locales import best_locale, debian_languages, normal_locale
 from nsmt.data.sources.localization.markup import (
     has_underscore_accelerator,
     interface_text,
     wiki_text,
 )
-from nsmt.data.sources.localization.members import deb_members, tgz_members, zip_members
 from nsmt.data.sources.localization.origins.chromium import read_pack
 from nsmt.data.sources.localization.origins.gettext_catalogues import (
     GettextCatalogues,

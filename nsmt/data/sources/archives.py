@@ -1,7 +1,8 @@
 """Reading the files in archives that others made, one after the other, in memory.
 
-Nothing is written where an archive says. One that names an absolute path or `..` is refused, and
-so is one that is damaged or cut short, naming the archive and the member.
+An archive is data, not a script: nothing is written where it says. One that names an absolute path
+or `..` is refused as a whole, whether or not that member is wanted, and so is one that is damaged
+or cut short, naming the archive and the member.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -55,7 +56,7 @@ def reading(archive: Path, member: str = "") -> Iterator[None]:
         where = f"{archive}, member '{member}'," if member else f"{archive}"
         raise DataError(
             f"{where} cannot be read: {error}",
-            fix=f"it is cut short, or damaged: delete {archive} and prepare again",
+            fix="it is cut short, or damaged: delete it and fetch it again",
         ) from None
 
 
@@ -87,6 +88,19 @@ def zip_members(archive: Path, content: bytes | None = None) -> Iterator[Member]
                 yield Member(info.filename, partial(_read, archive, info.filename, content_of))
 
 
+def extract(archive: Path, wanted: Collection[str], folder: Path) -> None:
+    """Copy the wanted members of a .tgz into a folder, by the last part of their names.
+
+    Of several members with the same last part, the first is taken.
+    """
+    left = set(wanted)
+    for member in tgz_members(archive):
+        name = PurePosixPath(member.path).name
+        if name in left:
+            left.remove(name)
+            (folder / name).write_bytes(member.read())
+
+
 def _tar_members(archive: Path, stream: IO[bytes]) -> Iterator[Member]:
     with tarfile.open(fileobj=stream, mode="r|", errorlevel=2) as members:
         for info in members:
@@ -110,7 +124,7 @@ def _check_path(archive: Path, name: str) -> None:
     if path.is_absolute() or ".." in path.parts or "\\" in name or "\0" in name:
         raise DataError(
             f"{archive}: the member '{name}' leads out of the archive",
-            fix=f"do not unpack it; delete {archive} and look at where it came from",
+            fix="do not unpack it; delete it and look at where it came from",
         )
 
 

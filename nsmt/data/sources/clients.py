@@ -1,12 +1,14 @@
 """The ordinary clients of package archives: apt-get, npm and pip, as the user has set them up.
 
-None of them needs root or changes the system: apt-get works on lists and a state of its own. A
-client that is not installed, or that reaches nothing, is an `Unavailable` with the reason, for
-the caller to go on without it.
+None of them needs root or changes the system: apt-get works on lists and a state of its own. What
+is definitely not to be had is an `Unavailable`, for the caller to go on without it. A client that
+is there and fails is a `ClientError`: the network may be back tomorrow, so that nothing may be
+concluded from it. Names go after `--`, where no client takes them for options.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shutil
 import subprocess
@@ -27,7 +29,9 @@ _NPM_OPTIONS = (
     "--fetch-retry-maxtimeout=5000",
 )
 _URI_LINE = re.compile(r"^'[^']*' (?P<file>\S+) (?P<size>\d+)(?: SHA256:(?P<sha256>[0-9a-f]{64}))?")
-# What hooks and indices of the system's configuration would do beyond what is wanted here.
+# What hooks and indices of the system's configuration would do beyond what is wanted here. Without
+# the error mode, an update that reaches some of the archives succeeds with a warning, and packages
+# of the others would seem not to exist.
 _APT_CONFIGURATION = """\
 Dir::State "{folder}/state";
 Dir::State::lists "{folder}/lists";
@@ -37,6 +41,7 @@ APT::Sandbox::User "root";
 #clear APT::Update::Pre-Invoke;
 #clear APT::Update::Post-Invoke;
 #clear APT::Update::Post-Invoke-Success;
+APT::Update::Error-Mode "any";
 #clear Acquire::Languages;
 Acquire::Languages {{ {languages} }};
 Acquire::GzipIndexes "false";
@@ -52,11 +57,11 @@ Acquire::IndexTargets::deb::CNF::DefaultEnabled "false";
 
 
 class Unavailable(Exception):  # noqa: N818 - a finding, not a fault
-    """An archive that cannot be used; `reason` is the same on every machine, `detail` is not."""
+    """What is definitely not there: a client on this machine, a package in its archive."""
 
-    def __init__(self, reason: str, detail: str = "") -> None:
-        super().__init__(f"{reason}: {detail}" if detail else reason)
-        self.reason, self.detail = reason, detail
+
+class ClientError(Exception):
+    """A client that is there and did not do what it was asked for; trying again may help."""
 
 
 class Listed(NamedTuple):
@@ -72,7 +77,8 @@ def run(command: Sequence[str], *, folder: Path) -> str:
     """What a client prints, run in a folder.
 
     Raises:
-        Unavailable: the client is not installed, or fails.
+        Unavailable: the client is not installed.
+        ClientError: it fails, or does not come to an end.
     """
     tool = Path(command[0]).name if command[0] != sys.executable else command[2]
     if shutil.which(command[0]) is None:
@@ -89,11 +95,17 @@ def run(command: Sequence[str], *, folder: Path) -> str:
             stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired:
-        raise Unavailable(f"{tool} did not answer in time") from None
+        raise ClientError(f"{tool} did not answer in time") from None
     except (OSError, subprocess.CalledProcessError) as error:
-        detail = (getattr(error, "stderr", None) or str(error)).strip()
-        raise Unavailable(f"{tool} failed", detail.splitlines()[-1] if detail else "") from None
+        raise ClientError(f"{tool} failed: {_complaint(error)}") from None
     return done.stdout
+
+
+def _complaint(error: OSError | subprocess.CalledProcessError) -> str:
+    """The first line that a client printed about its error; warnings come before and after it."""
+    lines = (getattr(error, "stderr", None) or str(error)).strip().splitlines()
+    errors = [line for line in lines if not line.lower().startswith(("w:", "warn", "npm warn"))]
+    return next(iter([*errors, *lines]), "it said nothing")
 
 
 class Apt:
@@ -116,11 +128,10 @@ class Apt:
         self._run("apt-get", "update", "-q")
 
     def names(self) -> set[str]:
-        """The names of all packages; Unavailable if there are none."""
+        """The names of all packages; ClientError if there are none."""
         names = set(self._run("apt-cache", "pkgnames").split())
         if not names:
-            # Without a network, an update warns and succeeds.
-            raise Unavailable("apt-get reached no archive")
+            raise ClientError("apt-get reached no archive: its lists hold no package")
         return names
 
     def translations(self) -> list[Path]:
@@ -128,18 +139,20 @@ class Apt:
         return sorted((self._folder / "lists").glob("*_i18n_Translation-*"))
 
     def listed(self, packages: Collection[str]) -> list[Listed]:
-        """The newest file of each package; `name=version` is that version."""
-        out = self._run("apt-get", "download", "--print-uris", *packages) if packages else ""
+        """The newest file of each package; ClientError if one is not told."""
+        out = self._run("apt-get", "download", "--print-uris", "--", *packages) if packages else ""
         found = []
         for match in filter(None, map(_URI_LINE.match, out.splitlines())):
             # name_version_architecture.deb, with %3a for the colon of an epoch.
             name, version, _ = unquote(match["file"]).rsplit("_", 2)
             found.append(Listed(name, version, match["file"], match["sha256"]))
+        if untold := set(packages) - {each.name for each in found}:
+            raise ClientError(f"apt-get tells no file of {', '.join(sorted(untold))}")
         return sorted(found)
 
     def download(self, packages: Collection[str], folder: Path) -> None:
         """Put the files of packages into a folder, under the names that `listed` tells."""
-        self._run("apt-get", "download", "-q", *packages, folder=folder)
+        self._run("apt-get", "download", "-q", "--", *packages, folder=folder)
 
     def _run(self, tool: str, *arguments: str, folder: Path | None = None) -> str:
         command = [tool, "-c", str(self._configuration.resolve()), *arguments]
@@ -148,7 +161,7 @@ class Apt:
 
 def npm_pack(requirements: Collection[str], folder: Path) -> None:
     """Put the archives of npm packages, named with their versions, into a folder."""
-    run(["npm", "pack", *_NPM_OPTIONS, *requirements], folder=folder)
+    run(["npm", "pack", *_NPM_OPTIONS, "--", *requirements], folder=folder)
 
 
 def npm_file(name: str, version: str) -> str:
@@ -158,6 +171,8 @@ def npm_file(name: str, version: str) -> str:
 
 def pip_download(requirement: str, options: Sequence[str], folder: Path) -> None:
     """Put the wheel of a package into a folder."""
+    if importlib.util.find_spec("pip") is None:  # as in environments that other tools make
+        raise Unavailable("pip is not installed")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
-    command += ["--disable-pip-version-check", "--quiet", *options, "-d", ".", requirement]
+    command += ["--disable-pip-version-check", "--quiet", *options, "-d", ".", "--", requirement]
     run(command, folder=folder)

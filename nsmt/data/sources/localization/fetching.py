@@ -9,8 +9,8 @@ from pathlib import Path
 
 from rich.progress import Progress
 
-from nsmt.data.sources.localization import clients
-from nsmt.data.sources.localization.clients import Apt, Unavailable
+from nsmt.data.sources import clients
+from nsmt.data.sources.clients import Apt, ClientError, Unavailable
 from nsmt.data.sources.localization.inputs import Inputs, Package, Skipped, check, place
 from nsmt.data.sources.localization.locales import debian_languages
 from nsmt.data.sources.localization.origins import ORIGINS, Origin, OriginName, Request
@@ -30,34 +30,42 @@ class Fetcher:
         self._apt: Apt | None = None
         self._names: set[str] = set()
         self._indices: dict[str, Path] = {}
-        self._missing: Unavailable | None = None
+        self._failed: Unavailable | ClientError | None = None
 
     def decide(self, names: Sequence[OriginName]) -> Inputs:
-        """Fetch what the archives have now; what cannot be had is skipped, and told."""
+        """Fetch what the archives have now; what they do not have is skipped, and told.
+
+        Raises:
+            DataError: a client that is there and failed, so that nothing may be concluded; or
+                nothing to be had at all.
+        """
         packages: list[Package] = []
         skipped: list[Skipped] = []
+        failures: list[str] = []
         with step("fetching", shown=self._shown) as bars:
             for name in names:
-                origin = ORIGINS[name]()
                 try:
-                    found = self._newest(origin, name, bars)
-                except Unavailable as error:
-                    skipped.append(Skipped(origin=name, reason=error.reason))
-                    console.print(
-                        f"localization: without {name}: {error}",
-                        highlight=False,
-                        markup=False,
-                        soft_wrap=True,
-                    )
-                    continue
-                packages += found
-                skipped += self._not_offered(name, found)
+                    found = self._newest(ORIGINS[name](), name, bars)
+                except Unavailable as absence:
+                    skipped.append(Skipped(origin=name, reason=str(absence)))
+                    tell(f"localization: without {name}: {absence}")
+                except ClientError as failure:
+                    failures.append(f"{name} ({failure})")
+                else:
+                    packages += found
+                    skipped += self._not_offered(name, found)
+        if failures:
+            raise DataError(
+                f"not all of localization could be fetched: {'; '.join(failures)}",
+                fix="run again when the archives can be reached: what was fetched is kept; or take "
+                "these origins out of data.origins",
+            )
         if not packages:
             reasons = ", ".join(sorted({each.reason for each in skipped}))
             raise DataError(
-                f"no package of localization could be fetched: {reasons}",
-                fix="install apt-get (Debian, Ubuntu), npm or pip and see that it reaches its "
-                "archive, or copy the folder `localization` of another machine's downloads",
+                f"no package of localization is to be had: {reasons}",
+                fix="install apt-get (Debian, Ubuntu), npm or pip, or copy the folder "
+                "`localization` of another machine's downloads",
             )
         return Inputs(
             languages=tuple(self._codes), packages=tuple(packages), skipped=tuple(skipped)
@@ -66,11 +74,18 @@ class Fetcher:
     def restore(self, package: Package) -> None:
         """Fetch the frozen version of a package that is not in the cache, and check it."""
         path = place(self._folder, package)
+        client = ORIGINS[package.origin]().client
+        if package.client != client:
+            raise DataError(
+                f"{package.name} is frozen as fetched by {package.client}, and {package.origin} is "
+                f"fetched by {client}",
+                fix="set data.frozen to a file written by a preparation",
+            )
         if not path.is_file():
             request = Request(package.name, package.version)
             try:
-                self._get(package.origin, package.client, {package.file: request})
-            except Unavailable as error:
+                self._get(package.origin, client, {package.file: request})
+            except (Unavailable, ClientError) as error:
                 raise DataError(
                     f"{package.name} {package.version} cannot be fetched: {error}",
                     fix=f"put its file at {path}, or prepare without the freeze file",
@@ -89,7 +104,7 @@ class Fetcher:
         ]
 
     def _newest(self, origin: Origin, name: OriginName, bars: Progress) -> list[Package]:
-        """Fetch the packages of one origin; Unavailable if any of them cannot be."""
+        """Fetch the packages of one origin; Unavailable or ClientError if any of them cannot be."""
         offered: Collection[str] = ()
         if origin.client.startswith("apt"):
             self._update()
@@ -166,14 +181,14 @@ class Fetcher:
                         _download_wheel(origin, each, folder / file)
             for file in files:
                 if not (folder / file).is_file():
-                    raise Unavailable(f"{client} gave another file than asked for", file)
+                    raise ClientError(f"{client} gave another file than {file}")
                 (folder / file).replace(self._folder / origin / file)
 
     def _copy_indices(self, files: Collection[str], folder: Path) -> None:
         self._updated()
         for file in files:
             if file not in self._indices:
-                raise Unavailable(NOT_OFFERED, file)
+                raise Unavailable(f"{file} is {NOT_OFFERED}")
             shutil.copyfile(self._indices[file], folder / file)
 
     def _updated(self) -> Apt:
@@ -184,8 +199,8 @@ class Fetcher:
 
     def _update(self) -> None:
         """Update apt's lists once; what fails fails again for every origin that needs them."""
-        if self._missing is not None:
-            raise self._missing
+        if self._failed is not None:
+            raise self._failed
         if self._apt is not None:
             return
         apt = Apt(self._folder / "apt")
@@ -193,13 +208,18 @@ class Fetcher:
         try:
             apt.update(dict.fromkeys(languages))
             self._names = apt.names()
-        except Unavailable as error:
-            self._missing = error
+        except (Unavailable, ClientError) as error:
+            self._failed = error
             raise
         # SERVER_PATH_dists_SUITE_PART_i18n_Translation-LANG: the same on every mirror from dists.
         indices = {path.name.partition("_dists_")[2]: path for path in apt.translations()}
         self._indices = {name: path for name, path in indices.items() if name}
         self._apt = apt
+
+
+def tell(message: str) -> None:
+    """Say on the terminal what a person should know of the fetched text."""
+    console.print(message, highlight=False, markup=False, soft_wrap=True)
 
 
 def _merged(requests: list[Request]) -> list[Request]:

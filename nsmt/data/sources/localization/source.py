@@ -12,19 +12,22 @@ import hashlib
 import importlib.util
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
+from rich.progress import Progress
 
 from nsmt.data.settings import CorpusName, CorpusSettings
-from nsmt.data.sources.localization.fetching import Fetcher
+from nsmt.data.sources.localization.fetching import Fetcher, tell
 from nsmt.data.sources.localization.inputs import Inputs
 from nsmt.data.sources.localization.origins import ORIGINS, OriginName
 from nsmt.data.sources.localization.tables import LAYOUT, Tables
+from nsmt.data.sources.turns import taking_turns
 from nsmt.errors import ConfigurationError, DataError
 from nsmt.languages import Direction
-from nsmt.progress import console, step
+from nsmt.progress import step
 
 
 class LocalizationSettings(CorpusSettings):
@@ -58,7 +61,7 @@ class LocalizationSource:
         self._settings = settings
         self._codes = list(settings.language_table())
         self._inputs: Inputs | None = None
-        self._tables: list[Tables] = []
+        self._tables: dict[OriginName, Tables] = {}
         if "mozilla" in settings.origins and not importlib.util.find_spec("fluent"):
             raise ConfigurationError(
                 "data.origins: mozilla needs the package fluent.syntax",
@@ -66,10 +69,9 @@ class LocalizationSource:
             )
 
     def licences(self) -> dict[str, str]:
-        """The origins of each language, with their licences."""
-        inputs = self._settled()
+        """The origins of each language, with their licences; call `fetch` first."""
         found: dict[str, list[str]] = {code: [] for code in self._codes}
-        for name, tables in zip(self._origins(inputs), self._tables, strict=False):
+        for name, tables in self._extracted().items():
             origin = ORIGINS[name]()
             for code in tables.counts():
                 found[code].append(f"{origin.name} ({origin.licence})")
@@ -89,8 +91,10 @@ class LocalizationSource:
         else:
             path = folder / f"frozen-{self._choice()}.json"
             if not path.is_file():
-                folder.mkdir(parents=True, exist_ok=True)
-                Fetcher(folder, self._codes, progress=progress).decide(wanted).save(path)
+                with taking_turns(folder):
+                    # Whoever held the lock may have decided the same.
+                    if not path.is_file():
+                        Fetcher(folder, self._codes, progress=progress).decide(wanted).save(path)
             inputs = Inputs.load(path)
         self._inputs = inputs.narrowed(wanted, self._codes)
         self._judge(path, progress=progress)
@@ -108,16 +112,20 @@ class LocalizationSource:
     def fetch(self, cache: Path, *, progress: bool = True) -> None:
         """Take the text out of the packages; of those that are missing, fetch the frozen ones."""
         inputs, folder = self._settled(), cache / "localization"
-        fetcher = Fetcher(folder, self._codes, progress=progress)
-        self._tables = []
-        with step("extracting", shown=progress) as bars:
-            for name in self._origins(inputs):
-                packages = inputs.of(name)
-                tables = Tables(ORIGINS[name](), packages, self._codes, folder)
-                if not tables.complete:
-                    task = bars.add_task(name, total=len(packages))
-                    tables.build(fetcher.restore, lambda task=task: bars.advance(task))  # type: ignore[misc]
-                self._tables.append(tables)
+        self._tables = {
+            name: Tables(ORIGINS[name](), inputs.of(name), self._codes, folder)
+            for name in self._origins(inputs)
+        }
+        if not all(tables.complete for tables in self._tables.values()):
+            # Other corpora take the same packages apart in the same folder.
+            with taking_turns(folder), step("extracting", shown=progress) as bars:
+                self._extract(Fetcher(folder, self._codes, progress=progress), bars)
+
+    def _extract(self, fetcher: Fetcher, bars: Progress) -> None:
+        for name, tables in self._tables.items():
+            if not tables.complete:
+                task = bars.add_task(name, total=len(self._settled().of(name)))
+                tables.build(fetcher.restore, partial(bars.advance, task))
 
     def splits(self, pair: Direction) -> tuple[str, ...]:  # noqa: ARG002
         """No split is given."""
@@ -129,9 +137,7 @@ class LocalizationSource:
         split: str,  # noqa: ARG002
     ) -> Iterator[tuple[str, str]]:
         """Texts with the same key, in the order of origins and keys; call `fetch` first."""
-        if not self._tables:
-            raise DataError("the text of localization is not extracted", fix="call fetch first")
-        for tables in self._tables:
+        for tables in self._extracted().values():
             yield from tables.join(pair.source, pair.target)
 
     def _choice(self) -> str:
@@ -147,6 +153,11 @@ class LocalizationSource:
         if self._inputs is None:
             raise DataError("the packages of localization are not decided", fix="settle first")
         return self._inputs
+
+    def _extracted(self) -> dict[OriginName, Tables]:
+        if not self._tables:
+            raise DataError("the text of localization is not extracted", fix="call fetch first")
+        return self._tables
 
     def _judge(self, path: Path, *, progress: bool) -> None:
         """Say what is missing, or refuse it."""
@@ -165,9 +176,4 @@ class LocalizationSource:
             )
         if lost and progress:
             names = ", ".join(f"{each.origin} ({each.reason})" for each in lost)
-            console.print(
-                f"localization: left out: {names}; to try again, delete {path}",
-                highlight=False,
-                markup=False,
-                soft_wrap=True,
-            )
+            tell(f"localization: left out: {names}; to try again, delete {path}")

@@ -13,9 +13,9 @@ from collections.abc import Collection, Iterator
 from itertools import pairwise
 from pathlib import Path
 
+from nsmt.data.sources.archives import deb_members, reading
 from nsmt.data.sources.localization.locales import normal_locale
 from nsmt.data.sources.localization.markup import interface_text
-from nsmt.data.sources.localization.members import deb_members, reading
 from nsmt.data.sources.localization.origins.base import Client, Entry, Request, Wanted
 
 _PACK = re.compile(r".*/locales/(?P<locale>[A-Za-z0-9-]+)\.pak")

@@ -13,13 +13,13 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from nsmt.data.sources.archives import deb_members, reading
 from nsmt.data.sources.localization.locales import normal_locale
 from nsmt.data.sources.localization.markup import (
     has_underscore_accelerator,
     interface_text,
     paragraphs,
 )
-from nsmt.data.sources.localization.members import deb_members, reading
 from nsmt.data.sources.localization.origins.base import (
     Client,
     Entry,

@@ -8,9 +8,9 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import ClassVar
 
+from nsmt.data.sources.archives import reading, zip_members
 from nsmt.data.sources.localization.locales import normal_locale
 from nsmt.data.sources.localization.markup import interface_text
-from nsmt.data.sources.localization.members import reading, zip_members
 from nsmt.data.sources.localization.origins.base import Client, Entry, Request, Wanted
 from nsmt.data.sources.localization.origins.vscode import leaves
 

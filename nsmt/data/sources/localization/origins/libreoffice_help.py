@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
+from nsmt.data.sources.archives import deb_members
 from nsmt.data.sources.localization.locales import normal_locale
 from nsmt.data.sources.localization.markup import without_any_tags
-from nsmt.data.sources.localization.members import deb_members
 from nsmt.data.sources.localization.origins.base import (
     Client,
     Entry,

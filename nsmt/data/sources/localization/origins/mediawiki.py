@@ -7,9 +7,9 @@ import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from nsmt.data.sources.archives import deb_members, reading
 from nsmt.data.sources.localization.locales import normal_locale
 from nsmt.data.sources.localization.markup import wiki_text
-from nsmt.data.sources.localization.members import deb_members, reading
 from nsmt.data.sources.localization.origins.base import Client, Entry, Request, Wanted
 
 _FILE = re.compile(r"(?P<folder>.*/i18n(?:/.*)?)/(?P<locale>[^/.]+)\.json")

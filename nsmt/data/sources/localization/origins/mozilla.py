@@ -14,9 +14,9 @@ from pathlib import Path
 from fluent.syntax import ast
 from fluent.syntax import parse as parse_fluent
 
+from nsmt.data.sources.archives import Member, deb_members, reading, zip_members
 from nsmt.data.sources.localization.locales import normal_locale
 from nsmt.data.sources.localization.markup import without_tags
-from nsmt.data.sources.localization.members import Member, deb_members, reading, zip_members
 from nsmt.data.sources.localization.origins.base import (
     Client,
     Entry,

@@ -12,9 +12,9 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+from nsmt.data.sources.archives import reading, tgz_members
 from nsmt.data.sources.localization.locales import best_locale
 from nsmt.data.sources.localization.markup import interface_text
-from nsmt.data.sources.localization.members import reading, tgz_members
 from nsmt.data.sources.localization.origins.base import Client, Entry, Request, Wanted
 
 VERSION = "25.1.2"
