@@ -1,9 +1,9 @@
 """Cleaned text on its way into the corpus: blocks of rows on disk, each made by one worker.
 
-A block holds what cleaning kept of some 20,000 rows of the source: the text, the split that each
-row was dealt to, and the hashes by which later passes drop repeated and held-out rows without
-reading the text again. Counts of what was dropped travel in the file's metadata. A block that is
-there is whole, so an interrupted preparation goes on behind the last one.
+A block holds what cleaning kept of some 20,000 rows of the source, fewer where they are long: the
+text, the split that each row was dealt to, and the hashes by which later passes drop repeated and
+held-out rows without reading the text again. Counts of what was dropped travel in the file's
+metadata. A block that is there is whole, so an interrupted preparation goes on behind the last one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,19 +24,21 @@ from nsmt.data.settings import CleaningSettings, CorpusSettings
 from nsmt.data.sources import ParallelSource
 from nsmt.data.split import SPLITS, HashSplit, deciding_side, pair_keys
 from nsmt.data.tally import Tally
-from nsmt.data.text import digest
+from nsmt.data.text import digest, normalise
 from nsmt.data.workers import Workers
 from nsmt.files import replace_file, replace_text
 from nsmt.languages import Direction, Language
 
 BLOCK_ROWS: Final = 20_000
+# Of both sides, in UTF-8. Ordinary rows have a third; of 100,000-character lines it was gigabytes.
+BLOCK_BYTES: Final = 1 << 24
 _COUNTS: Final = b"nsmt.counts"
 _SCHEMA: Final = pa.schema(
     {
         "source": pa.large_string(),
         "target": pa.large_string(),
         "split": pa.uint8(),
-        # Recognition keys of both sides, and of the pair as it is written.
+        # Recognition keys of both sides, and a hash of the pair as the vocabulary will read it.
         "source_key": pa.uint64(),
         "target_key": pa.uint64(),
         "mark": pa.uint64(),
@@ -142,7 +143,8 @@ def clean_block(block: RawBlock) -> None:
         if cleaned.reason is not None:
             dropped[split][cleaned.reason] += 1
             continue
-        hashes = (*map(number_of, keys), number_of(digest(cleaned.source, cleaned.target)))
+        mark = digest(normalise(cleaned.source), normalise(cleaned.target))
+        hashes = (*map(number_of, keys), number_of(mark))
         place = dealer.place(keys[side])
         kept.append((cleaned.source, cleaned.target, SPLITS.index(split), *hashes, place))
     _write(block.path, kept, {"read": read, "dropped": dropped})
@@ -179,9 +181,18 @@ def _raw_blocks(
 
 
 def _in_blocks(rows: Iterable[tuple[str, str]]) -> Iterator[tuple[tuple[str, str], ...]]:
-    remaining = iter(rows)
-    while block := tuple(islice(remaining, BLOCK_ROWS)):
-        yield block
+    """Rows cut into blocks within both limits; a row above the limit of bytes is a block."""
+    block: list[tuple[str, str]] = []
+    taken = 0
+    for row in rows:
+        size = sum(len(text.encode("utf-8", "surrogatepass")) for text in row)
+        if block and (len(block) == BLOCK_ROWS or taken + size > BLOCK_BYTES):
+            yield tuple(block)
+            block, taken = [], 0
+        block.append(row)
+        taken += size
+    if block:
+        yield tuple(block)
 
 
 def _done(folder: Path, pair: Direction, split: str) -> Path:

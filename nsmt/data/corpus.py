@@ -28,7 +28,7 @@ from nsmt.languages import Direction, LanguageSettings, LanguageTable
 
 SCHEMA = "nsmt.corpus"
 # Raised whenever other bytes come of the same settings and inputs: changed cleaning included.
-VERSION = 4
+VERSION = 5
 MANIFEST = "corpus.json"
 REPORT = "preparation.json"
 _PARTS = ("ids", "offsets")

@@ -6,14 +6,14 @@ hashes at a time, so that memory does not grow with the corpus.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from nsmt.data.blocks import CleanedPair, columns
-from nsmt.data.settings import SplitSettings
+from nsmt.data.settings import CorpusSettings
 from nsmt.data.split import SPLITS, HeldOut
 from nsmt.data.tally import Tally
 
@@ -32,44 +32,88 @@ def drop_repeated(cleaned: CleanedPair, tally: Tally) -> None:
         _drop(cleaned, np.sort(numbers[again]), "duplicate", tally)
 
 
-def hold_out(
-    cleaned: CleanedPair, held_out: HeldOut, settings: SplitSettings, tally: Tally
-) -> None:
-    """Remember the text of valid and test, and drop what is more of it than was asked for.
+def separate(pairs: Sequence[CleanedPair], settings: CorpusSettings, tally: Tally) -> None:
+    """Leave no sentence of test in valid, and none of either in train, of any pair.
 
-    Sets that the source gave are left as they are. Of the others the sentences of lowest hash stay;
-    the rest is dropped, and never trained on.
+    Sets that the source gave stay as they are: what a valid and a test that were both given share
+    is counted. Of a set that was cut from train the sentences of lowest hash stay, as many as were
+    asked for; the rest is dropped, and never trained on.
     """
-    limits = {"valid": settings.max_valid, "test": settings.max_test}
-    for split, limit in limits.items():
-        numbers, places, sources, targets = [], [], [], []
-        for first, block, kept in _with_offsets(cleaned):
-            of_split, place, source, target = columns(
-                block, "split", "place", "source_key", "target_key"
+    given_valid, test, valid = (HeldOut(settings.pivot) for _ in range(3))
+    for cleaned in pairs:
+        if "valid" in cleaned.given:
+            _remember(cleaned, "valid", given_valid)
+    for cleaned in pairs:
+        if "test" not in cleaned.given:
+            _drop_covered(cleaned, "test", given_valid, "in_valid", tally)
+        _remember(cleaned, "test", test)
+        _drop_surplus(cleaned, "test", settings.split.max_test, tally)
+    for cleaned in pairs:
+        if "valid" in cleaned.given:
+            shared = sum(
+                int(_covered(cleaned, part, test).sum()) for part in _parts(cleaned, "valid")
             )
-            here = kept & (of_split == SPLITS.index(split))
-            sources.append(source[here])
-            targets.append(target[here])
-            numbers.append(first + np.flatnonzero(here))
-            places.append(place[here])
-        if not numbers:
-            continue
+            tally.share(cleaned.pair, "valid", number=shared)
+        else:
+            _drop_covered(cleaned, "valid", test, "in_test", tally)
+        _remember(cleaned, "valid", valid)
+        _drop_surplus(cleaned, "valid", settings.split.max_valid, tally)
+    for cleaned in pairs:
+        for held_out in (test, valid):
+            _drop_covered(cleaned, "train", held_out, "held_out", tally)
+
+
+class _Part(NamedTuple):
+    """The rows of a split in one block: the number of the block's first row, and which they are."""
+
+    first: int
+    block: Path
+    kept: np.ndarray
+    rows: np.ndarray
+
+
+def _parts(cleaned: CleanedPair, split: str) -> Iterator[_Part]:
+    """What is kept of a split, block by block."""
+    for first, block, kept in _with_offsets(cleaned):
+        (split_of,) = columns(block, "split")
+        yield _Part(first, block, kept, kept & (split_of == SPLITS.index(split)))
+
+
+def _remember(cleaned: CleanedPair, split: str, held_out: HeldOut) -> None:
+    keys = [
+        [column[part.rows] for column in columns(part.block, "source_key", "target_key")]
+        for part in _parts(cleaned, split)
+    ]
+    if keys:
         # Once a pair and split: each time sorts all keys of a language.
-        held_out.add(cleaned.pair, np.concatenate(sources), np.concatenate(targets))
-        if limit is not None and split not in cleaned.given:
-            number, place = np.concatenate(numbers), np.concatenate(places)
-            surplus = np.lexsort((number, place))[limit:]
-            _drop(cleaned, np.sort(number[surplus]), "held_out_surplus", tally)
+        held_out.add(cleaned.pair, *(np.concatenate(side) for side in zip(*keys, strict=True)))
 
 
-def drop_held_out(cleaned: CleanedPair, held_out: HeldOut, tally: Tally) -> None:
-    """Drop every row of train that valid or test of any pair covers."""
-    for _, block, kept in _with_offsets(cleaned):
-        split, source, target = columns(block, "split", "source_key", "target_key")
-        covered = kept & (split == SPLITS.index("train"))
-        covered &= held_out.covers(cleaned.pair, source, target)
-        kept[covered] = False
-        tally.drop(cleaned.pair, "train", "held_out", number=int(covered.sum()))
+def _drop_surplus(cleaned: CleanedPair, split: str, limit: int | None, tally: Tally) -> None:
+    if limit is None or split in cleaned.given:
+        return
+    numbers, places = [np.empty(0, np.int64)], [np.empty(0)]
+    for part in _parts(cleaned, split):
+        numbers.append(part.first + np.flatnonzero(part.rows))
+        places.append(columns(part.block, "place")[0][part.rows])
+    number, place = np.concatenate(numbers), np.concatenate(places)
+    surplus = np.lexsort((number, place))[limit:]
+    _drop(cleaned, np.sort(number[surplus]), "held_out_surplus", tally)
+
+
+def _drop_covered(
+    cleaned: CleanedPair, split: str, held_out: HeldOut, reason: str, tally: Tally
+) -> None:
+    for part in _parts(cleaned, split):
+        covered = _covered(cleaned, part, held_out)
+        part.kept[covered] = False
+        tally.drop(cleaned.pair, split, reason, number=int(covered.sum()))
+
+
+def _covered(cleaned: CleanedPair, part: _Part, held_out: HeldOut) -> np.ndarray:
+    keys = columns(part.block, "source_key", "target_key")
+    covered: np.ndarray = part.rows & held_out.covers(cleaned.pair, *keys)
+    return covered
 
 
 def _marks(cleaned: CleanedPair, bucket: int, buckets: int) -> tuple[np.ndarray, np.ndarray]:

@@ -27,9 +27,8 @@ from nsmt.data.blocks import CleanedPair, clean_pairs, cleaned_pair
 from nsmt.data.cleaning import Cleaner
 from nsmt.data.corpus import MANIFEST, REPORT, SCHEMA, VERSION, Corpus, token_type
 from nsmt.data.encode import encode_pairs, given_vocabulary, make_vocabulary, write_tables
-from nsmt.data.kept import drop_held_out, drop_repeated, hold_out
+from nsmt.data.kept import drop_repeated, separate
 from nsmt.data.sources import DataSettings, ParallelSource, make_source
-from nsmt.data.split import HeldOut
 from nsmt.data.tally import Tally, report_table
 from nsmt.data.vocabulary import VOCABULARY, Vocabulary
 from nsmt.data.workers import Workers
@@ -169,16 +168,15 @@ def _decide(
     source: ParallelSource, settings: DataSettings, *, folder: Path, tally: Tally, progress: bool
 ) -> list[CleanedPair]:
     """What is kept of the cleaned rows of every pair."""
-    pairs, held_out = [], HeldOut(settings.pivot)
+    pairs = []
     with step("deciding", shown=progress) as bars:
         for pair in each({str(p): p for p in settings.parsed_pairs}, bars):
             cleaned = cleaned_pair(folder, pair, source.splits(pair), tally)
             if settings.cleaning.deduplicate:
                 drop_repeated(cleaned, tally)
-            hold_out(cleaned, held_out, settings.split, tally)
             pairs.append(cleaned)
+        separate(pairs, settings, tally)
     for cleaned in pairs:
-        drop_held_out(cleaned, held_out, tally)
         _require_training_text(cleaned.pair, settings, tally)
     return pairs
 

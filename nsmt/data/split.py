@@ -5,8 +5,9 @@ pivot language is in one and the same split for all its translations, so the hel
 parallel over languages and no pivot text of valid or test is ever trained on. A pair without the
 pivot is decided by its first language.
 
-Held-out text is recognised in train whatever the source gave. A pair is looked up by its pivot
-side; a pair without the pivot by both its sides, and it is looked for by both.
+Held-out text is recognised in train, and test's in valid, whatever the source gave. A pair is
+looked up by its pivot side; a pair without the pivot by both its sides, and it is looked for by
+both.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def deciding_side(pair: Direction, pivot: str) -> int:
 
 
 class HeldOut:
-    """The text of every valid and test set, to be kept out of every train.
+    """The text of the valid or test sets of all pairs, to be kept out of other splits.
 
     Keys are the 64-bit numbers of blocks; those of a language are one sorted array.
     """
@@ -78,7 +79,7 @@ class HeldOut:
     def covers(
         self, pair: Direction, source_keys: np.ndarray, target_keys: np.ndarray
     ) -> np.ndarray:
-        """Which pairs of train say what valid or test of any pair says: a bool array."""
+        """Which pairs say what a held-out pair says: a bool array."""
         known = self._deciding if self._pivot in (pair.source, pair.target) else self._any_side
         covered = np.zeros(len(source_keys), dtype=bool)
         for language, keys in ((pair.source, source_keys), (pair.target, target_keys)):

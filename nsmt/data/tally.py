@@ -18,6 +18,7 @@ class Tally:
     def __init__(self) -> None:
         self._read: Counter[tuple[str, str]] = Counter()
         self._dropped: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
+        self._shared: Counter[tuple[str, str]] = Counter()
         self._pieces: dict[tuple[str, str], dict[str, int]] = {}
 
     def read(self, pair: Direction, split: str, *, number: int = 1) -> None:
@@ -28,6 +29,10 @@ class Tally:
         """Count pairs of sentences that were left out."""
         if number:
             self._dropped[str(pair), split][reason] += number
+
+    def share(self, pair: Direction, split: str, *, number: int) -> None:
+        """Count pairs of a given valid that a given test has too: both are kept as they are."""
+        self._shared[str(pair), split] += number
 
     def pieces(self, pair: Direction, split: str, by_language: Mapping[str, int]) -> None:
         """Record how many pieces the kept sentences have."""
@@ -49,6 +54,7 @@ class Tally:
             "read": read,
             "kept": read - sum(dropped.values()),
             "dropped": dropped,
+            "shared_with_test": self._shared[pair, split],
             "pieces": self._pieces.get((pair, split), {}),
         }
 
@@ -70,5 +76,7 @@ def report_table(report: Mapping[str, Any]) -> Table:
 def _cells(entry: Mapping[str, Any]) -> list[str]:
     kept = entry["kept"]
     pieces = (f"{code} {count / max(kept, 1):.1f}" for code, count in entry["pieces"].items())
-    dropped = (f"{reason} {count:,}" for reason, count in entry["dropped"].items())
+    dropped = [f"{reason} {count:,}" for reason, count in entry["dropped"].items()]
+    if entry["shared_with_test"]:
+        dropped.append(f"kept: {entry['shared_with_test']:,} that test has too")
     return [f"{entry['read']:,}", f"{kept:,}", " ".join(pieces), ", ".join(dropped)]

@@ -8,9 +8,14 @@ marks) and every control character goes.
 from __future__ import annotations
 
 import hashlib
+import html
+import re
 import unicodedata
+from html.entities import html5
 
 _JOINERS = "\u200c\u200d"
+# &apos; &#91; and, as tokenisers leave them, & apos ; -- also escaped more than once: &amp;apos;
+_ENTITY = re.compile(r"&(?:\s*amp\s*;)*\s*(#\s*[0-9]{1,7}|#\s*[xX][0-9a-fA-F]{1,6}|\w+)\s*;")
 
 
 class _Invisible(dict[int, int | str | None]):
@@ -61,10 +66,20 @@ def normalise(text: str) -> str:
 
 
 def recognition_key(text: str) -> bytes:
-    """128 bits that are equal for texts that differ by case, punctuation or spacing at most."""
+    """128 bits, equal for texts that differ by case, punctuation, spacing or escaping at most."""
+    if "&" in text:
+        text = _ENTITY.sub(_character, normalise(text))
     folded = unicodedata.normalize("NFKC", text).casefold()
     kept = unicodedata.normalize("NFKC", folded.translate(_KEY))
     return digest(kept or normalise(folded))
+
+
+def _character(entity: re.Match[str]) -> str:
+    """What an entity of Moses, XML or HTML stands for; others lose the escaping of their &."""
+    name = "".join(entity[1].split())
+    if name.startswith("#"):
+        return html.unescape(f"&{name};")
+    return html5.get(f"{name};", f"&{name};")
 
 
 def digest(*parts: str) -> bytes:

@@ -1,3 +1,4 @@
+import html
 import pickle
 import sys
 from collections import Counter
@@ -5,6 +6,7 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sacremoses import MosesTokenizer
 
 from nsmt.data import identification
 from nsmt.data.cleaning import Cleaner
@@ -112,6 +114,34 @@ def test_recognition_keeps_vowel_signs_apart():
     words = ["की", "के", "को", "का", "कि", "कु"]
     assert max(Counter(map(recognition_key, words)).values()) == 1
     assert recognition_key("And God said, Light!") == recognition_key("and God  said: LIGHT")
+
+
+SAID = 'He said: "Don\'t [use] <b> & A&B | c" — a café.'
+ESCAPES = (("&", "&amp;"), ("|", "&#124;"), ("<", "&lt;"), (">", "&gt;"))
+ESCAPES += (("'", "&apos;"), ('"', "&quot;"), ("[", "&#91;"), ("]", "&#93;"))
+
+
+def moses_escaped(text):
+    for character, entity in ESCAPES:
+        text = text.replace(character, entity)
+    return text
+
+
+def test_recognition_sees_through_tokens_and_entities():
+    tokens = MosesTokenizer(lang="en").tokenize(SAID, return_str=True)
+    assert "&quot;" in tokens
+    copies = [tokens, tokens.lower(), moses_escaped(moses_escaped(SAID)), tokens.replace("&", "& ")]
+    copies += [html.escape(SAID), SAID.replace("é", "&eacute;"), SAID.replace("é", "&#xE9;")]
+    assert {recognition_key(copy) for copy in copies} == {recognition_key(SAID)}
+    assert recognition_key("&nosuchentity; x") == recognition_key("nosuchentity x")
+    # More digits than Python reads as a number.
+    assert recognition_key(f"&#{'9' * 5000};") == recognition_key("9" * 5000)
+
+
+@given(st.text(st.sampled_from("&;#<'ampltx3[ \u200b\u0301")))
+def test_recognition_ignores_escaping_however_odd_the_text(text):
+    assert recognition_key(moses_escaped(text)) == recognition_key(text)
+    assert recognition_key(normalise(text)) == recognition_key(text)
 
 
 def test_every_step_name_has_a_step():

@@ -1,6 +1,6 @@
 import tempfile
-from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections import Counter
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsmt.data.blocks import clean_pairs, cleaned_pair, columns, number_of, texts
-from nsmt.data.kept import drop_held_out, drop_repeated, hold_out
+from nsmt.data.kept import drop_repeated, separate
 from nsmt.data.settings import CleaningSettings, SplitSettings
 from nsmt.data.sources.synthetic import SyntheticSettings
 from nsmt.data.split import SPLITS, HashSplit, HeldOut, pair_keys
-from nsmt.data.tally import Tally
+from nsmt.data.tally import Tally, report_table
 from nsmt.data.text import recognition_key
 from nsmt.data.workers import Workers
 from nsmt.languages import Direction
@@ -86,59 +86,129 @@ def test_pairs_without_the_pivot_are_recognised_by_either_side():
 
 
 class Rows:
-    """A source of pairs that all say rows of (en, de, fr)."""
+    """A source of pairs that say rows of (en, de, fr): the same train for all of them."""
 
-    def __init__(self, rows: list[tuple[str, str, str]]) -> None:
-        self.rows = rows
+    def __init__(self, train, given=None):
+        self.train, self.given = train, given or {}
 
-    def splits(self, pair: Direction) -> tuple[str, ...]:
-        return ("train",)
+    def splits(self, pair):
+        return ("train", *(split for of_pair, split in self.given if of_pair == str(pair)))
 
-    def read(self, pair: Direction, split: str) -> Iterator[tuple[str, str]]:
+    def read(self, pair, split):
         columns = {"en": 0, "de": 1, "fr": 2}
-        for row in self.rows:
+        for row in self.train if split == "train" else self.given[str(pair), split]:
             yield row[columns[pair.source]], row[columns[pair.target]]
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.tuples(WORDS, WORDS, WORDS), min_size=1, max_size=30))
-def test_no_text_of_valid_or_test_is_left_in_train(rows):
-    options = SyntheticSettings(
-        source="synthetic",
-        pairs=("en-de", "fr-en", "de-fr"),
-        split=SplitSettings(valid=0.3, test=0.3, max_valid=2),
-        cleaning=CleaningSettings(steps=("whitespace", "empty")),
-    )
-    tally, held_out = Tally(), HeldOut("en")
+def decided(source, folder, **more):
+    """The pairs of a source after cleaning, deduplication and separation, and their counts."""
+    more = {"cleaning": CleaningSettings(steps=("whitespace", "empty"))} | more
+    options = SyntheticSettings(source="synthetic", pairs=("en-de", "fr-en", "de-fr"), **more)
+    tally = Tally()
+    with Workers(1) as workers:
+        clean_pairs(source, options, folder=folder, workers=workers, advance=lambda: None)
+    pairs = [cleaned_pair(folder, p, source.splits(p), tally) for p in options.parsed_pairs]
+    for cleaned in pairs:
+        drop_repeated(cleaned, tally)
+    separate(pairs, options, tally)
+    return pairs, tally
+
+
+def kept_texts(cleaned, name):
+    """The rows of a split that are kept."""
+    found = []
+    for path, kept in zip(cleaned.blocks, cleaned.kept, strict=True):
+        (split,) = columns(path, "split")
+        found += zip(*texts(path, kept & (split == SPLITS.index(name))), strict=True)
+    return found
+
+
+def keyed_rows(pairs, name):
+    """Each kept row of a split: its pair, and the keys of its sides by language."""
+    for cleaned in pairs:
+        sides = (cleaned.pair.source, cleaned.pair.target)
+        for row in kept_texts(cleaned, name):
+            yield cleaned, dict(zip(sides, pair_keys(*row), strict=True))
+
+
+def same(one, other):
+    """Whether two rows say the same: in the pivot, or in any language if one lacks the pivot."""
+    common = one.keys() & other.keys()
+    return any(one[side] == other[side] for side in common & {"en"} or common)
+
+
+ROWS = st.lists(st.tuples(WORDS, WORDS, WORDS), min_size=1, max_size=30)
+SETS = st.dictionaries(
+    st.tuples(st.sampled_from(["en-de", "fr-en", "de-fr"]), st.sampled_from(["valid", "test"])),
+    ROWS,
+    max_size=3,
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(ROWS, SETS)
+def test_no_split_has_text_of_another_unless_both_were_given(rows, given):
+    split = SplitSettings(valid=0.3, test=0.3, max_valid=2)
     with tempfile.TemporaryDirectory() as folder:
-        with Workers(1) as workers:
-            clean_pairs(
-                Rows(rows), options, folder=Path(folder), workers=workers, advance=lambda: None
-            )
-        pairs = [cleaned_pair(Path(folder), p, ("train",), tally) for p in options.parsed_pairs]
-        for cleaned in pairs:
-            drop_repeated(cleaned, tally)
-            hold_out(cleaned, held_out, options.split, tally)
-        for cleaned in pairs:
-            drop_held_out(cleaned, held_out, tally)
-        held, trained = defaultdict(set), []
-        for cleaned in pairs:
-            sides = (cleaned.pair.source, cleaned.pair.target)
-            for path, kept in zip(cleaned.blocks, cleaned.kept, strict=True):
-                (split,) = columns(path, "split")
-                for place, name in enumerate(SPLITS):
-                    found = zip(*texts(path, kept & (split == place)), strict=True)
-                    for keys in (pair_keys(*row) for row in found):
-                        if name == "train":
-                            trained.append((sides, keys))
-                            continue
-                        for side, key in zip(sides, keys, strict=True):
-                            held[side].add(key)
-        for sides, keys in trained:
-            keyed = dict(zip(sides, keys, strict=True))
-            decisive = {"en"} if "en" in sides else set(sides)
-            assert not any(keyed[side] in held[side] for side in decisive)
-        for pair in options.parsed_pairs:
-            counts = tally.as_json(pair)
-            assert sum(entry["read"] for entry in counts.values()) == len(rows)
-            assert counts["valid"]["kept"] <= 2
+        pairs, tally = decided(Rows(rows, given), Path(folder), split=split)
+        train, valid, test = (list(keyed_rows(pairs, name)) for name in SPLITS)
+    for (_, trained), (_, held) in product(train, valid + test):
+        assert not same(trained, held)
+    shared = [
+        (cleaned, other)
+        for cleaned, keys in valid
+        if (other := next((other for other, more in test if same(keys, more)), None))
+    ]
+    assert all("valid" in ours.given and "test" in theirs.given for ours, theirs in shared)
+    for cleaned in pairs:
+        counts = tally.as_json(cleaned.pair)
+        own = sum(len(r) for (pair, _), r in given.items() if pair == str(cleaned.pair))
+        assert sum(entry["read"] for entry in counts.values()) == len(rows) + own
+        for name, kept in zip(SPLITS, (train, valid, test), strict=True):
+            assert counts[name]["kept"] == sum(each is cleaned for each, _ in kept)
+        assert counts["valid"]["shared_with_test"] == sum(ours is cleaned for ours, _ in shared)
+        assert "valid" in cleaned.given or counts["valid"]["kept"] <= 2
+
+
+SPOKEN = [(f"english {n}", f"deutsch {n}", f"francais {n}") for n in range(200)]
+
+
+def english_of(pairs, name):
+    return [keys["en"] for _, keys in keyed_rows(pairs, name) if "en" in keys]
+
+
+@pytest.mark.parametrize(("given", "cut"), [("test", "valid"), ("valid", "test")])
+def test_what_is_cut_from_train_leaves_out_what_is_given_and_counts_it(tmp_path, given, cut):
+    split = SplitSettings(valid=0.3, test=0.3)
+    pairs, tally = decided(Rows(SPOKEN, {("fr-en", given): SPOKEN[:50]}), tmp_path, split=split)
+    assert english_of(pairs, cut)
+    assert not set(english_of(pairs, cut)) & set(english_of(pairs, given))
+    assert tally.as_json(EN_DE)[cut]["dropped"][f"in_{given}"] > 0
+
+
+def test_sets_that_were_both_given_keep_what_they_share_and_it_is_counted(tmp_path):
+    given = {("en-de", "valid"): SPOKEN[:10], ("fr-en", "test"): SPOKEN[7:20]}
+    pairs, tally = decided(Rows(SPOKEN, given), tmp_path)
+    assert len(set(english_of(pairs, "valid")) & set(english_of(pairs, "test"))) >= 3
+    entry = tally.as_json(EN_DE)["valid"]
+    assert (entry["kept"], entry["shared_with_test"]) == (10, 3)
+    table = report_table({"name": "x", "pairs": {"en-de": tally.as_json(EN_DE)}})
+    assert "kept: 3 that test has too" in list(table.columns[-1].cells)
+
+
+def test_pairs_that_differ_by_what_normalisation_removes_are_one(tmp_path):
+    again = [(f" english\u200b {n}", f"deutsch  {n}", "cafe\u0301") for n in range(5)]
+    cleaning = CleaningSettings(steps=("empty",))
+    pairs, tally = decided(Rows([*SPOKEN, *again]), tmp_path, cleaning=cleaning)
+    kept = sum(len(kept_texts(pairs[0], name)) for name in SPLITS)
+    dropped = sum(e["dropped"].get("duplicate", 0) for e in tally.as_json(EN_DE).values())
+    assert (pairs[0].pair, kept, dropped) == (EN_DE, 200, 5)
+
+
+def test_a_tokenised_and_escaped_copy_of_a_test_sentence_is_not_trained_on(tmp_path):
+    test = [('It\'s "fine" & [well].', "Es ist gut.", "C'est bien.")]
+    copy = ("it &apos;s &quot; fine &quot; &amp; &#91; well &#93; .", "Gut so.", "Bien.")
+    given = {("fr-en", "test"): test, ("en-de", "valid"): SPOKEN[:1]}
+    pairs, _ = decided(Rows([*SPOKEN, copy], given), tmp_path)
+    assert all("Gut so." not in row for row in kept_texts(pairs[0], "train"))
+    assert len(english_of(pairs, "test")) >= 1
