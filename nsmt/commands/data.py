@@ -44,6 +44,7 @@ class StatsConfig(Settings):
 
     corpus: str = Field(description="the folder of a prepared corpus")
     temperatures: tuple[Temperature, ...] = Field((1.0, 2.0, 5.0), min_length=1)
+    verify: bool = Field(default=True, description="compare every file with its checksum first")
     batch_tokens: tuple[Positive, ...] = Field((2048, 4096, 7680), min_length=1)
     output: str | None = Field(None, description="folder for tables and a page; null: print only")
     progress: bool = True
@@ -62,17 +63,25 @@ class SampleConfig(Settings):
 def stats(config: StatsConfig) -> None:
     """Count what the corpus holds, print it, and write a page if asked."""
     corpus = Corpus.open(Path(config.corpus))
+    if config.verify:
+        with step("verifying", shown=config.progress) as bars:
+            bars.add_task("", total=None)
+            corpus.verify()
     with step("counting", shown=config.progress) as bars:
         bars.add_task("", total=None)
         found = overview(corpus)
     shares = {each: sampling(corpus, each) for each in config.temperatures}
-    fills = {tokens: fill(corpus, tokens=tokens) for tokens in config.batch_tokens}
+    fills = {
+        (tokens, temperature): fill(corpus, tokens=tokens, temperature=temperature)
+        for tokens in config.batch_tokens
+        for temperature in config.temperatures
+    }
     tables = {
         "pairs": pairs_table(found),
         "languages": languages_table(found, corpus.languages),
         "overlap": overlap_table(found, pivot=corpus.pivot),
         "sampling": sampling_table(shares),
-        "fill": fill_table(fills, ("padded", "packed")),
+        "fill": fill_table(fills),
     }
     console = result_console()
     for table in tables.values():

@@ -13,7 +13,11 @@ from nsmt.progress import result_console
 def prepare_corpus(config: RunConfig) -> None:
     """Prepare or open the corpus, and show what it holds."""
     corpus = prepare(
-        config.data, corpora=Path(config.paths.corpora), downloads=Path(config.paths.downloads)
+        config.data,
+        corpora=Path(config.paths.corpora),
+        downloads=Path(config.paths.downloads),
+        # The table is this command's result, whether or not there was anything to prepare.
+        table=False,
     )
     console = result_console()
     console.print(report_table(corpus.report))

@@ -7,23 +7,25 @@ without spaces a "word" is a stretch between spaces.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import operator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Final, Literal
 
 import numpy as np
 
-from nsmt.data.corpus import Corpus, TokenColumn
-from nsmt.data.packing import Room, packed, padded, padded_slots
-from nsmt.data.plan import FRAME
-from nsmt.data.sampling import proportions
+from nsmt.data.corpus import Corpus, TokenColumn, TokenTable
+from nsmt.data.plan import FRAME, BatchSettings, Mix, PlannedBatch
+from nsmt.data.sampling import mixed, proportions
+from nsmt.data.settings import MixSettings
 from nsmt.data.split import SPLITS
 from nsmt.languages import Direction
 
 _CHUNK: Final = 100_000
 # Lower ends of the bins of the length histogram.
 LENGTH_BINS: Final = (0, 5, 10, 15, 20, 25, 30, 40, 50, 60, 80, 100, 150, 200, 250)
-_FILL_SENTENCES: Final = 1 << 17
+LAYOUTS: Final[tuple[Literal["padded"], Literal["packed"]]] = ("padded", "packed")
 _WORD_START: Final = "\u2581"
 
 
@@ -44,7 +46,8 @@ class Overview:
 
     sentences: Mapping[Direction, Mapping[str, int]]
     languages: Mapping[str, LanguageOverview]
-    # By language and held-out split: sentences whose pieces are, exactly, a sentence of train.
+    # By language and, as in "valid in train", splits: how many distinct sentences the other split
+    # has too, piece for piece, and how many there are.
     overlap: Mapping[str, Mapping[str, tuple[int, int]]]
 
 
@@ -68,26 +71,44 @@ def sampling(corpus: Corpus, temperature: float) -> dict[Direction, tuple[float,
     }
 
 
-def fill(corpus: Corpus, *, tokens: int, seed: int = 0) -> dict[str, float]:
-    """The share of slots that hold a token, in padded and in packed batches of a sample."""
-    rng = np.random.default_rng(seed)
-    tables = [corpus.table(direction, "train") for direction in corpus.directions]
-    sizes = np.array([len(table) for table in tables])
-    wanted = np.minimum(sizes, np.ceil(sizes / sizes.sum() * _FILL_SENTENCES).astype(int))
-    sides: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-    for table, count in zip(tables, wanted, strict=True):
-        rows = np.sort(rng.choice(len(table), count, replace=False, shuffle=False))
-        sides[0].append(table.sources.lengths(rows) + FRAME)
-        sides[1].append(table.targets.lengths(rows) + FRAME)
-    source, target = (np.concatenate(side) for side in sides)
-    real = int(source.sum() + target.sum())
-    batches = padded(source, target, limit=tokens, tie_break=rng.random(len(source)))
-    found = {"padded": real / padded_slots(batches, source, target)}
-    room = Room.of(tokens, source_share=source.mean(), target_share=target.mean())
-    if max(source.max() - room.source, target.max() - room.target) <= 0:
-        dealt = packed(source, target, room=room)
-        found["packed"] = real / (len(dealt) * (room.source + room.target))
+def fill(corpus: Corpus, *, tokens: int, temperature: float) -> dict[str, float]:
+    """The share of slots that hold a token in the first window that training plans, by layout.
+
+    A layout whose batches are too small for the longest sentence is left out.
+    """
+    tables = {direction: corpus.table(direction, "train") for direction in corpus.directions}
+    found: dict[str, float] = {}
+    for layout in LAYOUTS:
+        batch = BatchSettings(layout=layout, tokens=tokens)
+        mix = Mix(tables, MixSettings(), batch=batch, temperature=temperature, seed=(0, 0))
+        longest = [int(lengths.max()) for lengths in mix.drawn(0, 0)[2:]]
+        if mix.room is None or all(map(operator.le, longest, mix.room.sizes)):
+            planned = [each for batches, _ in mix.window(0, 0) for each in batches]
+            found[layout] = filled(planned, list(tables.values()))
     return found
+
+
+def filled(planned: Sequence[PlannedBatch], tables: Sequence[TokenTable]) -> float:
+    """The share of slots that hold a token once the batches are read, over all of them."""
+    direction = np.concatenate([each.direction for each in planned])
+    row = np.concatenate([each.row for each in planned])
+    counts = np.array([len(each.row) for each in planned])
+    tokens = slots = 0
+    for side in range(2):
+        lengths = np.empty(len(row), dtype=np.int64)
+        for place, table in enumerate(tables):
+            here = direction == place
+            lengths[here] = (table.sources, table.targets)[side].lengths(row[here]) + FRAME
+        tokens += int(lengths.sum())
+        longest = np.maximum.reduceat(lengths, np.cumsum(counts) - counts)
+        slots += sum(map(partial(_slots, side), planned, longest.tolist()))
+    return tokens / slots
+
+
+def _slots(side: int, planned: PlannedBatch, longest: int) -> int:
+    if planned.room is not None:
+        return planned.room.sizes[side]
+    return len(planned.row) * -(-longest // planned.round_to) * planned.round_to
 
 
 def _language(corpus: Corpus, code: str) -> LanguageOverview:
@@ -109,7 +130,7 @@ def _language(corpus: Corpus, code: str) -> LanguageOverview:
 
 
 def _overlap(corpus: Corpus, code: str) -> dict[str, tuple[int, int]]:
-    """For valid and test: distinct sentences that train has too, and distinct sentences."""
+    """How many distinct held-out sentences another split has too, and how many there are."""
     held = {
         split: np.unique(np.concatenate([*_hashes(corpus, code, split), np.empty(0, np.uint64)]))
         for split in SPLITS[1:]
@@ -118,21 +139,21 @@ def _overlap(corpus: Corpus, code: str) -> dict[str, tuple[int, int]]:
     for hashes in _hashes(corpus, code, "train"):
         for split, keys in held.items():
             seen[split] |= np.isin(keys, hashes)
-    return {split: (int(seen[split].sum()), len(keys)) for split, keys in held.items()}
+    found = {f"{split} in train": (int(seen[split].sum()), len(held[split])) for split in held}
+    tested = int(np.isin(held["valid"], held["test"]).sum())
+    return found | {"valid in test": (tested, len(held["valid"]))}
 
 
 def _hashes(corpus: Corpus, code: str, split: str) -> Iterator[np.ndarray]:
     """A 64-bit hash of the pieces of each sentence, chunk by chunk."""
-    rng = np.random.default_rng(0)
-    of_id = rng.integers(0, 1 << 63, corpus.vocabulary.size, dtype=np.uint64)
-    # Odd factors by position, so that the order of pieces counts.
-    of_place = rng.integers(0, 1 << 63, 1 << 16, dtype=np.uint64) | np.uint64(1)
     for column in _columns(corpus, code, split):
         for ids, offsets in _chunks(column):
             lengths = np.diff(offsets)
             place = np.arange(len(ids)) - np.repeat(offsets[:-1] - offsets[0], lengths)
-            mixed = np.concatenate([np.zeros(1, np.uint64), of_id[ids] * of_place[place]])
-            ends = np.cumsum(mixed)[offsets - offsets[0]]
+            # Odd factors by position, so that the order of pieces counts.
+            factor = mixed(place.astype(np.uint64)) | np.uint64(1)
+            terms = mixed(ids.astype(np.uint64)) * factor
+            ends = np.cumsum(np.concatenate([np.zeros(1, np.uint64), terms]))[offsets - offsets[0]]
             yield ends[1:] - ends[:-1]
 
 

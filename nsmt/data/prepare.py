@@ -43,7 +43,12 @@ class NoSpaceError(DataError):
 
 
 def prepare(
-    settings: DataSettings, *, corpora: Path, downloads: Path, progress: bool = True
+    settings: DataSettings,
+    *,
+    corpora: Path,
+    downloads: Path,
+    progress: bool = True,
+    table: bool = True,
 ) -> Corpus:
     """Prepare the corpus that the settings describe, or open it if that was done before.
 
@@ -51,7 +56,8 @@ def prepare(
         settings: the corpus, its cleaning, splits and vocabulary.
         corpora: folder in which prepared corpora lie, one folder each.
         downloads: folder in which downloaded inputs are kept.
-        progress: show bars, licences and a table of counts on standard error.
+        progress: show bars, and the licences of what is prepared, on standard error.
+        table: show there what was read, kept and dropped, too.
 
     Raises:
         DataError: inputs that are missing or broken, or nothing left to train on.
@@ -69,7 +75,8 @@ def prepare(
                     source.fetch(downloads, progress=progress)
                 with _keeping_what_helps(folder), _room_on(corpora, key="paths.corpora"):
                     _prepare_into(folder, source, settings, progress=progress)
-                _tell(Corpus.open(folder), shown=progress)
+                if progress:
+                    _tell(Corpus.open(folder), table=table)
     # Left by a process that ended just after it had put the corpus in place.
     shutil.rmtree(_work(folder), ignore_errors=True)
     return Corpus.open(folder)
@@ -82,10 +89,10 @@ def check_cleaning(settings: DataSettings) -> None:
         Cleaner(settings.cleaning, languages[pair.source], languages[pair.target])
 
 
-def _tell(corpus: Corpus, *, shown: bool) -> None:
-    if shown:
-        for code, licence in corpus.licences.items():
-            console.print(f"{code}: {licence}", highlight=False, markup=False)
+def _tell(corpus: Corpus, *, table: bool) -> None:
+    for code, licence in corpus.licences.items():
+        console.print(f"{code}: {licence}", highlight=False, markup=False)
+    if table:
         console.print(report_table(corpus.report))
 
 

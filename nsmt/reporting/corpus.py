@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
-from nsmt.data.overview import Overview
+from nsmt.data.overview import LAYOUTS, Overview
 from nsmt.data.split import SPLITS
 from nsmt.languages import Direction, LanguageTable
 from nsmt.reporting.tables import MISSING, Table
@@ -37,17 +37,18 @@ def languages_table(found: Overview, languages: LanguageTable) -> Table:
 
 
 def overlap_table(found: Overview, *, pivot: str) -> Table:
-    """How many held-out sentences are in train, word for word."""
+    """How many held-out sentences another split has too, piece for piece."""
+    columns = list(dict.fromkeys(name for of_split in found.overlap.values() for name in of_split))
     rows = [
-        [code, *(f"{seen:,} of {total:,}" for seen, total in of_split.values())]
+        [code, *(f"{of_split[name][0]:,} of {of_split[name][1]:,}" for name in columns)]
         for code, of_split in found.overlap.items()
     ]
     note = (
-        f"Distinct sentences whose pieces are those of a sentence of train. Of {pivot} there are "
-        f"none: its text decides the split. Other languages may say two {pivot} sentences in the "
-        "same words."
+        "Distinct sentences whose pieces are those of a sentence of the other split. Of "
+        f"{pivot} there are none, unless the source gave both valid and test: its text decides the "
+        f"split. Other languages may say two {pivot} sentences in the same words."
     )
-    return Table("Held-out sentences in train", ["language", *SPLITS[1:]], rows, [note])
+    return Table("Sentences in two splits", ["language", *columns], rows, [note])
 
 
 def sampling_table(
@@ -65,10 +66,14 @@ def sampling_table(
     return Table("Sampling", columns, rows, [note])
 
 
-def fill_table(fills: Mapping[int, Mapping[str, float]], layouts: Sequence[str]) -> Table:
-    """The share of slots filled, by batch size and layout."""
+def fill_table(fills: Mapping[tuple[int, float], Mapping[str, float]]) -> Table:
+    """The share of slots filled, by batch size, temperature and layout."""
     rows = [
-        [f"{tokens:,}", *(f"{of[name]:.1%}" if name in of else MISSING for name in layouts)]
-        for tokens, of in fills.items()
+        [f"{tokens:,}", f"{temperature:g}"]
+        + [f"{of[layout]:.1%}" if layout in of else MISSING for layout in LAYOUTS]
+        for (tokens, temperature), of in fills.items()
     ]
-    return Table("Slots filled", ["batch.tokens", *layouts], rows)
+    note = (
+        f"In the first window of a training. {MISSING}: a sentence is longer than a packed batch."
+    )
+    return Table("Slots filled", ["batch.tokens", "T", *LAYOUTS], rows, [note])
