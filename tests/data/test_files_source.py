@@ -1,6 +1,8 @@
 import bz2
 import gzip
+import hashlib
 import lzma
+import os
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from nsmt.languages import Direction
 
 EN_DE = Direction("en", "de")
 OPUS = "*.{src}-{tgt}.{lang}"
+ROWS = [("c", "C"), ("t", "T")]
 COMPRESSORS = {
     ".gz": gzip.compress,
     ".bz2": bz2.compress,
@@ -42,9 +45,11 @@ def write(root: Path, **sides: str) -> None:
 def test_corpora_of_a_pair_are_read_in_the_order_of_their_names(tmp_path):
     write(tmp_path, Tatoeba_en="t", Tatoeba_de="T", CCAligned_en="c", CCAligned_de="C")
     chosen = source(tmp_path)
-    assert read(chosen) == [("c", "C"), ("t", "T")]
+    assert read(chosen) == ROWS
     assert chosen.splits(EN_DE) == ("train",)
-    assert [name.split(".")[0] for name in chosen.identity()] == ["CCAligned"] * 2 + ["Tatoeba"] * 2
+    # By content, in the order of reading.
+    hashes = [[hashlib.sha256(f"{text}\n".encode()).hexdigest() for text in row] for row in ROWS]
+    assert chosen.identity() == {"en-de train": hashes}
 
 
 def test_a_pair_may_be_named_either_way_round_corpus_by_corpus(tmp_path):
@@ -56,11 +61,57 @@ def test_a_pair_may_be_named_either_way_round_corpus_by_corpus(tmp_path):
     assert read(reverse, EN_DE.reverse) == [("A", "a"), ("B", "b")]
 
 
-def test_a_corpus_that_is_there_both_ways_round_is_read_once(tmp_path):
+@pytest.mark.parametrize("pattern", [OPUS, "A.{src}-{tgt}.{lang}"])
+def test_a_corpus_that_is_there_both_ways_round_is_ambiguous(tmp_path, pattern):
     write(tmp_path, A_en="a", A_de="A")
     (tmp_path / "A.de-en.en").write_text("other\n")
     (tmp_path / "A.de-en.de").write_text("other\n")
-    assert read(source(tmp_path)) == [("a", "A")]
+    with pytest.raises(DataError, match=r"A\.en-de\.en and .*A\.de-en\.en are both there"):
+        source(tmp_path, pattern=pattern)
+
+
+def test_columns_that_are_there_both_ways_round_are_ambiguous(tmp_path):
+    for name in ("en-de", "de-en"):
+        (tmp_path / f"{name}.tsv").write_text("a\tA\n")
+    with pytest.raises(DataError, match=r"en-de\.tsv and .*de-en\.tsv are both there"):
+        source(tmp_path, format="tsv", pattern="{src}-{tgt}.tsv")
+
+
+@pytest.mark.parametrize("pattern", [OPUS, "A.{src}-{tgt}.{lang}"])
+def test_a_file_that_is_there_plain_and_compressed_is_ambiguous(tmp_path, pattern):
+    write(tmp_path, A_en="a", A_de="A")
+    (tmp_path / "A.en-de.de.gz").write_bytes(gzip.compress(b"A\n"))
+    with pytest.raises(DataError, match=r"A\.en-de\.de and .*A\.en-de\.de\.gz are both there"):
+        source(tmp_path, pattern=pattern)
+
+
+def test_a_pattern_that_does_not_name_the_pair_is_not_ambiguous(tmp_path):
+    (tmp_path / "train.en").write_text("a\n")
+    (tmp_path / "train.de").write_text("A\n")
+    assert read(source(tmp_path, pattern="{split}.{lang}")) == [("a", "A")]
+
+
+def test_the_same_bytes_elsewhere_or_touched_are_the_same_input(tmp_path):
+    for folder in ("here", "there"):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder, A_en="a", A_de="A")
+    found = [source(tmp_path / folder) for folder in ("here", "there")]
+    os.utime(tmp_path / "there" / "A.en-de.de", ns=(1, 1))
+    for chosen in found:
+        chosen.settle(tmp_path / "cache", progress=False)
+    assert found[0].identity() == found[1].identity()
+    write(tmp_path / "there", A_de="B")
+    os.utime(tmp_path / "there" / "A.en-de.de", ns=(1, 1))
+    changed = source(tmp_path / "there")
+    changed.settle(tmp_path / "cache", progress=False)
+    assert changed.identity() != found[0].identity()
+
+
+def test_columns_in_another_order_are_another_input(tmp_path):
+    (tmp_path / "en-de.tsv").write_text("a\tA\n")
+    before = source(tmp_path, format="tsv", pattern="{src}-{tgt}.tsv").identity()
+    (tmp_path / "en-de.tsv").rename(tmp_path / "de-en.tsv")
+    assert source(tmp_path, format="tsv", pattern="{src}-{tgt}.tsv").identity() != before
 
 
 def test_corpora_are_found_in_sub_folders(tmp_path):

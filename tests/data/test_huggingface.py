@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 from nsmt.data.sources import huggingface
 from nsmt.data.sources.huggingface import HuggingFaceSettings, HuggingFaceSource
 from nsmt.errors import ConfigurationError, DataError
+from nsmt.files import sha256
 from nsmt.languages import Direction
 
 # Before the library is imported: nothing here may reach the network.
@@ -116,8 +118,8 @@ def test_subsets_are_those_of_the_card_and_so_is_the_licence(datasets, tmp_path)
     ("card", "licence"),
     [
         ("---\nlicense: [cc-by-4.0, mit]\n---\n", "cc-by-4.0, mit"),
-        ("---\nlicense: {open\n---\n", "not stated"),
-        ("no front matter\n", "not stated"),
+        ("---\nlicense: {open\n---\n", "unknown"),
+        ("no front matter\n", "unknown"),
     ],
 )
 def test_a_licence_is_recorded_as_far_as_the_card_can_be_read(datasets, tmp_path, card, licence):
@@ -126,6 +128,22 @@ def test_a_licence_is_recorded_as_far_as_the_card_can_be_read(datasets, tmp_path
     assert fetched(tmp_path / "set").licences()["en"] == f"huggingface: {licence}"
     stated = fetched(tmp_path / "set", licence="CC0")
     assert stated.licences()["en"] == "huggingface: CC0"
+
+
+def test_a_licence_without_a_card_is_what_the_saved_data_say(datasets, tmp_path):
+    info = datasets.DatasetInfo(license="cc0-1.0")
+    rows = datasets.Dataset.from_list([{"translation": row} for row in ROWS], info=info)
+    datasets.DatasetDict(train=rows).save_to_disk(tmp_path / "set" / "en-de")
+    assert fetched(tmp_path / "set").licences()["en"] == "huggingface: cc0-1.0"
+    (tmp_path / "set" / "README.md").write_text("---\nlicense: mit\n---\n")
+    assert fetched(tmp_path / "set").licences()["en"] == "huggingface: mit"
+
+
+def test_a_licence_that_nothing_tells_is_unknown(datasets, tmp_path):
+    as_parquet(datasets, tmp_path / "set" / "en-de", train={"translation": ROWS})
+    assert fetched(tmp_path / "set").licences() == dict.fromkeys(
+        ("en", "de"), "huggingface: unknown"
+    )
 
 
 def test_names_of_splits_are_mapped(datasets, tmp_path):
@@ -154,7 +172,19 @@ def test_identity_is_the_revision_or_the_files(datasets, tmp_path):
     before = HuggingFaceSource(settings(tmp_path / "set")).identity()
     fetched(tmp_path / "set")
     assert HuggingFaceSource(settings(tmp_path / "set")).identity() == before
-    assert list(before["files"]) == ["en-de/train.jsonl"]
+    assert before == {"files": {"en-de/train.jsonl": sha256(tmp_path / "set/en-de/train.jsonl")}}
+
+
+def test_a_folder_elsewhere_or_touched_is_the_same_input(datasets, tmp_path):
+    as_json(datasets, tmp_path / "set" / "en-de", train={"translation": ROWS})
+    before = fetched(tmp_path / "set").identity()
+    shutil.copytree(tmp_path / "set", tmp_path / "copy")
+    # Notes of the hub's downloads, with their times.
+    (tmp_path / "copy" / ".cache").mkdir()
+    (tmp_path / "copy" / ".cache" / "note").write_text("1")
+    assert fetched(tmp_path / "copy").identity() == before
+    (tmp_path / "copy" / "README.md").write_text("---\nlicense: mit\n---\n")
+    assert fetched(tmp_path / "copy").identity() != before
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ PARTS = ("TED.dev2010", "TEDX.dev2012", "TED.tst2010", "TED.tst2011", "TED.tst20
 SENTENCES = 50
 
 
-def members(pair: str = "de-en") -> dict[str, str]:
+def members(pair: str = "de-en", *, numbers: range = range(SENTENCES)) -> dict[str, str]:
     """The texts of one pair as they are in an archive."""
     texts = {f"{pair}/README": "CC BY-NC-ND\n", f"{pair}/train.en": "English alone\n"}
     for code in pair.split("-"):
@@ -26,7 +26,7 @@ def members(pair: str = "de-en") -> dict[str, str]:
             "<talkid>1</talkid>",
             f"<title>{code.upper()}: Title &amp; more</title>",
             "<description>About a talk.</description>",
-            *(f" Sentence {code} {n}, isn't it? " for n in range(SENTENCES)),
+            *(f" Sentence {code} {n}, isn't it? " for n in numbers),
         ]
         texts[f"{pair}/train.tags.{pair}.{code}"] = "\n".join(lines) + "\n"
         for part in PARTS:
@@ -75,8 +75,8 @@ def test_markup_goes_and_titles_stay(tmp_path):
     ]
 
 
-def test_every_23rd_pair_is_valid(tmp_path):
-    chosen = fetched(packed(tmp_path, members()))
+def test_the_recipe_takes_every_23rd_pair_as_valid(tmp_path):
+    chosen = fetched(packed(tmp_path, members()), valid_cut="recipe")
     valid, train = (list(chosen.read(DE_EN, split)) for split in ("valid", "train"))
     # Title and description are the first two.
     assert [target for _, target in valid] == [
@@ -85,6 +85,48 @@ def test_every_23rd_pair_is_valid(tmp_path):
     assert len(train) == SENTENCES + 2 - 2
     assert not set(valid) & set(train)
     assert chosen.splits(DE_EN) == ("train", "valid", "test")
+
+
+def test_without_the_recipes_cut_all_pairs_are_train(tmp_path):
+    chosen = fetched(packed(tmp_path, members()))
+    assert chosen.splits(DE_EN) == ("train", "test")
+    assert len(list(chosen.read(DE_EN, "train"))) == SENTENCES + 2
+    assert list(chosen.read(DE_EN, "valid")) == []
+
+
+@pytest.mark.parametrize("cut", ["hash", "recipe"])
+def test_held_out_english_is_in_no_train_of_any_language(tmp_path, run, cut):
+    """The languages share their English, but not their first lines, as talks are translated."""
+    pairs = ("de-en", "es-en", "it-en")
+    for first, pair in enumerate(pairs):
+        packed(tmp_path, members(pair, numbers=range(first, 600)), f"{pair}.tgz")
+    settings = conf_settings(
+        root=str(tmp_path), pairs=pairs, valid_cut=cut, vocabulary={"size": 80}
+    )
+    corpus = run(settings)
+    english = {
+        (pair, split): set(corpus.texts(Direction("en", pair.source), split)[0])
+        for pair in map(Direction.parse, pairs)
+        for split in ("valid", "test")
+    }
+    held = set().union(*english.values())
+    dropped = 0
+    for pair in map(Direction.parse, pairs):
+        table = corpus.table(Direction("en", pair.source), "train")
+        trained = set(corpus.vocabulary.decode([table.source(n) for n in range(len(table))]))
+        assert len(trained) > 400
+        assert not trained & held
+        dropped += corpus.report["pairs"][str(pair)]["train"]["dropped"].get("held_out", 0)
+    valid = [english[Direction.parse(pair), "valid"] for pair in pairs]
+    if cut == "hash":
+        # One set for all languages, of which nothing is in train anyway.
+        assert len(valid[0]) > 10
+        assert set.intersection(*valid) == set.union(*valid)
+        assert dropped == 0
+    else:
+        # Each language leaves its own out of the others' train.
+        assert not set.intersection(*valid)
+        assert dropped > 100
 
 
 def test_test_sets_are_joined_in_the_order_of_the_recipe(tmp_path):
@@ -130,7 +172,7 @@ def test_an_entity_for_the_end_of_a_line_ends_no_line(tmp_path):
 def test_cased_lower_cased_and_tokenised_variants_cut_at_the_same_places(tmp_path):
     packed(tmp_path, members())
     variants = {
-        options: fetched(tmp_path, lowercase=options[0], tokenised=options[1])
+        options: fetched(tmp_path, lowercase=options[0], tokenised=options[1], valid_cut="recipe")
         for options in ((False, False), (True, False), (True, True))
     }
     first = {options: next(chosen.read(DE_EN, "valid")) for options, chosen in variants.items()}
@@ -151,12 +193,16 @@ def test_what_is_cut_is_kept_until_archive_or_recipe_change(tmp_path):
     cache = tmp_path / "cache" / "iwslt14"
     before = source(tmp_path).identity()
     fetched(tmp_path)
-    stamps = [path.stat().st_mtime_ns for path in cache.rglob("*")]
+    stamps = [path.stat().st_mtime_ns for path in cache.glob("*/*")]
     fetched(tmp_path)
-    assert [path.stat().st_mtime_ns for path in cache.rglob("*")] == stamps
+    assert [path.stat().st_mtime_ns for path in cache.glob("*/*")] == stamps
     assert source(tmp_path).identity() == before
     fetched(tmp_path, lowercase=True)
-    assert len(list(cache.iterdir())) == 2
+    fetched(tmp_path, valid_cut="recipe")
+    assert len(list(cache.glob("de-en-*"))) == 3
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "de-en.tgz").write_bytes((tmp_path / "de-en.tgz").read_bytes())
+    assert source(tmp_path / "elsewhere").identity() == before
     packed(tmp_path, {**members(), "de-en/more": "more"})
     assert source(tmp_path).identity() != before
 
@@ -166,7 +212,7 @@ def test_archives_that_lead_outside_are_refused_and_leave_nothing(tmp_path, name
     packed(tmp_path, {**members(), name: "evil"})
     with pytest.raises(DataError, match="leads out of the archive"):
         fetched(tmp_path)
-    assert list((tmp_path / "cache" / "iwslt14").iterdir()) == []
+    assert [path.name for path in (tmp_path / "cache" / "iwslt14").iterdir()] == [".lock"]
     assert not (tmp_path / "outside").exists()
 
 
@@ -191,7 +237,7 @@ def test_a_truncated_archive_is_told_and_leaves_nothing(tmp_path, kept):
     archive.write_bytes(data[: int(len(data) * kept)])
     with pytest.raises(DataError, match=r"de-en\.tgz.* cannot be read"):
         fetched(tmp_path)
-    assert list((tmp_path / "cache" / "iwslt14").iterdir()) == []
+    assert [path.name for path in (tmp_path / "cache" / "iwslt14").iterdir()] == [".lock"]
 
 
 def test_sides_of_unequal_length_are_told(tmp_path):
@@ -217,7 +263,13 @@ def test_reading_before_fetching_is_told(tmp_path):
         list(source(packed(tmp_path, members())).read(DE_EN, "train"))
 
 
-def test_the_configuration_fits_the_schema():
-    conf = yaml.safe_load(CONF.read_text())
-    settings = Iwslt14Settings.model_validate_json(json.dumps({**conf, "root": ""}))
-    assert settings.pairs == Iwslt14Settings(source="iwslt14", root="").pairs
+def conf_settings(**options: object) -> Iwslt14Settings:
+    conf = {**yaml.safe_load(CONF.read_text()), "root": "", **options}
+    return Iwslt14Settings.model_validate_json(json.dumps(conf))
+
+
+def test_the_configuration_names_eight_languages_and_holds_out_as_much_as_the_recipe():
+    settings = conf_settings()
+    assert len(settings.language_table()) == 9
+    assert settings.split.valid == pytest.approx(1 / settings.valid_every, rel=0.01)
+    assert settings.split.max_valid is None

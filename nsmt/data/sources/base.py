@@ -17,11 +17,14 @@ class ParallelSource(Protocol):
         ...
 
     def settle(self, cache: Path, *, progress: bool = True) -> None:
-        """Decide which inputs there will be, before `identity`; nothing where they are pinned."""
+        """Decide which inputs there will be, before `identity`; hash those that are files."""
         ...
 
     def identity(self) -> dict[str, Any]:
-        """What, besides the settings, decides the text: versions, sizes, dates; plain JSON."""
+        """What, besides the settings, decides the text: contents and versions, as plain JSON.
+
+        Equal text in another folder, or of another date, has an equal identity.
+        """
         ...
 
     def fetch(self, cache: Path, *, progress: bool = True) -> None:

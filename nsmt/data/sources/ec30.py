@@ -5,7 +5,7 @@ larger EC40 with "Towards a Better Understanding of Variations in Zero-Shot Neur
 Translation Performance". Its plain release holds one pair of files a language, `en-de.en` and
 `en-de.de`, in one folder: deduplicated, punctuation normalised, tokenised by Moses with hyphens
 split and nothing escaped. Nominal sizes are 5 million pairs (High), 1 million (Med; Hausa has
-334,000) and 100,000 (Low).
+334,000) and 100,000 (Low). The pairs and tiers are those of conf/data/ec30.yaml.
 
 The release makes valid of NTREX-128 and test of FLORES-200, which `data.valid_set` and
 `data.test_set` name. NTREX-128 lacks Occitan; the release brings 842 sampled lines for it, not
@@ -25,23 +25,11 @@ from nsmt.data.evaluation_settings import TextForm
 from nsmt.data.settings import CorpusName, CorpusSettings
 from nsmt.data.sources.moses import detokeniser, text_form
 from nsmt.data.sources.parallel_files import LocalFiles, check_pattern
-from nsmt.languages import Direction, LanguageSettings
+from nsmt.languages import Direction
 
-# Neuron Specialization, section 4.1: two languages a tier of each family, in the families' order
-# Germanic, Romance, Slavic, Indo-Aryan, Afro-Asiatic.
-TIERS = {
-    "High": ("de", "nl", "fr", "es", "ru", "cs", "hi", "bn", "ar", "he"),
-    "Med": ("sv", "da", "it", "pt", "pl", "bg", "kn", "mr", "mt", "ha"),
-    "Low": ("af", "lb", "ro", "oc", "uk", "sr", "sd", "gu", "ti", "am"),
-}
 LICENCE = "sampled from OPUS, whose corpora have licences of their own"
-_PAIRS = tuple(f"en-{code}" for codes in TIERS.values() for code in codes)
 
 SplitName = Literal["train", "valid", "test"]
-
-
-def _tiers() -> dict[str, LanguageSettings]:
-    return {code: LanguageSettings(tier=tier) for tier, codes in TIERS.items() for code in codes}
 
 
 class Ec30Settings(CorpusSettings):
@@ -52,10 +40,6 @@ class Ec30Settings(CorpusSettings):
     source: Literal["ec30"]
     name: CorpusName = "ec30"
     root: str = Field(description="folder of the files en-de.en, en-de.de, …")
-    pairs: tuple[str, ...] = Field(_PAIRS, min_length=1, description="all thirty, or some")
-    languages: dict[str, LanguageSettings] = Field(
-        default_factory=_tiers, description="the resource tier of each language"
-    )
     pattern: str = Field(
         "{src}-{tgt}.{lang}", description="train's file name below root; {src} {tgt} {lang}, *"
     )

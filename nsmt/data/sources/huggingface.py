@@ -21,7 +21,7 @@ import yaml
 from pydantic import Field, model_validator
 
 from nsmt.data.settings import CorpusName, CorpusSettings
-from nsmt.data.sources.lines import stamps
+from nsmt.data.sources.contents import content_hashes
 from nsmt.data.split import SPLITS
 from nsmt.errors import ConfigurationError, DataError
 from nsmt.languages import Direction
@@ -61,7 +61,9 @@ class HuggingFaceSettings(CorpusSettings):
         description="the data set's name of each split; one that it lacks is not given",
     )
 
-    licence: str | None = Field(None, description="to be recorded; null: as the card says")
+    licence: str | None = Field(
+        None, description="to be recorded; null: as the card or the data say, or unknown"
+    )
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -99,6 +101,7 @@ class HuggingFaceSource:
         self._codes = list(settings.language_table())
         self._root = Path(settings.root).expanduser() if settings.root is not None else None
         self._loaded: dict[Direction, _Loaded] = {}
+        self._hashes: dict[Path, str] = {}
         self._licence = settings.licence
         if importlib.util.find_spec("datasets") is None:
             raise ConfigurationError(
@@ -109,18 +112,29 @@ class HuggingFaceSource:
             raise DataError(f"data.root {self._root} is not a folder", fix="correct data.root")
 
     def licences(self) -> dict[str, str]:
-        """The name of the data set and its licence, where known; call `fetch` first."""
+        """The name of the data set and its licence, or that it is unknown; call `fetch` first."""
         title = self._settings.dataset or self._settings.name
-        return dict.fromkeys(self._codes, f"{title}: {self._licence or 'not stated'}")
+        return dict.fromkeys(self._codes, f"{title}: {self._licence or 'unknown'}")
 
     def settle(self, cache: Path, *, progress: bool = True) -> None:
-        """Nothing is left to decide: a data set of the hub has a revision."""
+        """Hash the files of a folder; a data set of the hub has a revision."""
+        self._hashes = content_hashes(self._files(), cache=cache, progress=progress)
 
     def identity(self) -> dict[str, Any]:
-        """The name and revision, or name, size and time of the last change of each file."""
-        if self._root is None:
+        """The name and revision, or the content of each file of the folder by its name there."""
+        root = self._root
+        if root is None:
             return {"dataset": self._settings.dataset, "revision": self._settings.revision}
-        return {"files": stamps((p for p in self._root.rglob("*") if p.is_file()), self._root)}
+        hashes = self._hashes or content_hashes(self._files())
+        return {"files": {path.relative_to(root).as_posix(): hashes[path] for path in hashes}}
+
+    def _files(self) -> list[Path]:
+        """The files of the folder; what is hidden, such as notes of a download, is never read."""
+        root = self._root
+        if root is None:
+            return []
+        paths = [path for path in root.rglob("*") if path.is_file()]
+        return [p for p in paths if not any(q.startswith(".") for q in p.relative_to(root).parts)]
 
     def splits(self, pair: Direction) -> tuple[str, ...]:
         """The splits that the data set has; call `fetch` first."""
@@ -135,7 +149,7 @@ class HuggingFaceSource:
         with _bars(library, shown=progress):
             for pair in self._settings.parsed_pairs:
                 self._loaded[pair] = self._load(library, pair, cache / "huggingface")
-            self._licence = self._licence or self._card_licence()
+        self._licence = self._licence or self._card_licence() or self._stated_licence()
 
     def read(self, pair: Direction, split: str) -> Iterator[tuple[str, str]]:
         """Yield the text of both sides; what is null in the data set is empty here."""
@@ -183,6 +197,11 @@ class HuggingFaceSource:
             fix="correct data.dataset or data.root, data.subset, data.splits, data.columns or "
             "data.codes",
         )
+
+    def _stated_licence(self) -> str | None:
+        """What the data say of themselves, as `save_to_disk` writes it into dataset_info.json."""
+        splits = [rows for loaded in self._loaded.values() for rows in loaded.splits.values()]
+        return ", ".join(dict.fromkeys(filter(None, (rows.info.license for rows in splits))))
 
     def _card_licence(self) -> str | None:
         """What the front matter of README.md says; the library itself does not pass it on."""

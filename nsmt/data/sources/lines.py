@@ -12,7 +12,7 @@ import gzip
 import io
 import lzma
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -33,15 +33,23 @@ _CHUNK = 1 << 13
 
 
 def locate(path: Path) -> Path | None:
-    """The file of that name, as it is or with the suffix of a compression."""
+    """The file of that name, as it is or with the suffix of a compression.
+
+    A DataError if there are several, for nothing says that they hold the same.
+    """
     candidates = (path.with_name(f"{path.name}{suffix}") for suffix in COMPRESSIONS)
-    return next((candidate for candidate in candidates if candidate.is_file()), None)
+    return only([candidate for candidate in candidates if candidate.is_file()])
 
 
-def stamps(paths: Iterable[Path], root: Path) -> dict[str, list[int]]:
-    """Size and time of the last change of each file, by its name below `root`, in order."""
-    stats = {path.relative_to(root).as_posix(): path.stat() for path in sorted(set(paths))}
-    return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in stats.items()}
+def only(candidates: Sequence[Path]) -> Path | None:
+    """The one file of some, or none; several that could serve are a DataError with two of them."""
+    if len(candidates) > 1:
+        first, second = candidates[:2]
+        raise DataError(
+            f"{first} and {second} are both there, and either could be meant",
+            fix="leave one of them in the folder",
+        )
+    return candidates[0] if candidates else None
 
 
 def read_aligned(source: Path, target: Path) -> Iterator[tuple[str, str]]:

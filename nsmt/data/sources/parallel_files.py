@@ -10,7 +10,8 @@ from string import Formatter
 from typing import NamedTuple
 
 from nsmt.data.settings import CorpusSettings
-from nsmt.data.sources.lines import COMPRESSIONS, locate, read_aligned, stamps
+from nsmt.data.sources.contents import content_hashes
+from nsmt.data.sources.lines import COMPRESSIONS, locate, only, read_aligned
 from nsmt.data.split import SPLITS
 from nsmt.errors import DataError
 from nsmt.languages import Direction
@@ -40,11 +41,24 @@ def check_pattern(
 
 
 class Inputs(NamedTuple):
-    """Where the two sides of a corpus are: two files of lines, or two columns of one."""
+    """Where the two sides of a corpus are: two files of lines, or two columns of one.
+
+    `swapped` says that the names of the files, and so the columns, are of the pair's reverse.
+    """
 
     source: Path
     target: Path
     swapped: bool
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files of which the pair is read: two, or the one that holds both columns."""
+        return tuple(dict.fromkeys((self.source, self.target)))
+
+    def identity(self, hashes: Mapping[Path, str]) -> list[str]:
+        """The content of the files; of columns also whether they are swapped."""
+        contents = [hashes[path] for path in self.paths]
+        return [*contents, "swapped"] if len(contents) == 1 and self.swapped else contents
 
 
 class ParallelFiles:
@@ -57,7 +71,8 @@ class ParallelFiles:
         key: the configuration's name of the patterns, for messages.
 
     Raises:
-        DataError: one side of a corpus without the other.
+        DataError: one side of a corpus without the other; several files that could be meant, as a
+            corpus that is there both ways round, or plain and compressed.
     """
 
     def __init__(
@@ -71,10 +86,19 @@ class ParallelFiles:
             if split in patterns and (inputs := self._find(pair, split))
         }
 
-    def identity(self) -> dict[str, list[int]]:
-        """Name, size and time of the last change of each input file."""
-        corpora = (corpus for inputs in self.found.values() for corpus in inputs)
-        return stamps((path for corpus in corpora for path in corpus[:2]), self._root)
+    def paths(self) -> set[Path]:
+        """All input files."""
+        return {path for found in self.found.values() for inputs in found for path in inputs.paths}
+
+    def identity(self, hashes: Mapping[Path, str]) -> dict[str, list[list[str]]]:
+        """By pair and split, the content of the files of each corpus, in the order of reading.
+
+        Neither the folder nor the names of files are part of it: what they say is in the order.
+        """
+        return {
+            f"{pair} {split}": [inputs.identity(hashes) for inputs in found]
+            for (pair, split), found in self.found.items()
+        }
 
     def splits(self, pair: Direction) -> tuple[str, ...]:
         """The splits of which files are there."""
@@ -100,20 +124,31 @@ class ParallelFiles:
     def _find(self, pair: Direction, split: str) -> list[Inputs]:
         found: dict[tuple[str, ...], Inputs] = {}
         for named in (pair, pair.reverse):
-            sources = self._matches(named, split, pair.source)
-            targets = self._matches(named, split, pair.target)
-            for corpus in sorted((sources.keys() | targets.keys()) - found.keys()):
-                source, target = sources.get(corpus), targets.get(corpus)
-                if source and target:
-                    found[corpus] = Inputs(source, target, swapped=named != pair)
-                else:
-                    lacking = pair.target if source else pair.source
-                    raise DataError(
-                        f"{split} of '{pair}' has one side only: {source or target} is there, "
-                        f"{self._name(named, split, lacking, corpus)} is missing",
-                        fix=f"add the other file, named by {self._key} '{self._patterns[split]}'",
-                    )
+            for corpus, inputs in self._named(named, pair, split).items():
+                before = found.setdefault(corpus, inputs)
+                # A pattern that does not name the pair finds the same files twice.
+                for one, other in zip(before.paths, inputs.paths, strict=True):
+                    only([one, other] if one != other else [one])
         return [found[corpus] for corpus in sorted(found)]
+
+    def _named(
+        self, named: Direction, pair: Direction, split: str
+    ) -> dict[tuple[str, ...], Inputs]:
+        """The files of a pair that are named as one of its directions, by corpus."""
+        sources = self._matches(named, split, pair.source)
+        targets = self._matches(named, split, pair.target)
+        found: dict[tuple[str, ...], Inputs] = {}
+        for corpus in sources.keys() | targets.keys():
+            source, target = sources.get(corpus), targets.get(corpus)
+            if not (source and target):
+                lacking = pair.target if source else pair.source
+                raise DataError(
+                    f"{split} of '{pair}' has one side only: {source or target} is there, "
+                    f"{self._name(named, split, lacking, corpus)} is missing",
+                    fix=f"add the other file, named by {self._key} '{self._patterns[split]}'",
+                )
+            found[corpus] = Inputs(source, target, swapped=named != pair)
+        return found
 
     def _matches(self, pair: Direction, split: str, language: str) -> dict[tuple[str, ...], Path]:
         """The files of one side, by what each * of the pattern stands for."""
@@ -123,7 +158,7 @@ class ParallelFiles:
             return {(): path} if path else {}
         expression = re.compile("([^/]*)".join(re.escape(part) for part in name.split("*")))
         wanted = glob.escape(name).replace("[*]", "*")
-        found: dict[tuple[str, ...], Path] = {}
+        found: dict[tuple[str, ...], list[Path]] = {}
         for suffix in COMPRESSIONS:
             for path in self._root.glob(wanted + suffix):
                 relative = path.relative_to(self._root)
@@ -131,8 +166,8 @@ class ParallelFiles:
                 # Unfinished copies are hidden files.
                 hidden = any(part.startswith(".") for part in relative.parts)
                 if match and path.is_file() and not hidden:
-                    found.setdefault(match.groups(), path)
-        return found
+                    found.setdefault(match.groups(), []).append(path)
+        return {corpus: path for corpus, paths in found.items() if (path := only(paths))}
 
     def _name(self, pair: Direction, split: str, language: str, corpus: tuple[str, ...]) -> str:
         name = self._patterns[split].format(
@@ -162,13 +197,15 @@ class LocalFiles:
             Path(root).expanduser(), patterns, settings.parsed_pairs, key="data.pattern"
         )
         self._files.require_text(settings, evaluated=evaluated)
+        self._hashes: dict[Path, str] = {}
 
     def settle(self, cache: Path, *, progress: bool = True) -> None:
-        """Nothing is left to decide: the inputs are the files that are there."""
+        """Hash the files that are there; the cache remembers those that did not change."""
+        self._hashes = content_hashes(self._files.paths(), cache=cache, progress=progress)
 
-    def identity(self) -> dict[str, list[int]]:
-        """Name, size and time of the last change of each input file."""
-        return self._files.identity()
+    def identity(self) -> dict[str, list[list[str]]]:
+        """The content of the files by pair and split."""
+        return self._files.identity(self._hashes or content_hashes(self._files.paths()))
 
     def splits(self, pair: Direction) -> tuple[str, ...]:
         """The splits of which files are there."""
