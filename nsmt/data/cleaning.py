@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from sacremoses import MosesPunctNormalizer
 
-from nsmt.data.identification import probability, script_of, script_share
+from nsmt.data.identification import identifier_codes, probability, script_of, script_share
 from nsmt.data.settings import CleaningSettings
 from nsmt.data.text import collapse_whitespace, compose, remove_invisible
 from nsmt.languages import Language
@@ -72,7 +72,7 @@ def make_step(name: str, settings: CleaningSettings, sides: tuple[Language, Lang
         "copies": lambda: _copies,
         "placeholders": lambda: _placeholders,
         "script": lambda: partial(_script, sides=sides, least=settings.min_script_share),
-        "language": lambda: partial(_language, sides=sides, settings=settings),
+        "language": lambda: _language(sides, settings),
     }
     return steps[name]()
 
@@ -134,13 +134,17 @@ def _script(source: str, target: str, *, sides: tuple[Language, Language], least
     return Cleaned(source, target, "wrong_script" if wrong else None)
 
 
-def _language(
-    source: str, target: str, *, sides: tuple[Language, Language], settings: CleaningSettings
-) -> Cleaned:
-    wrong = any(
-        len(text) >= settings.min_identified_characters
-        and (found := probability(text, language)) is not None
-        and found < settings.min_language_probability
-        for text, language in zip((source, target), sides, strict=True)
-    )
-    return Cleaned(source, target, "wrong_language" if wrong else None)
+def _language(sides: tuple[Language, Language], settings: CleaningSettings) -> Step:
+    codes = identifier_codes(sides, unidentified=settings.unidentified_languages)
+    names = [codes.get(side.code) for side in sides]
+
+    def judge(source: str, target: str) -> Cleaned:
+        wrong = any(
+            name is not None
+            and len(text) >= settings.min_identified_characters
+            and probability(text, name) < settings.min_language_probability
+            for text, name in zip((source, target), names, strict=True)
+        )
+        return Cleaned(source, target, "wrong_language" if wrong else None)
+
+    return judge

@@ -9,13 +9,14 @@ expected language all but ruled out.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Collection, Iterable
 from functools import cache
 from typing import Any, Final
 
 import regex
 
 from nsmt.errors import ConfigurationError
-from nsmt.languages import Language
+from nsmt.languages import CATALOGUE, Language
 
 # ISO 15924 has codes for writing systems of several scripts, and variants that Unicode unites.
 _SCRIPTS: Final = {
@@ -47,12 +48,44 @@ def script_of(language: Language) -> str:
     return script
 
 
-def probability(text: str, language: Language) -> float | None:
-    """How likely the text is in the language, or None if the identifier does not know it."""
-    identifier = _identifier()
-    if language.code not in identifier.nb_classes:
-        return None
-    return float(dict(identifier.rank(text))[language.code])
+def identifier_codes(
+    languages: Iterable[Language], *, unidentified: Collection[str] = ()
+) -> dict[str, str]:
+    """The code by which the identifier knows each language but those left `unidentified`.
+
+    Scripts are left out: zho_Hans is zho, and by the catalogue zh. Languages that the identifier
+    does not know are a ConfigurationError, all of them at once: no text of theirs would be kept.
+    """
+    known = set(_identifier().nb_classes)
+    found, unknown = {}, []
+    for language in languages:
+        if language.code in unidentified:
+            continue
+        name = next((name for name in _names(language) if name in known), None)
+        if name is None:
+            unknown.append(language.code)
+        else:
+            found[language.code] = name
+    if unknown:
+        raise ConfigurationError(
+            f"the cleaning step 'language' cannot identify {', '.join(unknown)}",
+            fix=f"set data.cleaning.unidentified_languages=[{','.join(unknown)}] to keep their "
+            "text unjudged, name them by their two-letter codes if they have such, or leave the "
+            "step out",
+        )
+    return found
+
+
+def probability(text: str, name: str) -> float:
+    """How likely the text is in the language that the identifier knows by this code."""
+    return float(dict(_identifier().rank(text))[name])
+
+
+def _names(language: Language) -> list[str]:
+    """What a language may be called: its code without the script, or the catalogue's code."""
+    code, iso = (name.partition("_")[0] for name in (language.code, language.flores))
+    by_iso = {each.flores.partition("_")[0]: each.code for each in CATALOGUE.values()}
+    return [code, *(by_iso[each] for each in (code, iso) if each in by_iso)]
 
 
 _LETTERS: Final = regex.compile(r"\p{L}")

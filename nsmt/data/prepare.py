@@ -27,6 +27,7 @@ from nsmt.data.blocks import CleanedPair, clean_pairs, cleaned_pair
 from nsmt.data.cleaning import Cleaner
 from nsmt.data.corpus import MANIFEST, REPORT, SCHEMA, VERSION, Corpus, token_type
 from nsmt.data.encode import encode_pairs, given_vocabulary, make_vocabulary, write_tables
+from nsmt.data.identification import identifier_codes
 from nsmt.data.kept import drop_repeated, separate
 from nsmt.data.sources import DataSettings, ParallelSource, make_source
 from nsmt.data.tally import Tally, report_table
@@ -84,9 +85,11 @@ def prepare(
 
 def check_cleaning(settings: DataSettings) -> None:
     """Raise what a cleaning step says of the languages, before any text is fetched."""
-    languages = settings.language_table()
+    languages, cleaning = settings.language_table(), settings.cleaning
+    if "language" in cleaning.steps:
+        identifier_codes(languages.values(), unidentified=cleaning.unidentified_languages)
     for pair in settings.parsed_pairs:
-        Cleaner(settings.cleaning, languages[pair.source], languages[pair.target])
+        Cleaner(cleaning, languages[pair.source], languages[pair.target])
 
 
 def _tell(corpus: Corpus, *, table: bool) -> None:

@@ -80,6 +80,9 @@ class CleaningSettings(Settings):
     min_identified_characters: Count = Field(
         30, description="step language: shorter text is not judged"
     )
+    unidentified_languages: tuple[str, ...] = Field(
+        (), description="step language: text in these is not judged, as in [ti]"
+    )
     max_tokens: Count = Field(250, description="longest side in pieces, without tag and </s>")
     deduplicate: bool = Field(default=True, description="drop repeated pairs of train")
 
@@ -160,6 +163,9 @@ class CorpusSettings(Settings):
         for direction in directions:
             if frozenset((direction.source, direction.target)) not in distinct:
                 raise ValueError(f"direction '{direction}' belongs to no pair of {self.pairs}")
+        codes = {code for pair in pairs for code in (pair.source, pair.target)}
+        if strangers := set(self.cleaning.unidentified_languages) - codes:
+            raise ValueError(f"cleaning.unidentified_languages: {sorted(strangers)} are in no pair")
         self._check_curriculum({str(direction) for direction in directions})
         return self
 

@@ -6,11 +6,13 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from sacremoses import MosesTokenizer
 
 from nsmt.data import identification
 from nsmt.data.cleaning import Cleaner
 from nsmt.data.settings import CleaningSettings, StepName
+from nsmt.data.sources.files import FilesSettings
 from nsmt.data.text import normalise, recognition_key
 from nsmt.errors import ConfigurationError, NsmtError
 from nsmt.languages import LanguageSettings, LanguageTable
@@ -180,9 +182,74 @@ def test_text_in_another_language_is_dropped():
     assert judged("language", "en", "de", (LONG["en"], LONG["de"])) is None
     assert judged("language", "en", "de", (LONG["en"], LONG["en"])) == "wrong_language"
     assert judged("language", "de", "en", (LONG["en"], LONG["en"])) == "wrong_language"
-    # Too short to be judged, and a language that the identifier does not know.
+    # Too short to be judged.
     assert judged("language", "en", "de", (LONG["en"], "Open file")) is None
-    assert judged("language", "en", "ti", (LONG["en"], LONG["en"])) is None
+
+
+def described(**codes):
+    """Languages that a configuration describes, by code: their FLORES code or none."""
+    return LanguageTable(
+        codes, {code: LanguageSettings(name="X", flores=flores) for code, flores in codes.items()}
+    )
+
+
+SERBIAN = {
+    "Cyrl": "Кућа на обали реке има зелена врата и два прозора која гледају на југ.",
+    "Latn": "Kuća na obali reke ima zelena vrata i dva prozora koja gledaju na jug.",
+}
+
+
+@pytest.mark.parametrize(
+    ("code", "flores", "text"),
+    [
+        (
+            "zh_Hans",
+            None,
+            "河边的房子有一扇绿色的门和两扇朝南的窗户，孩子们喜欢在那里玩耍。",
+        ),
+        (
+            "zho_Hant",
+            None,
+            "河邊的房子有一扇綠色的門和兩扇朝南的窗戶，孩子們喜歡在那裡玩耍。",
+        ),
+        ("deu_Latn", None, LONG["de"]),
+        ("srp_Latn", None, SERBIAN["Latn"]),
+        ("sr", None, SERBIAN["Cyrl"]),
+        ("sr", None, SERBIAN["Latn"]),
+        ("sr_Latn", "srp_Latn", SERBIAN["Latn"]),
+        ("xx", "rus_Cyrl", LONG["ru"]),
+    ],
+)
+def test_a_language_is_identified_without_its_script(code, flores, text):
+    (language,) = described(**{code: flores}).values()
+    settings = CleaningSettings(steps=("language",))
+    right = Cleaner(settings, LANGUAGES["en"], language)
+    assert right(LONG["en"], text).reason is None
+    assert right(LONG["en"], LONG["en"]).reason == "wrong_language"
+
+
+def test_languages_that_cannot_be_identified_are_named_all_at_once(run, synthetic):
+    cleaning = CleaningSettings(steps=("language",))
+    pairs = {"pairs": ("en-ti", "en-sd", "en-de"), "directions": None}
+    settings = synthetic.model_copy(update=pairs | {"cleaning": cleaning})
+    fix = r"unidentified_languages=\[ti,sd\]"
+    with pytest.raises(ConfigurationError, match=rf"cannot identify ti, sd\n.*{fix}"):
+        run(settings)
+    with pytest.raises(ConfigurationError, match="cannot identify ti"):
+        Cleaner(cleaning, LANGUAGES["en"], LANGUAGES["ti"])
+
+
+def test_text_in_languages_that_are_left_unidentified_is_kept():
+    unjudged = {"unidentified_languages": ("ti",)}
+    assert judged("language", "en", "ti", (LONG["en"], LONG["en"]), **unjudged) is None
+    assert judged("language", "en", "ti", (LONG["de"], "x"), **unjudged) == "wrong_language"
+    with pytest.raises(ValidationError, match=r"\['ti'\] are in no pair"):
+        FilesSettings(
+            source="files",
+            root=".",
+            pairs=("en-de",),
+            cleaning=CleaningSettings(unidentified_languages=("ti",)),
+        )
 
 
 def test_a_script_that_does_not_exist_is_named():
