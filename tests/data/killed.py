@@ -19,7 +19,6 @@ if __name__ == "__main__":
         vocabulary=VocabularySettings(size=120),
         workers=int(workers),
     )
-    folder = prepare(
-        settings, corpora=Path(corpora), downloads=Path(corpora), progress=False
-    ).folder
+    downloads = Path(corpora).with_name("downloads")
+    folder = prepare(settings, corpora=Path(corpora), downloads=downloads, progress=False).folder
     sys.stdout.write(f"{folder}\n")
