@@ -24,6 +24,8 @@ from nsmt.neurons.selection import Percent, SelectionSettings
 from nsmt.settings import Settings
 from nsmt.training.settings import (
     CallbackSettings,
+    CheckpointSettings,
+    DivergenceSettings,
     LoggerSettings,
     OptimizerSettings,
     ScheduleSettings,
@@ -74,6 +76,8 @@ class RunConfig(Settings):
     trainer: TrainerSettings
     logger: LoggerSettings
     callbacks: CallbackSettings
+    checkpoint: CheckpointSettings
+    divergence: DivergenceSettings
     decoding: DecodingSettings
     test: ScoringSettings
     report: ReportSettings
@@ -81,7 +85,7 @@ class RunConfig(Settings):
 
     def identity(self) -> dict[str, Any]:
         """What decides the numbers: not where things are kept, shown or tracked."""
-        presentation = {"check", "overwrite", "paths", "logger", "report", "data"}
+        presentation = {"check", "overwrite", "paths", "logger", "report", "checkpoint", "data"}
         callbacks = {"progress", "log_every"}
         decisive = self.model_dump(
             mode="json", exclude=dict.fromkeys(presentation, True) | {"callbacks": callbacks}

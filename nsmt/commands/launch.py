@@ -64,6 +64,8 @@ def train_here(config: RunConfig, corpus: Corpus) -> list[str]:
         trainer=config.trainer,
         logger=config.logger,
         callbacks=config.callbacks,
+        checkpoint=config.checkpoint,
+        divergence=config.divergence,
     )
     return run_schedule(context, config.schedule, config.method)
 

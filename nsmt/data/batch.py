@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from torch import Tensor
 
 from nsmt.data.packing import Room
 from nsmt.languages import Direction
+
+if TYPE_CHECKING:
+    from nsmt.data.plan import Position
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +66,9 @@ class BatchLayout:
     update_tokens: int
     source_spans: Spans | None = None
     target_spans: Spans | None = None
-    # All of the above in one stretch of bytes, if they were moved.
+    # The place of its update in the plan, if it is part of one.
+    position: Position | None = None
+    # All tensors in one stretch of bytes, if they were moved.
     flat: Tensor | None = None
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> BatchLayout:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 import pytorch_lightning as pl
@@ -54,9 +55,17 @@ class TableReader:
 class PlannedUpdates(IterableDataset[BatchLayout | NsmtError]):
     """This rank's micro-batches of every update, from a position on, without end."""
 
-    def __init__(self, plan: TrainingPlan, reader: TableReader, *, rank: int, world: int) -> None:
+    def __init__(
+        self,
+        plan: TrainingPlan,
+        reader: TableReader,
+        *,
+        rank: int,
+        world: int,
+        position: Position,
+    ) -> None:
         self.plan, self.reader, self.rank, self.world = plan, reader, rank, world
-        self.position = Position()
+        self.position = position
 
     def __iter__(self) -> Iterator[BatchLayout | NsmtError]:
         # An error raised in a background process would reach the user as a traceback of another
@@ -64,7 +73,8 @@ class PlannedUpdates(IterableDataset[BatchLayout | NsmtError]):
         try:
             for update in self.plan.updates(self.position):
                 for planned in update.batches[self.rank :: self.world]:
-                    yield self.reader.read(planned, update_tokens=update.target_tokens)
+                    batch = self.reader.read(planned, update_tokens=update.target_tokens)
+                    yield replace(batch, position=update.position)
         except NsmtError as error:
             yield error
 
@@ -113,6 +123,8 @@ class TranslationData(pl.LightningDataModule):
         self.directions = list(directions or corpus.directions)
         self.background = background
         self.even = even
+        # Where training begins.
+        self.position = Position()
         self.sequences = sequence_format(corpus.vocabulary)
 
     def padded(self) -> TranslationData:
@@ -152,12 +164,31 @@ class TranslationData(pl.LightningDataModule):
         """The batch of the plan's first window that holds the longest sentence."""
         return TableReader(self._tables("train"), self.sequences).read(self.plan().largest())
 
+    def sentences_of(self, position: Position) -> Iterator[dict[str, object]]:
+        """The sentence pairs of one update: direction, row in its table, and both texts."""
+        tables = self._tables("train")
+        vocabulary = self.corpus.vocabulary
+        for batch in next(self.plan().updates(position)).batches:
+            for place, row in zip(batch.direction.tolist(), batch.row.tolist(), strict=True):
+                direction = self.directions[place]
+                table = tables[direction]
+                source, target = vocabulary.decode(
+                    [table.source(row).tolist(), table.target(row).tolist()]
+                )
+                yield {
+                    "direction": str(direction),
+                    "row": row,
+                    "source": source,
+                    "target": target,
+                }
+
     def train_dataloader(self) -> DataLoader[BatchLayout | NsmtError]:
         """This rank's part of the plan."""
         rank, world = self._ranks()
         self.accumulation(world)
         reader = TableReader(self._tables("train"), self.sequences)
-        dataset = PlannedUpdates(self.plan(), reader, rank=rank, world=world)
+        plan = self.plan()
+        dataset = PlannedUpdates(plan, reader, rank=rank, world=world, position=self.position)
         return self._loader(dataset)
 
     def val_dataloader(self) -> DataLoader[BatchLayout | NsmtError]:
@@ -202,6 +233,8 @@ class TranslationData(pl.LightningDataModule):
             # More than one would each read the whole plan.
             num_workers=1 if self.background else 0,
             prefetch_factor=_AHEAD if self.background else None,
+            # Of its own: an iterator that begins takes nothing from what dropout draws from.
+            generator=torch.Generator(),
             pin_memory=self.trainer is not None
             and self.trainer.strategy.root_device.type == "cuda",
         )

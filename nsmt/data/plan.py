@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Final, Literal
 
 import numpy as np
@@ -92,6 +92,10 @@ class Position:
     epoch: int = 0
     window: int = 0
     index: int = 0
+
+    def following(self) -> Position:
+        """The place after this one; a plan goes on from there, into another window if it must."""
+        return replace(self, done=self.done + 1, index=self.index + 1)
 
 
 @dataclass(frozen=True, slots=True)

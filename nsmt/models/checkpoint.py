@@ -18,16 +18,17 @@ from pydantic import ValidationError
 
 from nsmt.data.vocabulary import VOCABULARY, Vocabulary
 from nsmt.errors import CheckpointError, ConfigurationError
-from nsmt.files import replace_folder, sha256
+from nsmt.files import replace_folder
 from nsmt.languages import Direction
+from nsmt.manifest import verified_manifest, write_manifest
 from nsmt.models.masks import DirectionMasks
 from nsmt.models.settings import ModelSettings
 from nsmt.models.transformer import Transformer
 from nsmt.neurons.atlas import NeuronAtlas
 
 _VERSION = 1
-_WEIGHTS, _MODEL, _MANIFEST = "model.safetensors", "model.json", "manifest.json"
-_ATLAS = "atlas.safetensors"
+_WEIGHTS, _MODEL, _ATLAS = "model.safetensors", "model.json", "atlas.safetensors"
+_REQUIRED = (_WEIGHTS, _MODEL, VOCABULARY)
 
 
 @dataclass(slots=True)
@@ -66,14 +67,13 @@ def save_checkpoint(folder: Path, trained: TrainedModel) -> str:
             "history": trained.history,
         }
         (building / _MODEL).write_text(json.dumps(description, indent=1), encoding="utf-8")
-        manifest = {path.name: sha256(path) for path in sorted(building.iterdir())}
-        (building / _MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        manifest = write_manifest(building)
     return manifest[_WEIGHTS]
 
 
 def load_checkpoint(folder: Path) -> TrainedModel:
     """Read and verify a checkpoint; anything amiss is a CheckpointError."""
-    manifest = _verified_manifest(folder)
+    manifest = verified_manifest(folder, required=_REQUIRED)
     described = _described(folder)
     vocabulary = Vocabulary.load(folder / VOCABULARY)
     model = Transformer(described.model, vocabulary_size=vocabulary.size, pad=vocabulary.pad)
@@ -125,31 +125,7 @@ def _described(folder: Path) -> _Described:
 def is_complete(folder: Path) -> bool:
     """Whether a whole, unaltered checkpoint is there."""
     try:
-        _verified_manifest(folder)
+        verified_manifest(folder, required=_REQUIRED)
     except CheckpointError:
         return False
     return True
-
-
-def _verified_manifest(folder: Path) -> dict[str, str]:
-    path = folder / _MANIFEST
-    if not path.is_file():
-        raise CheckpointError(
-            f"no checkpoint in {folder}",
-            fix=f"name the folder of a trained model, the one that holds {_MANIFEST}",
-        )
-    try:
-        manifest: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
-        damaged = [name for name, digest in manifest.items() if sha256(folder / name) != digest]
-    except (OSError, ValueError, AttributeError) as error:
-        raise CheckpointError(
-            f"the checkpoint in {folder} is torn: {error}", fix="use another one, or train again"
-        ) from error
-    damaged += [name for name in (_WEIGHTS, _MODEL, VOCABULARY) if name not in manifest]
-    if damaged:
-        names = ", ".join(damaged)
-        raise CheckpointError(
-            f"the checkpoint in {folder} is corrupt: {names} is not what was written",
-            fix="use another one, or train again",
-        )
-    return manifest

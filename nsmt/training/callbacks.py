@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import EarlyStopping
 from rich.progress import Progress
+from torch import Tensor
 
 from nsmt.errors import TrainingError
 from nsmt.progress import console, progress_bar
+from nsmt.training.divergence import Guard
+from nsmt.training.keeping import Remembering
 from nsmt.training.module import TranslationModule
 from nsmt.training.throughput import Stopwatch, matrix_rate, throughput
 
@@ -25,12 +30,20 @@ class StageMetrics(pl.Callback):
     """
 
     def __init__(
-        self, stage: str, *, updates: int, log_every: int, progress: bool, compiled: bool = False
+        self,
+        stage: str,
+        *,
+        updates: int,
+        log_every: int,
+        progress: bool,
+        guard: Guard,
+        compiled: bool = False,
     ) -> None:
         self.stage = stage
         self.updates = updates
         self.log_every = log_every
         self.progress = progress
+        self.guard = guard
         self._warm_up = compiled
         self._bar: Progress | None = None
         self._step = 0
@@ -42,10 +55,11 @@ class StageMetrics(pl.Callback):
         # Measured once, and not in the time of the first stretch.
         matrix_rate(pl_module.device.type, _dtype(trainer))
         self._watch = Stopwatch()
+        self._step = trainer.global_step
         if self.progress and trainer.is_global_zero:
             self._bar = progress_bar()
             status = "warm-up: compiling" if self._warm_up else ""
-            self._bar.add_task(self.stage, total=self.updates, status=status)
+            self._bar.add_task(self.stage, total=self.updates, completed=self._step, status=status)
             self._bar.start()
 
     def on_train_batch_start(
@@ -73,8 +87,8 @@ class StageMetrics(pl.Callback):
         if trainer.global_step == self._step:
             return
         self._step = trainer.global_step
-        if self._warm_up:
-            self._warm_up = False
+        # Where a stage goes on, sums are needed that were gathered before.
+        if self._warm_up and self._step == 1:
             _module(pl_module).take_training_sums()
             self._watch.lap()
         elif self._step % self.log_every == 0 or self._step == self.updates:
@@ -107,6 +121,7 @@ class StageMetrics(pl.Callback):
             "train/nll": nll,
             "train/learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
             "train/data_wait": waited,
+            "train/skipped": self.guard.skipped,
             **{f"train/{name}": value for name, value in speed.items()},
         }
         for logger in trainer.loggers:
@@ -190,7 +205,7 @@ class ValidationBar(pl.Callback):
         self._bar.stop()
 
 
-class StopDiverged(pl.Callback):
+class StopDiverged(Remembering):
     """Ends a stage whose validation likelihood is no finite number any more.
 
     Where the best weights are kept and there were finite ones, the stage ends with those; otherwise
@@ -215,29 +230,29 @@ class StopDiverged(pl.Callback):
         _LOG.warning("%s: the stage ends with the best weights before; %s", problem, fix)
         trainer.should_stop = True
 
+    def remember(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Whether there was a finite likelihood."""
+        return {}, {"seen_finite": self._seen_finite}
 
-class KeepBest(pl.Callback):
-    """Puts the weights with the best validation nll back at the end of a stage."""
+    def recall(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+        """Go on from it."""
+        del tensors
+        self._seen_finite = numbers["seen_finite"]
 
-    def __init__(self) -> None:
-        self.best = float("inf")
-        self._weights: dict[str, torch.Tensor] = {}
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Copy the weights if they are the best so far."""
-        if trainer.sanity_checking:
-            return
-        value = trainer.callback_metrics["valid/nll"].item()
-        if value < self.best:
-            self.best = value
-            state = _module(pl_module).model.state_dict()
-            self._weights = {name: tensor.detach().clone() for name, tensor in state.items()}
+class StopEarly(Remembering, EarlyStopping):
+    """Ends a stage after so many validations in a row without a better likelihood."""
 
-    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Restore them."""
-        del trainer
-        if self._weights:
-            _module(pl_module).model.load_state_dict(self._weights)
+    def __init__(self, patience: int) -> None:
+        EarlyStopping.__init__(self, "valid/nll", patience=patience, mode="min")
+
+    def remember(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """What Lightning's own would put into a checkpoint."""
+        return {"best": self.best_score.cpu()}, {"waited": self.wait_count}
+
+    def recall(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+        """Go on from it."""
+        self.best_score, self.wait_count = tensors["best"], numbers["waited"]
 
 
 def _dtype(trainer: pl.Trainer) -> torch.dtype:

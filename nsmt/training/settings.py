@@ -9,6 +9,9 @@ from pydantic import Field, model_validator
 from nsmt.models.loss import LossKind
 from nsmt.settings import Settings
 
+# last: as they are. best: on validation. average: of the last validations. ema: of all updates.
+Keep = Literal["last", "best", "average", "ema"]
+
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
@@ -118,6 +121,35 @@ class CallbackSettings(Settings):
     patience: Positive | None = Field(
         None, description="validations without improvement before a stage ends early"
     )
-    keep: Literal["last", "best"] = Field(
-        "last", description="the weights a stage ends with: its last, or best on validation"
+    keep: Keep = Field(
+        "last",
+        description="the weights a stage ends with: its last, best on validation, the average of "
+        "its last validations, or an exponential moving average",
+    )
+    average: Positive = Field(5, description="for keep=average: validations")
+    ema_decay: Share = Field(0.999, description="for keep=ema: what is kept at each update")
+
+
+class CheckpointSettings(Settings):
+    """When the state of a stage is written, and which states are kept."""
+
+    every: Positive = Field(1000, description="updates between states")
+    keep_last: Positive = Field(2, description="the newest states, to fall back on")
+    keep_best: Annotated[int, Field(ge=0)] = Field(
+        0, description="further ones, the best on validation of those taken at a validation"
+    )
+
+
+class DivergenceSettings(Settings):
+    """What is done about updates that would ruin the model; norms are those of gradients."""
+
+    explosion: Annotated[float, Field(gt=1)] = Field(
+        100.0, description="an update whose norm is so many times the usual one is skipped"
+    )
+    spike: Annotated[float, Field(gt=1)] = Field(
+        10.0, description="an update whose norm is so many times the usual one is written down"
+    )
+    patience: Positive = Field(5, description="updates skipped in a row before the roll-back")
+    rollbacks: Annotated[int, Field(ge=0)] = Field(
+        2, description="how often a stage goes back to its newest state before it ends"
     )

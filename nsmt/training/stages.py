@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import EarlyStopping
 
 from nsmt.data.corpus import Corpus
 from nsmt.data.datamodule import TranslationData
@@ -29,12 +28,17 @@ from nsmt.models.transformer import Transformer
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.selection import SelectionSettings
 from nsmt.neurons.statistics import ActivationStatistics
-from nsmt.training.callbacks import KeepBest, StageMetrics, StopDiverged
+from nsmt.training.callbacks import StageMetrics, StopDiverged, StopEarly
+from nsmt.training.divergence import Guard, RollBackError
 from nsmt.training.identification import gather_statistics
+from nsmt.training.keeping import KeepAverage, KeepBest, KeepMean, Remembering
 from nsmt.training.module import TranslationModule
 from nsmt.training.optimization import for_stage
+from nsmt.training.resuming import Going, Resuming
 from nsmt.training.settings import (
     CallbackSettings,
+    CheckpointSettings,
+    DivergenceSettings,
     LoggerSettings,
     OptimizerSettings,
     ScheduleSettings,
@@ -42,6 +46,7 @@ from nsmt.training.settings import (
     TrainerSettings,
 )
 from nsmt.training.sharding import whole
+from nsmt.training.states import STATES, StageState
 from nsmt.training.trainer import make_trainer, open_loggers, rank, set_machine
 from nsmt.training.warm_up import LargestFirst
 
@@ -67,6 +72,8 @@ class StageContext:
     trainer: TrainerSettings
     logger: LoggerSettings
     callbacks: CallbackSettings
+    checkpoint: CheckpointSettings
+    divergence: DivergenceSettings
 
     def data(self, *, stage_seed: int) -> TranslationData:
         """The batches of a stage."""
@@ -128,19 +135,49 @@ def train_stage(
     atlas: NeuronAtlas | None = None,
     parent: str | None = None,
 ) -> TrainedModel:
-    """Train from `start` with a fresh optimiser; all ranks return the same model.
+    """Train from `start` with a fresh optimiser, or go on; all ranks return the same model.
 
-    `parent` is the fingerprint of the weights to start from, None for new ones.
+    `parent` is the fingerprint of the weights to start from, None for new ones. Raises
+    PreemptionError if a signal ends it, TrainingError if it diverges again and again.
     """
     folder = context.folder / name
     if is_complete(folder / CHECKPOINT):
         _LOG.info("%s is there already", name)
         return _made_from(load_checkpoint(folder / CHECKPOINT), context, parent=parent)
-    # The same on all ranks for new weights, then each rank has its own dropout.
-    pl.seed_everything(seed, workers=True, verbose=False)
-    trained = start()
-    trained.atlas = atlas
-    torch.manual_seed(seed + 1_000_003 * rank())
+    going = Going(folder / STATES)
+    while True:
+        # The same on all ranks for new weights, then each rank has its own dropout.
+        pl.seed_everything(seed, workers=True, verbose=False)
+        trained = start()
+        trained.atlas = atlas
+        torch.manual_seed(seed + 1_000_003 * rank())
+        try:
+            updates = _fit(context, name, stage, trained, seed=seed, going=going)
+            break
+        except RollBackError as request:
+            going.back(request)
+    trained.history = {
+        "stage": name,
+        "updates": updates,
+        "corpus": context.corpus.fingerprint,
+        "start": trained.fingerprint or "random",
+    }
+    _keep(folder, trained)
+    going.clear()
+    return load_checkpoint(folder / CHECKPOINT)
+
+
+def _fit(
+    context: StageContext,
+    name: str,
+    stage: StageSettings,
+    trained: TrainedModel,
+    *,
+    seed: int,
+    going: Going,
+) -> int:
+    """Train in place until the stage's end; the number of updates taken."""
+    folder, state = context.folder / name, going.state()
     optimizer = for_stage(context.optimizer, stage)
     module = TranslationModule(
         trained.model,
@@ -151,11 +188,13 @@ def train_stage(
         loss=context.trainer.loss,
     )
     data = context.data(stage_seed=seed)
-    with open_loggers(context.logger, folder=folder, run=context.name, stage=name) as loggers:
+    with open_loggers(
+        context.logger, folder=folder, run=context.name, stage=name, state=state
+    ) as loggers:
         trainer = make_trainer(
             context.trainer,
             folder=folder,
-            callbacks=_callbacks(context, name, stage),
+            callbacks=_callbacks(context, name, stage, seed=seed, going=going, state=state),
             loggers=loggers,
             updates=stage.updates,
             validate_every=stage.validate_every,
@@ -166,21 +205,12 @@ def train_stage(
         trained.model.recompute = context.trainer.recompute
         if context.trainer.compile:
             trained.model.compile_layers()
-        _LOG.info("%s: %d updates begin", name, stage.updates)
+        _LOG.info("%s: %d updates begin, %d are done", name, stage.updates, going.update)
         trainer.fit(module, datamodule=data)
-        updates = trainer.global_step
-        valid = trainer.callback_metrics["valid/nll"].item()
     trained.model = whole(trained.model).eval()
-    trained.history = {
-        "stage": name,
-        "updates": updates,
-        "corpus": context.corpus.fingerprint,
-        "start": trained.fingerprint or "random",
-    }
-    _keep(folder, trained)
-    _LOG.info("%s: %d updates done, validation nll %.4f", name, updates, valid)
+    _LOG.info("%s: %d updates done", name, trainer.global_step)
     trainer.strategy.barrier()
-    return load_checkpoint(folder / CHECKPOINT)
+    return trainer.global_step
 
 
 def identify(context: StageContext, trained: TrainedModel) -> ActivationStatistics:
@@ -205,25 +235,49 @@ def identify(context: StageContext, trained: TrainedModel) -> ActivationStatisti
     return statistics
 
 
-def _callbacks(context: StageContext, name: str, stage: StageSettings) -> list[pl.Callback]:
-    settings = context.callbacks
-    callbacks: list[pl.Callback] = [
-        StageMetrics(
-            LABELS[name],
-            updates=stage.updates,
-            log_every=settings.log_every,
-            progress=settings.progress,
-            compiled=context.trainer.compile,
-        ),
-        StopDiverged(keep_best=settings.keep == "best"),
-    ]
+def _callbacks(
+    context: StageContext,
+    name: str,
+    stage: StageSettings,
+    *,
+    seed: int,
+    going: Going,
+    state: StageState | None,
+) -> list[pl.Callback]:
+    settings, folder = context.callbacks, context.folder / name
+    guard = Guard(context.divergence, folder=folder, rollbacks=going.rollbacks)
+    metrics = StageMetrics(
+        LABELS[name],
+        updates=stage.updates,
+        log_every=settings.log_every,
+        progress=settings.progress,
+        guard=guard,
+        compiled=context.trainer.compile,
+    )
+    members: dict[str, Remembering] = {
+        "guard": guard,
+        "diverged": StopDiverged(keep_best=settings.keep == "best"),
+    }
+    if settings.keep == "best":
+        members["keep"] = KeepBest()
+    elif settings.keep == "average":
+        members["keep"] = KeepAverage(folder / "averaged", count=settings.average)
+    elif settings.keep == "ema":
+        members["keep"] = KeepMean(settings.ema_decay)
+    if settings.patience is not None:
+        members["early"] = StopEarly(settings.patience)
+    callbacks: list[pl.Callback] = [metrics, *members.values()]
     if context.trainer.accelerator == "gpu" and context.batch.layout == "padded":
         callbacks.append(LargestFirst())
-    if settings.keep == "best":
-        callbacks.append(KeepBest())
-    if settings.patience is not None:
-        callbacks.append(EarlyStopping("valid/nll", patience=settings.patience, mode="min"))
-    return callbacks
+    resuming = Resuming(
+        context.checkpoint,
+        folder=folder,
+        state=state,
+        members=members,
+        validate_every=min(stage.validate_every, stage.updates),
+        seed=seed,
+    )
+    return [*callbacks, resuming]
 
 
 def _new_model(context: StageContext) -> TrainedModel:

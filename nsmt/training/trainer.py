@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import logging
 import os
 import warnings
@@ -18,6 +20,7 @@ from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, Str
 from nsmt.errors import ConfigurationError
 from nsmt.progress import console
 from nsmt.training.settings import LoggerSettings, OptimizerSettings, TrainerSettings
+from nsmt.training.states import StageState
 
 # Instructions of a CPU that multiply bf16; without any, bf16 is slower than fp32.
 _BF16_CHECKS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
@@ -105,12 +108,22 @@ def make_trainer(
 
 @contextmanager
 def open_loggers(
-    settings: LoggerSettings, *, folder: Path, run: str, stage: str
+    settings: LoggerSettings, *, folder: Path, run: str, stage: str, state: StageState | None = None
 ) -> Iterator[list[Logger]]:
-    """metrics.csv, and the tracker that was asked for; always closed."""
-    loggers: list[Logger] = [CSVLogger(folder, name="", version="", flush_logs_every_n_steps=1)]
+    """metrics.csv, and the tracker that was asked for; always closed.
+
+    With the state of a stage that goes on, they go on too.
+    """
+    table = CSVLogger(folder, name="", version="", flush_logs_every_n_steps=1)
+    if state is not None:
+        # It writes a new file; these rows come first.
+        for row in csv.DictReader(io.StringIO(state.metrics)):
+            table.experiment.metrics.append({key: value for key, value in row.items() if value})
+    loggers: list[Logger] = [table]
     if settings.kind == "tensorboard":
-        loggers.append(TensorBoardLogger(folder, name="", version="tensorboard"))
+        # What was logged after the state is hidden.
+        since = None if state is None else state.update + 1
+        loggers.append(TensorBoardLogger(folder, name="", version="tensorboard", purge_step=since))
     if settings.kind == "wandb":
         keyless = "WANDB_API_KEY" not in os.environ
         offline = keyless if settings.offline is None else settings.offline
@@ -122,6 +135,7 @@ def open_loggers(
                 project=settings.project,
                 save_dir=folder,
                 offline=offline,
+                resume="allow",
             )
         )
     status = "failed"

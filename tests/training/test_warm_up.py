@@ -36,7 +36,9 @@ def losses(folder, key):
 
 def with_callback(monkeypatch, callback):
     real = stages._callbacks
-    monkeypatch.setattr(stages, "_callbacks", lambda *given: [*real(*given), callback])
+    monkeypatch.setattr(
+        stages, "_callbacks", lambda *given, **named: [*real(*given, **named), callback]
+    )
 
 
 def test_the_largest_batch_comes_first_and_leaves_no_trace(small_config, tmp_path, monkeypatch):

@@ -1,0 +1,314 @@
+"""States of a stage while it trains: taken, written, put back, and asked for by a signal.
+
+A state is taken at the end of an update and, where a validation is due there, after it: what comes
+next is always another update. The last update of a stage has none, its checkpoint is what is kept.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from nsmt.data.batch import BatchLayout
+from nsmt.data.datamodule import TranslationData
+from nsmt.data.plan import Position
+from nsmt.errors import NsmtError, TrainingError
+from nsmt.training import snapshot
+from nsmt.training.divergence import RollBackError
+from nsmt.training.keeping import Remembering
+from nsmt.training.module import TranslationModule
+from nsmt.training.settings import CheckpointSettings
+from nsmt.training.signals import StopSignal
+from nsmt.training.states import (
+    STATES,
+    StageState,
+    discard,
+    load_state,
+    newest_state,
+    save_state,
+    state_folder,
+    sweep,
+    updates_on_disk,
+)
+from nsmt.training.trainer import rank
+
+_LOG = logging.getLogger(__name__)
+# Ranks agree on whether to stop once in so many updates: on a GPU, asking makes it wait.
+_AGREE_EVERY = {"cpu": 1, "cuda": 10}
+
+
+class PreemptionError(NsmtError):
+    """A signal ended the run; its state is kept. Every rank raises this."""
+
+
+class Going:
+    """Where a stage stands: its states on disk, and how often it went back."""
+
+    def __init__(self, states: Path) -> None:
+        self.states = states
+        self.rollbacks = 0
+        # Updates done, by the newest state; known to the first rank.
+        self.update = 0
+        self._position: Position | None = None
+        self._gone_back_to: set[int] = set()
+
+    def state(self) -> StageState | None:
+        """The state to go on from, read by the first rank alone; None for a beginning."""
+        if rank() > 0:
+            return None
+        sweep(self.states)
+        found = newest_state(self.states)
+        if found is not None and self._position is not None:
+            if found.update in self._gone_back_to:
+                # That did not help before.
+                discard(self.states, [found.update])
+                return self.state()
+            self._gone_back_to.add(found.update)
+            found.position = self._position
+        self.update = 0 if found is None else found.update
+        return found
+
+    def back(self, request: RollBackError) -> None:
+        """Have `state` go back; TrainingError if there is nothing to go back to."""
+        self.rollbacks += 1
+        self._position = request.position
+        if not updates_on_disk(self.states):
+            raise TrainingError(
+                f"{request.problem}; there is no state to go back to", fix=request.fix
+            )
+        _LOG.warning("%s; going back to the newest state", request.problem)
+
+    def clear(self) -> None:
+        """The stage has its checkpoint: its states are not needed any more."""
+        if rank() == 0:
+            shutil.rmtree(self.states, ignore_errors=True)
+
+
+class Resuming(pl.Callback):
+    """Puts a state back before a stage begins, and takes new ones; must be the last callback."""
+
+    def __init__(
+        self,
+        settings: CheckpointSettings,
+        *,
+        folder: Path,
+        state: StageState | None,
+        members: Mapping[str, Remembering],
+        validate_every: int,
+        seed: int,
+    ) -> None:
+        self.settings = settings
+        self.folder = folder
+        self.members = members
+        self.validate_every = validate_every
+        self.seed = seed
+        self._state = state
+        self._update = 0
+        self._position = Position()
+        self._values: dict[int, float] = {}
+        self._signal = StopSignal()
+        self._listening = ExitStack()
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="states")
+        self._written: Future[None] | None = None
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Put weights, moments, schedule, counters, the place in the plan and callbacks back."""
+        # The first rank has looked for it, so that all go on from the same.
+        place = None if self._state is None else (self._state.update, self._state.position)
+        place = trainer.strategy.broadcast(place)
+        if place is None:
+            return
+        if self._state is None:
+            self._state = load_state(state_folder(self.folder / STATES, place[0]))
+            self._state.position = place[1]
+        state, module = self._state, _module(pl_module)
+        snapshot.put_weights(module.model, state.part("model"))
+        optimizer = trainer.optimizers[0]
+        snapshot.put_moments(optimizer, module.model, state.part("moments"))
+        trainer.lr_scheduler_configs[0].scheduler.load_state_dict(state.numbers["schedule"])
+        for group, kept in zip(optimizer.param_groups, state.numbers["rates"], strict=True):
+            group["lr"] = kept
+        for name, member in self.members.items():
+            member.recall(state.part(f"callbacks/{name}"), state.numbers["callbacks"][name])
+        self._values = {int(update): value for update, value in state.numbers["values"].items()}
+        _data(trainer).position = state.position
+        set_loops(trainer, update=state.update)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Put random generators and sums back, last of all, and listen for signals."""
+        self._update = trainer.global_step
+        # After Lightning has put its own handlers in place.
+        self._listening.enter_context(self._signal.listening())
+        if self._state is None:
+            return
+        rank, world = trainer.global_rank, trainer.world_size
+        ranks = self._state.numbers["ranks"]
+        sums = torch.tensor([each["sums"] for each in ranks], dtype=torch.float64)
+        if world == len(ranks):
+            snapshot.put_random_state(ranks[rank]["random"])
+            mine = sums[rank]
+        else:
+            # Another number of ranks has other dropout; sums are only ever added up.
+            torch.manual_seed(self.seed + 1_000_003 * rank + 7_919 * self._update)
+            mine = sums.sum(0) if rank == 0 else torch.zeros_like(sums[0])
+        _module(pl_module).trained.copy_(mine)
+        self._state = None
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,  # noqa: ANN401 -- Lightning's protocol
+        batch: BatchLayout,
+        batch_idx: int,
+    ) -> None:
+        """At the end of an update without validation: take a state if it is time."""
+        del outputs, batch_idx
+        if trainer.global_step == self._update:
+            return
+        self._update = trainer.global_step
+        assert batch.position is not None  # noqa: S101 -- planned batches have one
+        self._position = batch.position.following()
+        if self._update % self.validate_every:
+            self._at_boundary(trainer, pl_module)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """The same after a validation; a state knows how good it is."""
+        self._values[self._update] = trainer.callback_metrics["valid/nll"].item()
+        self._at_boundary(trainer, pl_module)
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Wait for what is being written."""
+        del trainer, pl_module
+        self._close()
+
+    def on_exception(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException
+    ) -> None:
+        """The same."""
+        del trainer, pl_module, exception
+        self._close()
+
+    def _at_boundary(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self._update >= trainer.max_steps or trainer.should_stop:
+            return
+        asked = self._asked(trainer)
+        if asked or self._update % self.settings.every == 0:
+            self._take(trainer, _module(pl_module))
+        if asked:
+            self._finish_writing()
+            raise PreemptionError(
+                f"stopped by a signal after update {self._update}; the state is in "
+                f"{state_folder(self.folder / STATES, self._update)}",
+                fix="run the same command again to go on",
+            )
+
+    def _asked(self, trainer: pl.Trainer) -> bool:
+        """Whether a signal reached any rank; all ranks get the same answer."""
+        if trainer.world_size == 1:
+            return self._signal.asked is not None
+        if self._update % _AGREE_EVERY[trainer.strategy.root_device.type]:
+            return False
+        mine = self._signal.asked is not None
+        return trainer.strategy.reduce_boolean_decision(mine, all=False)
+
+    def _take(self, trainer: pl.Trainer, module: TranslationModule) -> None:
+        """Copy everything, on all ranks, and have the first write it."""
+        tensors: dict[str, Tensor] = {}
+        optimizer = trainer.optimizers[0]
+        tensors |= _under("model", snapshot.weights_of(module.model))
+        tensors |= _under("moments", snapshot.moments_of(optimizer, module.model))
+        callbacks = {}
+        for name, member in self.members.items():
+            kept, callbacks[name] = member.remember()
+            tensors |= _under(f"callbacks/{name}", kept)
+        mine = {"random": snapshot.random_state(), "sums": module.trained.tolist()}
+        numbers = {
+            "schedule": trainer.lr_scheduler_configs[0].scheduler.state_dict(),
+            "rates": [group["lr"] for group in optimizer.param_groups],
+            "ranks": snapshot.of_all_ranks(mine),
+            "callbacks": callbacks,
+            "values": self._values,
+        }
+        if not trainer.is_global_zero:
+            return
+        self._finish_writing()
+        metrics = self.folder / "metrics.csv"
+        state = StageState(
+            self._update,
+            self._position,
+            tensors,
+            numbers,
+            metrics.read_text(encoding="utf-8") if metrics.is_file() else "",
+        )
+        self._written = self._writer.submit(self._write, state)
+
+    def _write(self, state: StageState) -> None:
+        states = self.folder / STATES
+        try:
+            save_state(states, state)
+        except OSError as error:
+            # The state before is whole; a full disk may have room again next time.
+            _LOG.warning(
+                "the state after update %d could not be written, training goes on: %s",
+                state.update,
+                error,
+            )
+            return
+        discard(states, self._superfluous(updates_on_disk(states)))
+
+    def _superfluous(self, updates: Sequence[int]) -> set[int]:
+        """All but the last ones, and those that were best on validation."""
+        last = updates[-self.settings.keep_last :]
+        validated = [update for update in updates if update in self._values]
+        best = sorted(validated, key=lambda update: self._values[update])
+        return set(updates) - set(last) - set(best[: self.settings.keep_best])
+
+    def _finish_writing(self) -> None:
+        if self._written is not None:
+            self._written.result()
+            self._written = None
+
+    def _close(self) -> None:
+        self._finish_writing()
+        self._writer.shutdown()
+        self._listening.close()
+
+
+def set_loops(trainer: pl.Trainer, *, update: int) -> None:
+    """Tell Lightning's loops that so many updates, and what was due after the last, are done."""
+    done = update * trainer.accumulate_grad_batches
+    counted = dict.fromkeys(("ready", "started", "processed", "completed"), done)
+    stepped = {"total": dict.fromkeys(("ready", "completed"), update)}
+    state = trainer.fit_loop.state_dict()
+    started = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+    state["epoch_progress"] = {"total": started, "current": dict(started)}
+    progress = {"total": counted, "current": dict(counted), "is_last_batch": False}
+    state["epoch_loop.batch_progress"] = progress
+    optimizer = state["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]
+    optimizer["step"] |= stepped | {"current": dict(stepped["total"])}
+    trainer.fit_loop.load_state_dict(state)
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
+
+
+def _data(trainer: pl.Trainer) -> TranslationData:
+    data = trainer.datamodule  # type: ignore[attr-defined]
+    assert isinstance(data, TranslationData)  # noqa: S101 -- narrows the type
+    return data
+
+
+def _module(pl_module: pl.LightningModule) -> TranslationModule:
+    assert isinstance(pl_module, TranslationModule)  # noqa: S101 -- narrows the type
+    return pl_module

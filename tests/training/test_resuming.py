@@ -1,0 +1,243 @@
+"""Stages that are interrupted anywhere end with the weights and metrics of those that are not."""
+
+import csv
+import json
+import os
+import signal
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from nsmt.commands.launch import shared_corpus, train_here
+from nsmt.errors import CheckpointError, TrainingError
+from nsmt.training import states as states_module
+from nsmt.training.module import TranslationModule
+from nsmt.training.resuming import PreemptionError
+from nsmt.training.states import load_state, newest_state, state_folder, updates_on_disk
+
+STAGE = (
+    "schedule=dense",
+    "schedule.dense.updates=20",
+    "schedule.dense.validate_every=8",
+    "checkpoint.every=3",
+    "callbacks.log_every=2",
+)
+TIMED = ("tokens_per_second", "tflops", "share_of_matrix_rate", "memory_mib", "data_wait")
+
+
+class Killed(BaseException):
+    """What no part of the training expects."""
+
+
+def run(config):
+    train_here(config, shared_corpus(config))
+    return config.folder / "dense"
+
+
+def weights(stage):
+    return load_file(stage / "checkpoint" / "model.safetensors")
+
+
+def metrics(stage):
+    """All that was logged but what depends on the time it took."""
+    with (stage / "metrics.csv").open() as file:
+        return [
+            {key: value for key, value in row.items() if not key.endswith(TIMED)}
+            for row in csv.DictReader(file)
+        ]
+
+
+def require_equal(one, other):
+    first, second = weights(one), weights(other)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert metrics(one) == metrics(other)
+
+
+@pytest.fixture
+def at_update(monkeypatch):
+    """Do something in the forward pass of an update, the first time it comes."""
+    real = TranslationModule.training_step
+
+    def arrange(deeds):
+        left = dict(deeds)
+
+        def step(module, batch, batch_idx):
+            deed = left.pop(module.trainer.global_step + 1, None)
+            if deed is not None:
+                deed()
+            return real(module, batch, batch_idx)
+
+        monkeypatch.setattr(TranslationModule, "training_step", step)
+
+    return arrange
+
+
+def die():
+    raise Killed
+
+
+def until_done(config):
+    """Start the same run again and again; how often it was killed."""
+    kills = 0
+    while True:
+        try:
+            return run(config), kills
+        except Killed:
+            kills += 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        (),
+        ("callbacks.keep=best",),
+        ("callbacks.keep=average", "callbacks.average=2"),
+        ("callbacks.keep=ema", "callbacks.ema_decay=0.9"),
+        ("callbacks.patience=1", "optimizer.learning_rate=0.3", "divergence.explosion=1e9"),
+        ("batch.layout=packed", "trainer.background=true"),
+        ("optimizer.clip_norm=0.5", "optimizer.name=adamw", "optimizer.weight_decay=0.1"),
+    ],
+    ids=lambda words: " ".join(words) or "plain",
+)
+def test_a_stage_killed_three_times_equals_one_that_was_not(
+    small_config, tmp_path, at_update, words
+):
+    whole = run(small_config(*STAGE, *words))
+    again = small_config(*STAGE, *words, f"paths.runs={tmp_path}/again")
+    # Before the first state, between states, and where a validation was just done.
+    at_update({2: die, 8: die, 9: die, 11: die})
+    found, kills = until_done(again)
+    assert kills >= 3
+    require_equal(whole, found)
+    assert not (found / "states").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_a_signal_ends_a_stage_where_its_state_is_whole(small_config, tmp_path, at_update, number):
+    whole = run(small_config(*STAGE))
+    again = small_config(*STAGE, f"paths.runs={tmp_path}/again")
+    before = signal.getsignal(number)
+    at_update({10: lambda: os.kill(os.getpid(), number), 16: lambda: os.kill(os.getpid(), number)})
+    for update in (10, 16):
+        with pytest.raises(PreemptionError, match=f"after update {update}"):
+            run(again)
+        assert updates_on_disk(again.folder / "dense" / "states")[-1] == update
+        assert signal.getsignal(number) == before
+    require_equal(whole, run(again))
+
+
+def test_a_damaged_state_is_passed_over_for_the_one_before(
+    small_config, tmp_path, at_update, caplog
+):
+    whole = run(small_config(*STAGE))
+    again = small_config(*STAGE, f"paths.runs={tmp_path}/again")
+    at_update({14: die})
+    with pytest.raises(Killed):
+        run(again)
+    states = again.folder / "dense" / "states"
+    assert updates_on_disk(states) == [9, 12]
+    file = state_folder(states, 12) / "state.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    require_equal(whole, run(again))
+    assert "the state after update 12 is passed over" in caplog.text
+
+
+def test_where_all_states_are_damaged_the_stage_is_refused(small_config, at_update):
+    config = small_config(*STAGE)
+    at_update({14: die})
+    with pytest.raises(Killed):
+        run(config)
+    for update in (9, 12):
+        (state_folder(config.folder / "dense" / "states", update) / "manifest.json").unlink()
+    with pytest.raises(CheckpointError, match="none of the 2 states"):
+        run(config)
+
+
+def test_a_full_disk_costs_a_state_and_not_the_run(small_config, tmp_path, monkeypatch, caplog):
+    whole = run(small_config(*STAGE))
+    again = small_config(*STAGE, f"paths.runs={tmp_path}/again")
+    real = states_module.write_manifest
+
+    def full(folder):
+        if "000000006" in str(folder):
+            raise OSError(28, "No space left on device")
+        return real(folder)
+
+    monkeypatch.setattr(states_module, "write_manifest", full)
+    require_equal(whole, run(again))
+    assert "the state after update 6 could not be written, training goes on" in caplog.text
+
+
+def test_the_best_states_are_kept_beside_the_last(small_config, at_update):
+    words = ("checkpoint.every=2", "checkpoint.keep_last=1", "checkpoint.keep_best=1")
+    config = small_config(*STAGE, "schedule.dense.validate_every=4", *words)
+    at_update({19: die})
+    with pytest.raises(Killed):
+        run(config)
+    states = config.folder / "dense" / "states"
+    *best, last = updates_on_disk(states)
+    assert last == 18
+    values = newest_state(states).numbers["values"]
+    assert best == [int(min(values, key=values.get))]
+
+
+def test_a_state_holds_everything_and_nothing_executable(small_config, at_update):
+    config = small_config(*STAGE)
+    at_update({5: die})
+    with pytest.raises(Killed):
+        run(config)
+    folder = state_folder(config.folder / "dense" / "states", 3)
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"state.safetensors", "state.json", "metrics.csv", "manifest.json"}
+    state = load_state(folder)
+    assert state.update == 3
+    assert state.position.done == 3
+    moments = state.part("moments")
+    assert {name.rpartition(":")[0] for name in moments} == set(state.part("model"))
+    assert {name.rpartition(":")[2] for name in moments} == {"step", "exp_avg", "exp_avg_sq"}
+
+
+def poison(monkeypatch, updates):
+    """Losses that are no numbers, at some updates of the plan, each time they come."""
+    real = TranslationModule.training_step
+
+    def step(module, batch, batch_idx):
+        loss = real(module, batch, batch_idx)
+        return loss * torch.nan if batch.position.done + 1 in updates else loss
+
+    monkeypatch.setattr(TranslationModule, "training_step", step)
+
+
+def test_an_update_that_is_no_number_is_skipped_counted_and_named(
+    small_config, monkeypatch, tmp_path
+):
+    poison(monkeypatch, {7})
+    config = small_config(*STAGE)
+    stage = run(config)
+    assert all(tensor.isfinite().all() for tensor in weights(stage).values())
+    assert metrics(stage)[-1]["train/skipped"] == "1"
+    lines = [json.loads(line) for line in (stage / "unusual.jsonl").read_text().splitlines()]
+    assert {(line["update"], line["why"]) for line in lines} == {(7, "not finite")}
+    corpus = shared_corpus(config)
+    for line in lines:
+        assert line["source"]
+        assert line["direction"] in {str(direction) for direction in corpus.directions}
+
+
+def test_a_run_of_bad_updates_goes_back_and_on_with_the_sentences_after_them(
+    small_config, monkeypatch, caplog
+):
+    poison(monkeypatch, {7, 8, 9, 10, 11})
+    stage = run(small_config(*STAGE))
+    assert "going back to the newest state" in caplog.text
+    assert all(tensor.isfinite().all() for tensor in weights(stage).values())
+    rows = [row for row in metrics(stage) if row["train/nll"]]
+    assert [int(row["step"]) for row in rows] == list(range(2, 21, 2))
+
+
+def test_updates_that_stay_bad_end_the_run_within_the_budget(small_config, monkeypatch):
+    poison(monkeypatch, set(range(7, 1000)))
+    with pytest.raises(TrainingError, match="went back 2 times"):
+        run(small_config(*STAGE))
