@@ -138,7 +138,7 @@ class ParallelFiles:
         sources = self._matches(named, split, pair.source)
         targets = self._matches(named, split, pair.target)
         found: dict[tuple[str, ...], Inputs] = {}
-        for corpus in sources.keys() | targets.keys():
+        for corpus in sorted(sources.keys() | targets.keys()):
             source, target = sources.get(corpus), targets.get(corpus)
             if not (source and target):
                 lacking = pair.target if source else pair.source
