@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from nsmt.commands.compose import checked, checked_overrides, conf_folder
 from nsmt.commands.failure import FAILURE, reporting_failures, show_failure
-from nsmt.errors import NsmtError
+from nsmt.errors import NsmtError, PreemptionError
 from nsmt.progress import console
 from nsmt.settings import Settings
 
@@ -116,6 +116,10 @@ def _run(name: str, words: list[str]) -> None:
         # In a sweep, the jobs after one that failed still run.
         try:
             command.run(checked(config, command.schema))
+        except PreemptionError as error:
+            # Asked to stop, and not to go on with other jobs.
+            show_failure(error)
+            sys.exit(error.status)
         except NsmtError as error:
             show_failure(error)
             failed.append(HydraConfig.get().overrides.task)

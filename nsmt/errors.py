@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 
 class NsmtError(Exception):
     """A mistake that the user can mend: one line that says what is wrong, one that says the fix.
 
-    Entry points print it without a traceback and exit with status 2.
+    Entry points print it without a traceback and exit with its status.
     """
+
+    status: ClassVar[int] = 2
 
     def __init__(self, problem: str, *, fix: str) -> None:
         super().__init__(problem)
@@ -23,6 +25,13 @@ class NsmtError(Exception):
 
     def __str__(self) -> str:
         return f"{self.problem}\n  fix: {self.fix}"
+
+
+class PreemptionError(NsmtError):
+    """A signal asked the run to stop; its state is kept. Every rank raises this."""
+
+    # EX_TEMPFAIL: try again.
+    status = 75
 
 
 class ConfigurationError(NsmtError):

@@ -77,7 +77,7 @@ def read_record(folder: Path) -> dict[str, Any]:
     if not isinstance(record, dict) or not record.keys() >= _CERTIFIED:
         raise DataError(
             f"{path} is damaged: it holds no certificate",
-            fix="restore the file, or start the run again with overwrite=true",
+            fix="restore the file, or start the run again with resume=never",
         )
     return record
 

@@ -24,15 +24,17 @@ from nsmt.neurons.selection import Percent, SelectionSettings
 from nsmt.settings import Settings
 from nsmt.training.settings import (
     CallbackSettings,
-    CheckpointSettings,
     DivergenceSettings,
     LoggerSettings,
     OptimizerSettings,
     ScheduleSettings,
+    StateSettings,
     TrainerSettings,
 )
 
 Positive = Annotated[int, Field(ge=1)]
+# Settings of the trainer that say who computes, not what.
+_HANDS = {"devices", "num_nodes", "strategy", "threads", "background"}
 
 
 class PathSettings(Settings):
@@ -65,7 +67,14 @@ class RunConfig(Settings):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", description="first half of the run folder")
     seed: Annotated[int, Field(ge=0)] = 1
     check: bool = Field(default=False, description="validate and build on the meta device only")
-    overwrite: bool = Field(default=False, description="start again where a run is finished")
+    resume: str = Field(
+        "auto",
+        description="auto: go on where this run stands; never: start it again; must: go on or "
+        "fail; else the folder of a run whose stages this one takes over",
+    )
+    resume_changes: tuple[str, ...] = Field(
+        (), description="keys in which a run that is taken over may differ"
+    )
     data: DataSettings
     model: ModelSettings
     method: MethodSettings
@@ -76,7 +85,7 @@ class RunConfig(Settings):
     trainer: TrainerSettings
     logger: LoggerSettings
     callbacks: CallbackSettings
-    checkpoint: CheckpointSettings
+    states: StateSettings
     divergence: DivergenceSettings
     decoding: DecodingSettings
     test: ScoringSettings
@@ -85,11 +94,11 @@ class RunConfig(Settings):
 
     def identity(self) -> dict[str, Any]:
         """What decides the numbers: not where things are kept, shown or tracked."""
-        presentation = {"check", "overwrite", "paths", "logger", "report", "checkpoint", "data"}
-        callbacks = {"progress", "log_every"}
-        decisive = self.model_dump(
-            mode="json", exclude=dict.fromkeys(presentation, True) | {"callbacks": callbacks}
-        )
+        presentation = {"check", "paths", "logger", "report", "states", "data"}
+        presentation |= {"resume", "resume_changes"}
+        # Whoever takes part in an update, it is the same but for rounding.
+        parts: dict[str, Any] = {"callbacks": {"progress", "log_every"}, "trainer": _HANDS}
+        decisive = self.model_dump(mode="json", exclude=dict.fromkeys(presentation, True) | parts)
         batch = self.batch.on(self.trainer.accelerator).model_dump(mode="json")
         # The corpus knows what decides its bytes; how they are sampled is the run's own.
         return decisive | {"batch": batch, "data": self.data.identity() | self.data.sampling()}
@@ -104,6 +113,10 @@ class RunConfig(Settings):
     def folder(self) -> Path:
         """The run's folder: the same command comes back to the same place."""
         return Path(self.paths.runs) / self.run_name
+
+    def lock(self, who: str) -> Path:
+        """The file by which processes that work on this run take turns."""
+        return Path(self.paths.runs) / f".{self.run_name}.{who}.lock"
 
 
 def recorded_config(folder: Path, record: Mapping[str, Any]) -> RunConfig:

@@ -21,7 +21,7 @@ def reporting_failures() -> Iterator[None]:
         yield
     except NsmtError as error:
         show_failure(error)
-        sys.exit(FAILURE)
+        sys.exit(error.status)
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
 

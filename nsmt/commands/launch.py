@@ -8,19 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
+import os
 import sys
 import time
 from pathlib import Path
 
 from nsmt.commands.config import RunConfig
 from nsmt.commands.fit import require_held_out, require_room
+from nsmt.commands.processes import run_ranks
 from nsmt.data.corpus import Corpus
 from nsmt.data.prepare import prepare
-from nsmt.errors import NsmtError
+from nsmt.errors import NsmtError, PreemptionError
 from nsmt.files import replace_text
 from nsmt.methods import CONTROL, DENSE
-from nsmt.training.stages import StageContext, run_schedule
+from nsmt.models.checkpoint import is_complete
+from nsmt.training.stages import CHECKPOINT, StageContext, run_schedule
 from nsmt.training.trainer import launch_identity, launched, rank
 
 CONFIG = "config.json"
@@ -33,19 +35,12 @@ class RankError(NsmtError):
     """A rank that failed; its own message is above."""
 
 
-def run_stages(config: RunConfig, corpus: Corpus) -> list[str] | None:
-    """Train in this process, or in as many as the trainer asks for; the names of the stages.
-
-    In a rank other than the first of an outside launcher, None: there is nothing left to do.
-    """
+def run_stages(config: RunConfig, corpus: Corpus) -> list[str]:
+    """Train in this process, or in as many as the trainer asks for; the names of the stages."""
     if config.trainer.world > 1 and not launched():
         _torchrun(config)
-    else:
-        names = train_here(config, corpus)
-        if rank() > 0:
-            return None
-        return names
-    return stage_names(config)
+        return stage_names(config)
+    return train_here(config, corpus)
 
 
 def train_here(config: RunConfig, corpus: Corpus) -> list[str]:
@@ -64,7 +59,7 @@ def train_here(config: RunConfig, corpus: Corpus) -> list[str]:
         trainer=config.trainer,
         logger=config.logger,
         callbacks=config.callbacks,
-        checkpoint=config.checkpoint,
+        states=config.states,
         divergence=config.divergence,
     )
     return run_schedule(context, config.schedule, config.method)
@@ -129,9 +124,18 @@ def _torchrun(config: RunConfig) -> None:
     replace_text(path, config.model_dump_json(indent=1))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += [f"--nproc-per-node={config.trainer.devices}", "-m", "nsmt.commands.rank", str(path)]
-    status = subprocess.run(command, check=False).returncode  # noqa: S603 -- our own module
+    # torchrun's own choice is one thread a rank, with a notice.
+    threads = config.trainer.threads or max(1, (os.cpu_count() or 1) // config.trainer.devices)
+    environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
+    status = run_ranks(command, environment=environment)
     if status:
         raise RankError(f"the ranks ended with status {status}", fix="the first error is above")
+    missing = [n for n in stage_names(config) if not is_complete(config.folder / n / CHECKPOINT)]
+    if missing:
+        raise PreemptionError(
+            f"stopped by a signal in the stage {missing[0]}; its state is in {config.folder}",
+            fix="run the same command again to go on",
+        )
 
 
 def stage_names(config: RunConfig) -> list[str]:

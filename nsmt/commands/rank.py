@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from nsmt.commands.config import RunConfig
 from nsmt.commands.failure import reporting_failures
 from nsmt.commands.launch import shared_corpus, train_here
+from nsmt.commands.processes import die_with_parent
+from nsmt.errors import PreemptionError
 from nsmt.records import log_into
 from nsmt.training.trainer import rank
+from nsmt.turns import taking_turns
 
 
 def main() -> None:
     """Read the configuration that the parent wrote and train."""
+    die_with_parent(signal.SIGKILL)
     with reporting_failures():
         config = RunConfig.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8"))
         if rank() == 0:
             log_into(config.folder)
-        train_here(config, shared_corpus(config))
+        # The ranks of a parent that was killed may still be at their last update.
+        first = taking_turns(config.lock("ranks")) if rank() == 0 else nullcontext()
+        # The parent sees what is missing; to torchrun, ranks that stop as asked are no failure.
+        with first, suppress(PreemptionError):
+            train_here(config, shared_corpus(config))
 
 
 if __name__ == "__main__":

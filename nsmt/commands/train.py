@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +14,7 @@ from omegaconf import OmegaConf
 from nsmt.commands.config import RunConfig
 from nsmt.commands.launch import run_stages, shared_corpus
 from nsmt.commands.report import report, show
+from nsmt.commands.resume import begin, check_resume, take_over
 from nsmt.commands.score import score_systems
 from nsmt.data.corpus import Corpus
 from nsmt.data.encode import given_vocabulary
@@ -34,7 +34,8 @@ from nsmt.records import (
     read_record,
     write_record,
 )
-from nsmt.training.trainer import check_world, chosen_precision, device_of, launched, rank
+from nsmt.training.trainer import check_world, chosen_precision, device_of, rank
+from nsmt.turns import taking_turns
 
 _LOG = logging.getLogger(__name__)
 
@@ -43,28 +44,46 @@ def train(config: RunConfig) -> Path | None:
     """Run the whole job; the path of its report, or None where there is none to make."""
     check_consistency(config)
     config = decided(config)
+    check_resume(config)
     if config.check:
         show_check(config)
         return None
     check_world(config.trainer)
     device_of(config.trainer.accelerator)
-    if config.overwrite and launched() and config.trainer.world > 1:
-        raise ConfigurationError(
-            "overwrite=true cannot be used where a launcher starts several ranks",
-            fix=f"delete {config.folder} before the launch",
-        )
-    first = rank() == 0
-    if first and config.overwrite:
-        shutil.rmtree(config.folder, ignore_errors=True)
     corpus = shared_corpus(config)
-    if first and (finished := finished_report(config.folder, corpus.fingerprint)) is not None:
+    if rank() > 0:
+        run_stages(config, corpus)
+        return None
+    with taking_turns(config.lock("run")):
+        return _train(config, corpus)
+
+
+def _train(config: RunConfig, corpus: Corpus) -> Path | None:
+    """The job in the first rank."""
+    begin(config)
+    if (finished := finished_report(config.folder, corpus.fingerprint)) is not None:
         console = result_console()
-        console.print(f"{config.run_name} is finished; overwrite=true would start it again.")
+        console.print(f"{config.run_name} is finished; resume=never would start it again.")
         show(config.folder)
         return finished
-    if first:
-        log_into(config.folder)
+    take_over(config, corpus)
+    log_into(config.folder)
     _LOG.info("corpus %s, %s", corpus.folder, corpus.fingerprint)
+    record = _begun(config, corpus)
+    write_record(config.folder, record)
+    resolved = OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json")))
+    replace_text(config.folder / "config.yaml", resolved)
+    names = run_stages(config, corpus)
+    score_systems(config, corpus, names, models=config.folder, into=config.folder)
+    write_record(config.folder, record | {"stages": names, "finished": now()})
+    path = report(config.folder)
+    _LOG.info("finished: %s", path)
+    show(config.folder)
+    return path
+
+
+def _begun(config: RunConfig, corpus: Corpus) -> dict[str, Any]:
+    """The certificate of a run that begins, or goes on."""
     record = certificate(
         command=command_line(),
         config=config.model_dump(mode="json"),
@@ -81,19 +100,7 @@ def train(config: RunConfig) -> Path | None:
         str(pair): {split: len(corpus.table(pair, split)) for split in SPLITS}
         for pair in corpus.pairs
     }
-    if first:
-        write_record(config.folder, record)
-        resolved = OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json")))
-        replace_text(config.folder / "config.yaml", resolved)
-    names = run_stages(config, corpus)
-    if names is None:
-        return None
-    score_systems(config, corpus, names, models=config.folder, into=config.folder)
-    write_record(config.folder, record | {"stages": names, "finished": now()})
-    path = report(config.folder)
-    _LOG.info("finished: %s", path)
-    show(config.folder)
-    return path
+    return record
 
 
 def decided(config: RunConfig) -> RunConfig:
@@ -118,7 +125,7 @@ def _require_same_text(before: Mapping[str, Any], corpus: Corpus, folder: Path) 
     if before["data_fingerprint"] != corpus.fingerprint:
         raise DataError(
             f"{folder} holds a run of other text than {corpus.folder}",
-            fix="start it again with overwrite=true, or give this run a name of its own",
+            fix="start it again with resume=never, or give this run a name of its own",
         )
 
 

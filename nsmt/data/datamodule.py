@@ -62,10 +62,10 @@ class PlannedUpdates(IterableDataset[BatchLayout | NsmtError]):
         *,
         rank: int,
         world: int,
-        position: Position,
+        position: Position | None = None,
     ) -> None:
         self.plan, self.reader, self.rank, self.world = plan, reader, rank, world
-        self.position = position
+        self.position = position or Position()
 
     def __iter__(self) -> Iterator[BatchLayout | NsmtError]:
         # An error raised in a background process would reach the user as a traceback of another

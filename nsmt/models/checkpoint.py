@@ -56,7 +56,9 @@ class TrainedModel:
 def save_checkpoint(folder: Path, trained: TrainedModel) -> str:
     """Write `trained` and return its fingerprint, the sha256 of the weights."""
     with replace_folder(folder) as building:
-        safetensors.torch.save_model(trained.model, str(building / _WEIGHTS))
+        # Tied weights once, and no metadata: its order is another each time, the bytes would be too.
+        weights = {name: each.detach() for name, each in trained.model.named_parameters()}
+        safetensors.torch.save_file(weights, str(building / _WEIGHTS))
         trained.vocabulary.save(building / VOCABULARY)
         if trained.atlas is not None:
             trained.atlas.save(building / _ATLAS)

@@ -21,12 +21,12 @@ from torch import Tensor
 from nsmt.data.batch import BatchLayout
 from nsmt.data.datamodule import TranslationData
 from nsmt.data.plan import Position
-from nsmt.errors import NsmtError, TrainingError
+from nsmt.errors import PreemptionError, TrainingError
 from nsmt.training import snapshot
 from nsmt.training.divergence import RollBackError
 from nsmt.training.keeping import Remembering
 from nsmt.training.module import TranslationModule
-from nsmt.training.settings import CheckpointSettings
+from nsmt.training.settings import StateSettings
 from nsmt.training.signals import StopSignal
 from nsmt.training.states import (
     STATES,
@@ -44,10 +44,6 @@ from nsmt.training.trainer import rank
 _LOG = logging.getLogger(__name__)
 # Ranks agree on whether to stop once in so many updates: on a GPU, asking makes it wait.
 _AGREE_EVERY = {"cpu": 1, "cuda": 10}
-
-
-class PreemptionError(NsmtError):
-    """A signal ended the run; its state is kept. Every rank raises this."""
 
 
 class Going:
@@ -98,7 +94,7 @@ class Resuming(pl.Callback):
 
     def __init__(
         self,
-        settings: CheckpointSettings,
+        settings: StateSettings,
         *,
         folder: Path,
         state: StageState | None,

@@ -130,7 +130,7 @@ class CallbackSettings(Settings):
     ema_decay: Share = Field(0.999, description="for keep=ema: what is kept at each update")
 
 
-class CheckpointSettings(Settings):
+class StateSettings(Settings):
     """When the state of a stage is written, and which states are kept."""
 
     every: Positive = Field(1000, description="updates between states")

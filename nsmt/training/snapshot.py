@@ -123,3 +123,9 @@ def of_all_ranks(value: object) -> list[Any]:
     said: list[Any] = [None] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(said, value)
     return said
+
+
+def wait_for_all_ranks() -> None:
+    """Go on when every rank has come here."""
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()

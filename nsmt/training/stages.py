@@ -37,15 +37,16 @@ from nsmt.training.optimization import for_stage
 from nsmt.training.resuming import Going, Resuming
 from nsmt.training.settings import (
     CallbackSettings,
-    CheckpointSettings,
     DivergenceSettings,
     LoggerSettings,
     OptimizerSettings,
     ScheduleSettings,
     StageSettings,
+    StateSettings,
     TrainerSettings,
 )
 from nsmt.training.sharding import whole
+from nsmt.training.snapshot import wait_for_all_ranks
 from nsmt.training.states import STATES, StageState
 from nsmt.training.trainer import make_trainer, open_loggers, rank, set_machine
 from nsmt.training.warm_up import LargestFirst
@@ -72,7 +73,7 @@ class StageContext:
     trainer: TrainerSettings
     logger: LoggerSettings
     callbacks: CallbackSettings
-    checkpoint: CheckpointSettings
+    states: StateSettings
     divergence: DivergenceSettings
 
     def data(self, *, stage_seed: int) -> TranslationData:
@@ -164,6 +165,7 @@ def train_stage(
     }
     _keep(folder, trained)
     going.clear()
+    wait_for_all_ranks()
     return load_checkpoint(folder / CHECKPOINT)
 
 
@@ -209,7 +211,6 @@ def _fit(
         trainer.fit(module, datamodule=data)
     trained.model = whole(trained.model).eval()
     _LOG.info("%s: %d updates done", name, trainer.global_step)
-    trainer.strategy.barrier()
     return trainer.global_step
 
 
@@ -270,7 +271,7 @@ def _callbacks(
     if context.trainer.accelerator == "gpu" and context.batch.layout == "padded":
         callbacks.append(LargestFirst())
     resuming = Resuming(
-        context.checkpoint,
+        context.states,
         folder=folder,
         state=state,
         members=members,
@@ -292,7 +293,7 @@ def _made_from(trained: TrainedModel, context: StageContext, *, parent: str | No
     if made != (context.corpus.fingerprint, parent or "random"):
         raise CheckpointError(
             f"{context.folder} holds a stage of other text or of another checkpoint",
-            fix="start this run again with overwrite=true",
+            fix="start this run again with resume=never",
         )
     return trained
 

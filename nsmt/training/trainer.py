@@ -14,6 +14,7 @@ from typing import Literal
 
 import pytorch_lightning as pl
 import torch
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
 from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
@@ -102,6 +103,8 @@ def make_trainer(
         enable_model_summary=False,
         logger=list(loggers),
         callbacks=list(callbacks),
+        # Its way to requeue a job writes from within a signal handler, by pickle.
+        plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,
         default_root_dir=folder,
     )
 

@@ -10,17 +10,16 @@ import torch
 from safetensors.torch import load_file
 
 from nsmt.commands.launch import shared_corpus, train_here
-from nsmt.errors import CheckpointError, TrainingError
+from nsmt.errors import CheckpointError, PreemptionError, TrainingError
 from nsmt.training import states as states_module
 from nsmt.training.module import TranslationModule
-from nsmt.training.resuming import PreemptionError
 from nsmt.training.states import load_state, newest_state, state_folder, updates_on_disk
 
 STAGE = (
     "schedule=dense",
     "schedule.dense.updates=20",
     "schedule.dense.validate_every=8",
-    "checkpoint.every=3",
+    "states.every=3",
     "callbacks.log_every=2",
 )
 TIMED = ("tokens_per_second", "tflops", "share_of_matrix_rate", "memory_mib", "data_wait")
@@ -171,7 +170,7 @@ def test_a_full_disk_costs_a_state_and_not_the_run(small_config, tmp_path, monke
 
 
 def test_the_best_states_are_kept_beside_the_last(small_config, at_update):
-    words = ("checkpoint.every=2", "checkpoint.keep_last=1", "checkpoint.keep_best=1")
+    words = ("states.every=2", "states.keep_last=1", "states.keep_best=1")
     config = small_config(*STAGE, "schedule.dense.validate_every=4", *words)
     at_update({19: die})
     with pytest.raises(Killed):

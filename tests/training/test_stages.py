@@ -62,7 +62,7 @@ def test_training_that_diverges_is_refused(small_config):
 
 
 def test_weights_that_were_ruined_are_those_before_again(small_config, monkeypatch):
-    config = small_config("callbacks.keep=best", "schedule=dense", "checkpoint.every=5")
+    config = small_config("callbacks.keep=best", "schedule=dense", "states.every=5")
     seen = []
     # The first validation is sound; its weights are copied before the callback ends.
     monkeypatch.setattr(KeepBest, "on_validation_end", _then(KeepBest.on_validation_end, seen))
@@ -133,7 +133,7 @@ def test_smaller_micro_batches_give_the_gradient_of_the_same_update(small_config
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_two_ranks_take_the_steps_of_one(small_config, strategy):
-    one = small_config(*DENSE, *EVERY_LOSS)
+    one = small_config(*DENSE, *EVERY_LOSS, "name=alone")
     two = small_config(*DENSE, *EVERY_LOSS, "trainer=ddp_sim", f"trainer.strategy={strategy}")
     assert one.folder != two.folder
     alone, together = trained(one), two.folder

@@ -1,0 +1,178 @@
+"""Kill runs at random moments, start them again until they finish, compare with one left alone.
+
+    python benchmarks/kills.py kills=200 output=results/kills.json
+
+Runs take one rank and two by turns; signals are SIGKILL, SIGTERM and SIGUSR1, to the process that
+was started or, for SIGKILL, now and then to any of its ranks. Final weights, atlas and metrics (all
+but what time decides) must be bitwise those of the run that was left alone: the same sentences then
+made the same updates, none of them twice and none left out.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from nsmt.commands.processes import descendants
+from nsmt.records import certificate, command_line
+
+PREEMPTED = 75
+SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1)
+TIMED = ("tokens_per_second", "tflops", "share_of_matrix_rate", "memory_mib", "data_wait")
+RUN = (
+    "name=killed",
+    "data=synthetic",
+    "data.sentences=400",
+    "data.vocabulary.size=120",
+    "data.workers=1",
+    "data.cleaning.max_tokens=40",
+    "model.d_model=32",
+    "model.d_ff=48",
+    "model.heads=2",
+    "model.max_positions=48",
+    "optimizer.learning_rate=0.005",
+    "optimizer.warmup_updates=10",
+    "batch.tokens=512",
+    "batch.per_update=2",
+    "decoding=greedy",
+    "decoding.max_length_extra=20",
+    "test.bootstrap_samples=20",
+    "callbacks.progress=false",
+    "callbacks.log_every=5",
+    "callbacks.keep=best",
+    "trainer.threads=1",
+    "schedule.specialise.validate_every=40",
+    "schedule.dense.validate_every=40",
+    "states.every=7",
+)
+
+
+def command(place: Path, *, ranks: int, updates: int) -> list[str]:
+    """The run as a user starts it."""
+    words = [*RUN, f"paths.runs={place}", f"paths.corpora={place.parent}/corpora"]
+    words += [f"schedule.dense.updates={updates}", f"schedule.specialise.updates={updates // 2}"]
+    words += [] if ranks == 1 else ["trainer=ddp_sim"]
+    return [sys.executable, str(Path(__file__).parent.parent / "train.py"), *words]
+
+
+def killed(words: Sequence[str], *, after: float, rng: random.Random) -> str | None:
+    """Start a run and end it after so many seconds: how; None if it was finished before."""
+    log = subprocess.DEVNULL
+    with subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True) as run:
+        try:
+            status = run.wait(after)
+        except subprocess.TimeoutExpired:
+            number = rng.choice(SIGNALS)
+            target = run.pid
+            if number == signal.SIGKILL and rng.random() < 0.5:
+                target = rng.choice([run.pid, *descendants(run.pid)])
+            try:
+                os.kill(target, number)
+            except ProcessLookupError:
+                number = signal.SIGKILL
+            status = run.wait()
+            whom = "run" if target == run.pid else "child"
+            return f"{number.name} {whom}, status {status}"
+        if status:
+            raise SystemExit(f"a run ended by itself with status {status}: {' '.join(words)}")
+        return None
+
+
+def outcome(runs: Path) -> dict[str, Any]:
+    """Hashes of what a finished run leaves, and its metrics."""
+    (folder,) = (path for path in runs.iterdir() if path.is_dir())
+    strays = [str(path) for path in folder.rglob(".*") if path.is_dir()]
+    if strays:
+        raise SystemExit(f"left behind: {strays}")
+    found: dict[str, Any] = {"atlas": _hash(folder / "identification" / "statistics.safetensors")}
+    for stage in ("dense", "continue_dense", "neuron_specialization"):
+        found[f"{stage} weights"] = _hash(folder / stage / "checkpoint" / "model.safetensors")
+        with (folder / stage / "metrics.csv").open() as file:
+            found[f"{stage} metrics"] = [
+                {key: value for key, value in row.items() if not key.endswith(TIMED)}
+                for row in csv.DictReader(file)
+            ]
+    found["atlas of the masks"] = _hash(
+        folder / "neuron_specialization" / "checkpoint" / "atlas.safetensors"
+    )
+    return found
+
+
+def _hash(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def trial(
+    place: Path, expected: Mapping[str, Any], *, ranks: int, updates: int, length: float, seed: int
+) -> Counter[str]:
+    """One run, killed until it is done; how it was killed. SystemExit if it came out otherwise."""
+    rng = random.Random(seed)
+    words = command(place, ranks=ranks, updates=updates)
+    kinds: Counter[str] = Counter()
+    while (kind := killed(words, after=rng.uniform(0.4, 1.1) * length, rng=rng)) is not None:
+        kinds[kind] += 1
+    found = outcome(place)
+    if different := [key for key in expected if found[key] != expected[key]]:
+        raise SystemExit(f"after {dict(kinds)}, {different} are not those of the run left alone")
+    shutil.rmtree(place)
+    return kinds
+
+
+def main() -> None:
+    """Run trials until there were enough kills; print and keep what was seen."""
+    options = {"kills": "200", "updates": "120", "seed": "0", "ranks": "1,2", "output": ""}
+    options |= dict(word.split("=", 1) for word in sys.argv[1:])
+    updates = int(options["updates"])
+    seen: dict[int, Counter[str]] = {}
+    finished: Counter[int] = Counter()
+    with tempfile.TemporaryDirectory() as folder:
+        expected, length = {}, {}
+        for ranks in map(int, options["ranks"].split(",")):
+            place = Path(folder) / f"alone-{ranks}"
+            started = time.monotonic()
+            subprocess.run(
+                command(place, ranks=ranks, updates=updates), check=True, capture_output=True
+            )
+            length[ranks] = time.monotonic() - started
+            expected[ranks], seen[ranks] = outcome(place), Counter()
+        number = int(options["seed"])
+        while sum(map(Counter.total, seen.values())) < int(options["kills"]):
+            # The rank count with fewer kills is next.
+            ranks = min(seen, key=lambda each: seen[each].total())
+            seen[ranks] += trial(
+                Path(folder) / f"trial-{number}",
+                expected[ranks],
+                ranks=ranks,
+                updates=updates,
+                length=length[ranks],
+                seed=number,
+            )
+            finished[ranks] += 1
+            number += 1
+            total = sum(map(Counter.total, seen.values()))
+            sys.stdout.write(f"{total} kills, {finished.total()} runs finished, all equal\n")
+            sys.stdout.flush()
+    record = certificate(command=command_line(), config=options, seed=0, fingerprint=None)
+    record["kills"] = {f"{ranks} ranks": dict(kinds) for ranks, kinds in seen.items()}
+    record["finished"] = {f"{ranks} ranks": count for ranks, count in finished.items()}
+    text = json.dumps(record, indent=1)
+    if options["output"]:
+        Path(options["output"]).write_text(text + "\n", encoding="utf-8")
+    sys.stdout.write(f"{json.dumps(record['kills'], indent=1)}\n")
+
+
+if __name__ == "__main__":
+    main()

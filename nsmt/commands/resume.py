@@ -1,0 +1,102 @@
+"""`resume=…`: go on where a run stands, start it again, or take over the stages of another."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from nsmt.commands.config import RunConfig
+from nsmt.data.corpus import Corpus
+from nsmt.errors import ConfigurationError, DataError
+from nsmt.files import replace_folder
+from nsmt.records import RECORD, read_record
+from nsmt.training.stages import IDENTIFICATION
+from nsmt.training.trainer import launched
+
+_WORDS = ("auto", "never", "must")
+
+
+def check_resume(config: RunConfig) -> None:
+    """Raise a ConfigurationError where the run cannot begin as asked; before any work."""
+    if config.resume == "never":
+        if launched() and config.trainer.world > 1:
+            raise ConfigurationError(
+                "resume=never cannot be used where a launcher starts several ranks",
+                fix=f"delete {config.folder} before the launch",
+            )
+    elif config.resume == "must":
+        if not (config.folder / RECORD).is_file():
+            raise ConfigurationError(
+                f"resume=must, but nothing was begun in {config.folder}",
+                fix="give the settings of the run to go on with, or resume=auto to begin one",
+            )
+    elif config.resume != "auto":
+        _require_alike(config, Path(config.resume))
+
+
+def begin(config: RunConfig) -> None:
+    """Clear the run's folder if it is to start again; in the first rank, under the run's lock."""
+    if config.resume == "never":
+        shutil.rmtree(config.folder, ignore_errors=True)
+
+
+def take_over(config: RunConfig, corpus: Corpus) -> None:
+    """Copy the stages of the run that `resume` names, unless this run has begun already."""
+    if config.resume in _WORDS or (config.folder / RECORD).is_file():
+        return
+    other = Path(config.resume)
+    if read_record(other)["data_fingerprint"] != corpus.fingerprint:
+        raise DataError(
+            f"{other} was trained on other text than {corpus.folder}",
+            fix="prepare the corpus as it was for that run",
+        )
+    for stage in sorted(other.iterdir()):
+        if stage.name == IDENTIFICATION or any(
+            (stage / n).exists() for n in ("states", "metrics.csv")
+        ):
+            with replace_folder(config.folder / stage.name) as building:
+                shutil.copytree(stage, building, dirs_exist_ok=True)
+
+
+def _require_alike(config: RunConfig, other: Path) -> None:
+    """Refuse to take over a run that was told something else, and show what."""
+    record = read_record(other)
+    if not record:
+        words = ", ".join(_WORDS)
+        raise ConfigurationError(
+            f"resume={other} is neither one of {words} nor the folder of a run",
+            fix=f"name a folder that holds {RECORD}",
+        )
+    try:
+        theirs = RunConfig.model_validate_json(json.dumps(record["config"])).identity()
+    except ValidationError as error:
+        raise ConfigurationError(
+            f"{other} was begun by nsmt {record.get('nsmt')}, whose configuration this one does "
+            "not read",
+            fix="go on with that version",
+        ) from error
+    before, now = dict(_flat(theirs)), dict(_flat(config.identity()))
+    changed = [
+        f"  - {key}: {before.get(key, 'not there')} then, {now.get(key, 'not there')} now"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key)
+        and not any(key == each or key.startswith(f"{each}.") for each in config.resume_changes)
+    ]
+    if changed:
+        raise ConfigurationError(
+            f"{other} was begun with other settings:\n" + "\n".join(changed),
+            fix="set them as they were, or allow them by resume_changes=[key,…]",
+        )
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
