@@ -42,13 +42,13 @@ from nsmt.data.settings import CorpusName, CorpusSettings, Count
 from nsmt.data.sources.archives import extract
 from nsmt.data.sources.contents import content_hashes
 from nsmt.data.sources.lines import locate, read_aligned, read_lines
-from nsmt.data.sources.turns import taking_turns
 from nsmt.data.split import SPLITS
 from nsmt.data.text import collapse_whitespace
 from nsmt.errors import DataError
 from nsmt.files import replace_folder
 from nsmt.languages import Direction
 from nsmt.progress import each, step
+from nsmt.turns import taking_turns
 
 LICENCE = "TED talks: CC BY-NC-ND"
 _TAGS = re.compile(r"</?(?:title|description)>")
@@ -154,7 +154,7 @@ class Iwslt14Source:
     def fetch(self, cache: Path, *, progress: bool = True) -> None:
         """Cut each pair, unless the cache has it; nothing is downloaded."""
         folder, identity = cache / "iwslt14", self.identity()
-        with taking_turns(folder), step("cutting IWSLT-14", shown=progress) as bars:
+        with taking_turns(folder / ".lock"), step("cutting IWSLT-14", shown=progress) as bars:
             for pair in each({str(pair): pair for pair in self._places}, bars):
                 self._cut[pair] = self._prepare(pair, folder, identity["inputs"][str(pair)])
 

@@ -24,10 +24,10 @@ from nsmt.data.sources.localization.fetching import Fetcher, tell
 from nsmt.data.sources.localization.inputs import Inputs
 from nsmt.data.sources.localization.origins import ORIGINS, OriginName
 from nsmt.data.sources.localization.tables import LAYOUT, Tables
-from nsmt.data.sources.turns import taking_turns
 from nsmt.errors import ConfigurationError, DataError
 from nsmt.languages import Direction
 from nsmt.progress import step
+from nsmt.turns import taking_turns
 
 
 class LocalizationSettings(CorpusSettings):
@@ -91,7 +91,7 @@ class LocalizationSource:
         else:
             path = folder / f"frozen-{self._choice()}.json"
             if not path.is_file():
-                with taking_turns(folder):
+                with taking_turns(folder / ".lock"):
                     # Whoever held the lock may have decided the same.
                     if not path.is_file():
                         Fetcher(folder, self._codes, progress=progress).decide(wanted).save(path)
@@ -118,7 +118,7 @@ class LocalizationSource:
         }
         if not all(tables.complete for tables in self._tables.values()):
             # Other corpora take the same packages apart in the same folder.
-            with taking_turns(folder), step("extracting", shown=progress) as bars:
+            with taking_turns(folder / ".lock"), step("extracting", shown=progress) as bars:
                 self._extract(Fetcher(folder, self._codes, progress=progress), bars)
 
     def _extract(self, fetcher: Fetcher, bars: Progress) -> None:
