@@ -48,8 +48,8 @@ RUN = (
     "batch.tokens=512",
     "batch.per_update=2",
     "decoding=greedy",
-    "decoding.max_length_extra=20",
-    "test.bootstrap_samples=20",
+    "decoding.max_length_extra=2",
+    "test.bootstrap_samples=1",
     "callbacks.progress=false",
     "callbacks.log_every=5",
     "callbacks.keep=best",
@@ -122,7 +122,7 @@ def trial(
     rng = random.Random(seed)
     words = command(place, ranks=ranks, updates=updates)
     kinds: Counter[str] = Counter()
-    while (kind := killed(words, after=rng.uniform(0.4, 1.1) * length, rng=rng)) is not None:
+    while (kind := killed(words, after=rng.uniform(0.3, 0.9) * length, rng=rng)) is not None:
         kinds[kind] += 1
     found = outcome(place)
     if different := [key for key in expected if found[key] != expected[key]]:

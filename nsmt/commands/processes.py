@@ -18,10 +18,25 @@ _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
-def die_with_parent(number: signal.Signals) -> None:
-    """Have Linux send this process a signal when its parent ends; elsewhere, nothing."""
-    if _LIBC is not None:
-        _LIBC.prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+def die_with_parent(number: signal.Signals, *, named: str | None = None) -> None:
+    """Have Linux send this process a signal when its parent ends; elsewhere, nothing.
+
+    The parent may have ended already: it has if none of its words is `named`.
+    """
+    if _LIBC is None:
+        return
+    _LIBC.prctl(_PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+    if named is not None and named not in _words(os.getppid()):
+        os.kill(os.getpid(), number)
+
+
+def _words(process: int) -> list[str]:
+    """The command line of a process, empty if there is none."""
+    try:
+        told = Path(f"/proc/{process}/cmdline").read_bytes()
+    except OSError:
+        return []
+    return [word.decode(errors="replace") for word in told.split(b"\0")]
 
 
 def run_ranks(command: Sequence[str], *, environment: Mapping[str, str]) -> int:

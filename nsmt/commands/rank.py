@@ -7,19 +7,21 @@ import sys
 from contextlib import nullcontext, suppress
 from pathlib import Path
 
-from nsmt.commands.config import RunConfig
-from nsmt.commands.failure import reporting_failures
-from nsmt.commands.launch import shared_corpus, train_here
 from nsmt.commands.processes import die_with_parent
-from nsmt.errors import PreemptionError
-from nsmt.records import log_into
-from nsmt.training.trainer import rank
-from nsmt.turns import taking_turns
 
 
 def main() -> None:
     """Read the configuration that the parent wrote and train."""
-    die_with_parent(signal.SIGKILL)
+    # Before what takes seconds to import: a launcher that is killed meanwhile leaves nobody behind.
+    die_with_parent(signal.SIGKILL, named="torch.distributed.run")
+    from nsmt.commands.config import RunConfig
+    from nsmt.commands.failure import reporting_failures
+    from nsmt.commands.launch import shared_corpus, train_here
+    from nsmt.errors import PreemptionError
+    from nsmt.records import log_into
+    from nsmt.training.trainer import rank
+    from nsmt.turns import taking_turns
+
     with reporting_failures():
         config = RunConfig.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8"))
         if rank() == 0:

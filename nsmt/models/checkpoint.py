@@ -56,7 +56,7 @@ class TrainedModel:
 def save_checkpoint(folder: Path, trained: TrainedModel) -> str:
     """Write `trained` and return its fingerprint, the sha256 of the weights."""
     with replace_folder(folder) as building:
-        # Tied weights once, and no metadata: its order is another each time, the bytes would be too.
+        # Tied weights once, and no metadata: that is written in another order each time.
         weights = {name: each.detach() for name, each in trained.model.named_parameters()}
         safetensors.torch.save_file(weights, str(building / _WEIGHTS))
         trained.vocabulary.save(building / VOCABULARY)

@@ -23,7 +23,7 @@ from torch.distributed.tensor import DTensor
 from nsmt.data.batch import BatchLayout
 from nsmt.data.datamodule import TranslationData
 from nsmt.data.plan import Position
-from nsmt.errors import NsmtError, TrainingError
+from nsmt.errors import TrainingError
 from nsmt.training.keeping import Remembering
 from nsmt.training.settings import DivergenceSettings
 
@@ -35,11 +35,13 @@ _ENOUGH = 20
 _WRITTEN = 100
 
 
-class RollBackError(NsmtError):
+class RollBackError(Exception):
     """Asks for the newest state, with the plan going on at `position`; every rank raises it."""
 
     def __init__(self, problem: str, *, fix: str, position: Position) -> None:
-        super().__init__(problem, fix=fix)
+        super().__init__(problem)
+        self.problem = problem
+        self.fix = fix
         self.position = position
 
 

@@ -84,7 +84,7 @@ def make_trainer(
 ) -> pl.Trainer:
     """A Trainer without Lightning's own checkpoints, samplers and bars."""
     quieten()
-    return pl.Trainer(
+    trainer = pl.Trainer(
         accelerator=settings.accelerator,
         devices=settings.devices,
         num_nodes=settings.num_nodes,
@@ -107,6 +107,10 @@ def make_trainer(
         plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,
         default_root_dir=folder,
     )
+    # It would ask all ranks before every micro-batch whether one got SIGTERM, and make a GPU wait;
+    # signals are ours (nsmt.training.resuming).
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = _nothing  # type: ignore[method-assign]
+    return trainer
 
 
 @contextmanager
@@ -197,6 +201,10 @@ def _has_bf16(device: str) -> bool:
     # torch names them with an underscore; a release without them trains in fp32.
     asked = (getattr(torch.cpu, name, None) for name in _BF16_CHECKS)
     return any(bool(check()) for check in asked if check is not None)
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 def _strategy(settings: TrainerSettings) -> Strategy | str:
