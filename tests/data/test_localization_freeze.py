@@ -212,6 +212,6 @@ def test_a_client_that_is_not_there_is_unavailable_and_one_that_fails_is_not(
     monkeypatch.setattr(clients, "_TIMEOUT", 0.05)
     with pytest.raises(ClientError, match="sleep did not answer in time"):
         clients.run(["sleep", "5"], folder=tmp_path)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr(clients.metadata, "distributions", lambda **_: [])
     with pytest.raises(Unavailable, match="pip is not installed"):
         clients.pip_download("anything==1", (), tmp_path)

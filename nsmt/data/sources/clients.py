@@ -8,12 +8,12 @@ concluded from it. Names go after `--`, where no client takes them for options.
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Collection, Iterable, Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
@@ -171,7 +171,8 @@ def npm_file(name: str, version: str) -> str:
 
 def pip_download(requirement: str, options: Sequence[str], folder: Path) -> None:
     """Put the wheel of a package into a folder."""
-    if importlib.util.find_spec("pip") is None:  # as in environments that other tools make
+    # Not by `find_spec`: setuptools takes that for pip at work, and compiling fails from then on.
+    if not list(metadata.distributions(name="pip")):  # as in environments that other tools make
         raise Unavailable("pip is not installed")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += ["--disable-pip-version-check", "--quiet", *options, "-d", ".", "--", requirement]
