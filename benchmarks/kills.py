@@ -68,6 +68,21 @@ def command(place: Path, *, ranks: int, updates: int) -> list[str]:
     return [sys.executable, str(Path(__file__).parent.parent / "train.py"), *words]
 
 
+def alone(place: Path, *, ranks: int, updates: int) -> float:
+    """Run once without a kill; the seconds until its training had begun."""
+    started = time.monotonic()
+    begun = float("inf")
+    words = command(place, ranks=ranks, updates=updates)
+    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as run:
+        while run.poll() is None:
+            if begun == float("inf") and list(place.glob("*/dense/metrics.csv")):
+                begun = time.monotonic() - started
+            time.sleep(0.05)
+    if run.returncode:
+        raise SystemExit(f"a run ended by itself with status {run.returncode}: {' '.join(words)}")
+    return begun
+
+
 def killed(words: Sequence[str], *, after: float, rng: random.Random) -> str | None:
     """Start a run and end it after so many seconds: how; None if it was finished before."""
     log = subprocess.DEVNULL
@@ -116,13 +131,14 @@ def _hash(path: Path) -> str:
 
 
 def trial(
-    place: Path, expected: Mapping[str, Any], *, ranks: int, updates: int, length: float, seed: int
+    place: Path, expected: Mapping[str, Any], *, ranks: int, updates: int, begun: float, seed: int
 ) -> Counter[str]:
     """One run, killed until it is done; how it was killed. SystemExit if it came out otherwise."""
     rng = random.Random(seed)
     words = command(place, ranks=ranks, updates=updates)
     kinds: Counter[str] = Counter()
-    while (kind := killed(words, after=rng.uniform(0.3, 0.9) * length, rng=rng)) is not None:
+    # From shortly before training begins to some seconds into it, whatever stage that is by then.
+    while (kind := killed(words, after=begun + rng.uniform(-0.5, 4.0), rng=rng)) is not None:
         kinds[kind] += 1
     found = outcome(place)
     if different := [key for key in expected if found[key] != expected[key]]:
@@ -139,14 +155,10 @@ def main() -> None:
     seen: dict[int, Counter[str]] = {}
     finished: Counter[int] = Counter()
     with tempfile.TemporaryDirectory() as folder:
-        expected, length = {}, {}
+        expected, begun = {}, {}
         for ranks in map(int, options["ranks"].split(",")):
             place = Path(folder) / f"alone-{ranks}"
-            started = time.monotonic()
-            subprocess.run(
-                command(place, ranks=ranks, updates=updates), check=True, capture_output=True
-            )
-            length[ranks] = time.monotonic() - started
+            begun[ranks] = alone(place, ranks=ranks, updates=updates)
             expected[ranks], seen[ranks] = outcome(place), Counter()
         number = int(options["seed"])
         while sum(map(Counter.total, seen.values())) < int(options["kills"]):
@@ -157,7 +169,7 @@ def main() -> None:
                 expected[ranks],
                 ranks=ranks,
                 updates=updates,
-                length=length[ranks],
+                begun=begun[ranks],
                 seed=number,
             )
             finished[ranks] += 1
