@@ -6,8 +6,6 @@ Lightning's own launcher parses the command line again in every rank, which brea
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import sys
 import time
@@ -23,7 +21,8 @@ from nsmt.files import replace_text
 from nsmt.methods import CONTROL, DENSE
 from nsmt.models.checkpoint import is_complete
 from nsmt.training.stages import CHECKPOINT, StageContext, run_schedule
-from nsmt.training.trainer import launch_identity, launched, rank
+from nsmt.training.tracking import tracked
+from nsmt.training.world import launch_identity, launched, rank
 
 CONFIG = "config.json"
 # How much earlier than another rank the first may have failed.
@@ -62,7 +61,17 @@ def train_here(config: RunConfig, corpus: Corpus) -> list[str]:
         states=config.states,
         divergence=config.divergence,
     )
-    return run_schedule(context, config.schedule, config.method)
+    with tracked(
+        config.logger,
+        run=config.run_name,
+        folder=config.folder,
+        config=config.model_dump(mode="json"),
+        first=rank() == 0,
+    ):
+        names = run_schedule(context, config.schedule, config.method)
+    if rank() == 0:
+        _note(config).unlink(missing_ok=True)
+    return names
 
 
 def shared_corpus(config: RunConfig, *, patience_s: float = 24 * 3600) -> Corpus:
@@ -113,10 +122,8 @@ def _heard_of(note: Path, *, patience_s: float) -> Path:
 
 
 def _note(config: RunConfig) -> Path:
-    """Where rank 0 tells the others about the corpus of these settings."""
-    settings = json.dumps(config.data.identity(), sort_keys=True)
-    name = hashlib.sha256(settings.encode()).hexdigest()[:12]
-    return Path(config.paths.corpora) / f".{config.data.name}-{name}.note"
+    """Where rank 0 tells the others about the corpus of this run: other runs may share that."""
+    return Path(config.paths.runs) / f".{config.run_name}.note"
 
 
 def _torchrun(config: RunConfig) -> None:

@@ -19,7 +19,7 @@ def main() -> None:
     from nsmt.commands.launch import shared_corpus, train_here
     from nsmt.errors import PreemptionError
     from nsmt.records import log_into
-    from nsmt.training.trainer import rank
+    from nsmt.training.world import rank
     from nsmt.turns import taking_turns
 
     with reporting_failures():

@@ -16,7 +16,7 @@ from nsmt.errors import ConfigurationError, DataError
 from nsmt.files import replace_folder
 from nsmt.records import RECORD, read_record
 from nsmt.training.stages import IDENTIFICATION
-from nsmt.training.trainer import launched
+from nsmt.training.world import launched
 
 _WORDS = ("auto", "never", "must")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,9 @@ from nsmt.records import (
     read_record,
     write_record,
 )
-from nsmt.training.trainer import check_world, chosen_precision, device_of, rank
+from nsmt.training.tracking import missing_tracker
+from nsmt.training.trainer import chosen_precision, device_of
+from nsmt.training.world import check_world, rank
 from nsmt.turns import taking_turns
 
 _LOG = logging.getLogger(__name__)
@@ -154,8 +155,8 @@ def check_consistency(config: RunConfig) -> None:
         )
     if config.batch.tokens < longest:
         faults.append(f"batch.tokens={config.batch.tokens} cannot hold a sentence of {longest}")
-    if config.logger.kind == "tensorboard" and find_spec("tensorboard") is None:
-        faults.append('logger=tensorboard needs the extra: pip install "nsmt[tensorboard]"')
+    if (missing := missing_tracker(config.logger)) is not None:
+        faults.append(missing)
     paths = [("checkpoint", config.schedule.checkpoint), ("atlas", config.schedule.atlas)]
     faults += [
         f"schedule.{key}={path} does not exist"

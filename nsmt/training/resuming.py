@@ -39,7 +39,7 @@ from nsmt.training.states import (
     sweep,
     updates_on_disk,
 )
-from nsmt.training.trainer import rank
+from nsmt.training.world import rank
 
 _LOG = logging.getLogger(__name__)
 # Ranks agree on whether to stop once in so many updates: on a GPU, asking makes it wait.

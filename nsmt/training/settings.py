@@ -111,6 +111,9 @@ class LoggerSettings(Settings):
     offline: bool | None = Field(
         None, description="W&B offline; None goes online only where a key is set"
     )
+    group: str | None = Field(
+        None, description="W&B's group; None: that of the sweep, or none outside of one"
+    )
 
 
 class CallbackSettings(Settings):

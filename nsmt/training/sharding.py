@@ -8,7 +8,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
 from nsmt.models.transformer import Transformer
-from nsmt.training.trainer import rank
+from nsmt.training.world import rank
 
 
 def shard(model: Transformer, mesh: DeviceMesh) -> None:

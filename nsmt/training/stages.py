@@ -48,8 +48,10 @@ from nsmt.training.settings import (
 from nsmt.training.sharding import whole
 from nsmt.training.snapshot import wait_for_all_ranks
 from nsmt.training.states import STATES, StageState
-from nsmt.training.trainer import make_trainer, open_loggers, rank, set_machine
+from nsmt.training.tracking import open_loggers
+from nsmt.training.trainer import make_trainer, set_machine
 from nsmt.training.warm_up import LargestFirst
+from nsmt.training.world import rank
 
 _LOG = logging.getLogger(__name__)
 IDENTIFICATION = "identification"
@@ -190,9 +192,7 @@ def _fit(
         loss=context.trainer.loss,
     )
     data = context.data(stage_seed=seed)
-    with open_loggers(
-        context.logger, folder=folder, run=context.name, stage=name, state=state
-    ) as loggers:
+    with open_loggers(context.logger, folder=folder, stage=name, state=state) as loggers:
         trainer = make_trainer(
             context.trainer,
             folder=folder,

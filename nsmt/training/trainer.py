@@ -1,46 +1,25 @@
-"""Lightning's Trainer as a stage needs it: devices, ranks, loggers, callbacks."""
+"""Lightning's Trainer as a stage needs it: devices, precision, strategy."""
 
 from __future__ import annotations
 
-import csv
-import io
 import logging
-import os
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import pytorch_lightning as pl
 import torch
-from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
-from pytorch_lightning.loggers import CSVLogger, Logger, TensorBoardLogger, WandbLogger
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
 from nsmt.errors import ConfigurationError
 from nsmt.progress import console
-from nsmt.training.settings import LoggerSettings, OptimizerSettings, TrainerSettings
-from nsmt.training.states import StageState
+from nsmt.training.settings import OptimizerSettings, TrainerSettings
+from nsmt.training.world import cluster_environment, rank
 
 # Instructions of a CPU that multiply bf16; without any, bf16 is slower than fp32.
 _BF16_CHECKS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-
-
-def launched() -> bool:
-    """Whether a launcher (torchrun, srun) started this process as one of several ranks."""
-    return "WORLD_SIZE" in os.environ or int(os.environ.get("SLURM_NTASKS", "1")) > 1
-
-
-def launch_identity() -> str:
-    """The same text in all ranks of one launch, and another in the next launch."""
-    names = "TORCHELASTIC_RUN_ID TORCHELASTIC_RESTART_COUNT MASTER_PORT SLURM_JOB_ID SLURM_STEP_ID"
-    return " ".join(f"{name}={os.environ.get(name, '')}" for name in names.split())
-
-
-def rank() -> int:
-    """This process's rank, before any process group exists."""
-    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", "0")) if launched() else 0)
 
 
 def device_of(accelerator: str) -> str:
@@ -51,24 +30,6 @@ def device_of(accelerator: str) -> str:
             fix="choose the CPU (trainer=cpu, or accelerator=cpu), or look at the driver",
         )
     return "cuda" if accelerator == "gpu" else "cpu"
-
-
-def check_world(settings: TrainerSettings) -> None:
-    """Compare the ranks that the launcher started with those asked for."""
-    if not launched():
-        if settings.num_nodes > 1:
-            raise ConfigurationError(
-                f"trainer.num_nodes={settings.num_nodes} needs a launcher on every node",
-                fix="start this command by srun, or by torchrun on each node",
-            )
-        return
-    found = int(os.environ.get("WORLD_SIZE", os.environ.get("SLURM_NTASKS", "1")))
-    if found != settings.world:
-        raise ConfigurationError(
-            f"the launcher started {found} ranks, trainer.devices x trainer.num_nodes asks for "
-            f"{settings.world}",
-            fix=f"set both so that their product is {found}, or launch {settings.world} ranks",
-        )
 
 
 def make_trainer(
@@ -103,59 +64,13 @@ def make_trainer(
         enable_model_summary=False,
         logger=list(loggers),
         callbacks=list(callbacks),
-        # Its way to requeue a job writes from within a signal handler, by pickle.
-        plugins=[SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None,
+        plugins=[cluster_environment()],
         default_root_dir=folder,
     )
     # It would ask all ranks before every micro-batch whether one got SIGTERM, and make a GPU wait;
     # signals are ours (nsmt.training.resuming).
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = _nothing  # type: ignore[method-assign]
     return trainer
-
-
-@contextmanager
-def open_loggers(
-    settings: LoggerSettings, *, folder: Path, run: str, stage: str, state: StageState | None = None
-) -> Iterator[list[Logger]]:
-    """metrics.csv, and the tracker that was asked for; always closed.
-
-    With the state of a stage that goes on, they go on too.
-    """
-    table = CSVLogger(folder, name="", version="", flush_logs_every_n_steps=1)
-    if state is not None:
-        # It writes a new file; these rows come first.
-        for row in csv.DictReader(io.StringIO(state.metrics)):
-            table.experiment.metrics.append({key: value for key, value in row.items() if value})
-    loggers: list[Logger] = [table]
-    if settings.kind == "tensorboard":
-        # What was logged after the state is hidden.
-        since = None if state is None else state.update + 1
-        loggers.append(TensorBoardLogger(folder, name="", version="tensorboard", purge_step=since))
-    if settings.kind == "wandb":
-        keyless = "WANDB_API_KEY" not in os.environ
-        offline = keyless if settings.offline is None else settings.offline
-        loggers.append(
-            WandbLogger(
-                name=f"{run}/{stage}",
-                id=f"{run}-{stage}".replace("/", "-"),
-                group=run,
-                project=settings.project,
-                save_dir=folder,
-                offline=offline,
-                resume="allow",
-            )
-        )
-    status = "failed"
-    try:
-        yield loggers
-        status = "success"
-    finally:
-        for logger in loggers:
-            logger.finalize(status)
-        if settings.kind == "wandb":
-            import wandb  # slow to import, and only some runs want it
-
-            wandb.finish()
 
 
 def quieten() -> None:

@@ -206,7 +206,7 @@ def test_published_text_that_is_not_utf8_is_named(nsmt, tmp_path):
 
 
 def test_an_extra_that_is_not_installed_is_named_before_the_run(nsmt, small, tmp_path, monkeypatch):
-    monkeypatch.setattr("nsmt.commands.train.find_spec", lambda name: None)
+    monkeypatch.setattr("nsmt.training.tracking.find_spec", lambda name: None)
     refused(nsmt("train", *small, "data=synthetic", "logger=tensorboard"), "nsmt[tensorboard]")
     nothing_written(tmp_path)
 
@@ -248,7 +248,7 @@ def test_other_ranks_hear_that_the_first_failed(small_config, tmp_path, monkeypa
     with pytest.raises(RankError, match="no corpus in time"):
         shared_corpus(config, patience_s=0.1)
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "one")
-    (note,) = (tmp_path / "corpora").glob(".*.note")
+    (note,) = (tmp_path / "runs").glob(".*.note")
     os.utime(note, (0, 0))
     with pytest.raises(RankError, match="no corpus in time"):
         shared_corpus(config, patience_s=0.1)

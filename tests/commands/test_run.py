@@ -409,14 +409,14 @@ def test_the_log_tells_the_story(finished_run):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("kind", "trace"), [("wandb", "wandb/*offline-run*"), ("tensorboard", "**/events.*")]
+    ("kind", "trace"), [("wandb", "wandb/*offline-run*"), ("tensorboard", "dense/**/events.*")]
 )
 def test_a_tracker_gets_the_run_without_a_network(small_config, monkeypatch, kind, trace):
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     monkeypatch.setenv("WANDB_SILENT", "true")
     config = small_config(f"logger={kind}", "schedule=dense", "schedule.dense.updates=4")
     train(config)
-    assert list((config.folder / "dense").glob(trace))
+    assert len(list(config.folder.glob(trace))) == 1
     assert (config.folder / "dense" / "metrics.csv").is_file()
 
 
