@@ -226,6 +226,7 @@ def test_several_nodes_without_a_launcher_are_refused_at_once(nsmt, small, tmp_p
 
 def test_starting_again_under_a_launcher_is_refused(nsmt, small, tmp_path, monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
     words = ("data=synthetic", "trainer=ddp_sim", "resume=never")
     refused(nsmt("train", *small, *words), "resume=never")
     nothing_written(tmp_path)
