@@ -1,0 +1,175 @@
+"""`resume=…`: what a run does where there is something to go on from, and where there is not."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from small_run import SMALL
+
+from nsmt.commands.launch import run_stages, shared_corpus
+from nsmt.commands.resume import check_resume, take_over
+from nsmt.commands.train import train
+from nsmt.errors import ConfigurationError, DataError
+from nsmt.records import read_record, write_record
+from nsmt.training.module import TranslationModule
+
+STAGE = (
+    "schedule=dense",
+    "schedule.dense.updates=20",
+    "schedule.dense.validate_every=8",
+    "states.every=3",
+    "callbacks.log_every=1",
+    "model.dropout=0.0",
+)
+PREEMPTED = 75
+
+
+def weights(config):
+    return load_file(config.folder / "dense" / "checkpoint" / "model.safetensors")
+
+
+@pytest.fixture
+def die_at(monkeypatch):
+    """Fail in the forward pass of an update."""
+    real = TranslationModule.training_step
+
+    def arrange(update):
+        def step(module, batch, batch_idx):
+            if module.trainer.global_step + 1 == update:
+                raise KeyError("killed")
+            return real(module, batch, batch_idx)
+
+        monkeypatch.setattr(TranslationModule, "training_step", step)
+        return lambda: monkeypatch.setattr(TranslationModule, "training_step", real)
+
+    return arrange
+
+
+def test_must_needs_a_run_to_go_on_with(small_config):
+    with pytest.raises(ConfigurationError, match="nothing was begun"):
+        train(small_config(*STAGE, "resume=must"))
+
+
+def test_never_starts_a_finished_run_again(run_copy, small_config):
+    record = read_record(run_copy)
+    again = small_config("resume=never", f"paths.runs={run_copy.parent}")
+    assert again.folder == run_copy
+    train(again)
+    assert read_record(run_copy)["started"] >= record["finished"]
+    assert "resumed" not in read_record(run_copy)
+
+
+def test_the_stages_of_another_run_are_taken_over(small_config, die_at):
+    first = small_config(*STAGE, "name=first")
+    undo = die_at(14)
+    with pytest.raises(KeyError):
+        train(first)
+    undo()
+    train(small_config(*STAGE, "name=alone"))
+    second = small_config(*STAGE, "name=second", f"resume={first.folder}", "resume_changes=[name]")
+    train(second)
+    expected = weights(small_config(*STAGE, "name=alone"))
+    assert all(torch.equal(expected[name], found) for name, found in weights(second).items())
+    log = (second.folder / "log.txt").read_text()
+    assert "20 updates begin, 12 are done" in log
+
+
+def test_a_changed_configuration_shows_every_difference(small_config, finished_run):
+    config = small_config("optimizer.learning_rate=0.1", "seed=4", f"resume={finished_run}")
+    with pytest.raises(ConfigurationError) as refused:
+        check_resume(config)
+    assert "optimizer.learning_rate: 0.005 then, 0.1 now" in str(refused.value)
+    assert "seed: 1 then, 4 now" in str(refused.value)
+    check_resume(small_config("seed=4", f"resume={finished_run}", "resume_changes=[seed]"))
+    with pytest.raises(ConfigurationError, match="nor the folder of a run"):
+        check_resume(small_config("resume=sometimes"))
+
+
+def test_a_run_of_other_text_is_not_taken_over(small_config, run_copy):
+    write_record(run_copy, read_record(run_copy) | {"data_fingerprint": "other"})
+    config = small_config("seed=4", f"resume={run_copy}", "resume_changes=[seed]")
+    with pytest.raises(DataError, match="other text"):
+        take_over(config, shared_corpus(config))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [2, 4])
+def test_a_stage_goes_on_with_another_number_of_ranks(small_config, die_at, ranks):
+    words = (*STAGE, "batch.per_update=4")
+    alone = small_config(*words, "name=alone")
+    train(alone)
+    config = small_config(*words)
+    undo = die_at(14)
+    with pytest.raises(KeyError):
+        train(config)
+    undo()
+    wider = small_config(*words, "trainer=ddp_sim", f"trainer.devices={ranks}")
+    assert wider.folder == config.folder
+    assert run_stages(wider, shared_corpus(wider)) == ["dense"]
+    expected, found = weights(alone), weights(wider)
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-4)
+
+
+def started(config_words, place, *, ranks):
+    words = [*SMALL, *config_words, f"paths.runs={place}/runs", f"paths.corpora={place}/corpora"]
+    words += ["trainer=ddp_sim"] if ranks > 1 else []
+    script = Path(__file__).parents[2] / "train.py"
+    return subprocess.Popen(
+        [sys.executable, str(script), *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+KILLED = (*STAGE, "schedule.dense.updates=60", "test.bootstrap_samples=1")
+
+
+@pytest.fixture(scope="module")
+def left_alone(tmp_path_factory):
+    """The weights' hash of a run that nothing interrupted, by its number of ranks."""
+    seen = {}
+
+    def hash_of(ranks):
+        if ranks not in seen:
+            place = tmp_path_factory.mktemp("whole")
+            seen[ranks] = finished(started(KILLED, place, ranks=ranks), place)
+        return seen[ranks]
+
+    return hash_of
+
+
+def finished(run, place):
+    """Wait for a run; the hash of its weights."""
+    said = run.communicate()[0]
+    assert run.returncode == 0, said
+    (manifest,) = place.glob("runs/*/dense/checkpoint/manifest.json")
+    return json.loads(manifest.read_text())["model.safetensors"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("ranks", "number"),
+    [(1, signal.SIGKILL), (1, signal.SIGTERM), (2, signal.SIGKILL), (2, signal.SIGUSR1)],
+)
+def test_a_run_that_gets_a_signal_ends_as_one_that_does_not(tmp_path, left_alone, ranks, number):
+    run = started(KILLED, tmp_path, ranks=ranks)
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob("runs/*/dense/states/step-*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    os.kill(run.pid, number)
+    said = run.communicate()[0]
+    assert run.returncode == (-signal.SIGKILL if number == signal.SIGKILL else PREEMPTED), said
+    if number != signal.SIGKILL:
+        assert "run the same command again" in said
+    found = finished(started(KILLED, tmp_path, ranks=ranks), tmp_path)
+    assert found == left_alone(ranks)
