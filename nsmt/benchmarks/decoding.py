@@ -6,17 +6,18 @@ Random weights decode to no purpose, so a model is trained for some updates befo
 from __future__ import annotations
 
 import itertools
-import time
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 
 from nsmt.benchmarks.peers.ctranslate2 import CTranslate2
 from nsmt.benchmarks.peers.m2m100 import m2m100_of
-from nsmt.benchmarks.timing import Figures
+from nsmt.benchmarks.timing import Figures, in_turns, ratio
+from nsmt.benchmarks.training import own_step
 from nsmt.data.corpus import Corpus
 from nsmt.data.datamodule import TranslationData
 from nsmt.data.plan import BatchSettings
@@ -25,15 +26,13 @@ from nsmt.languages import Direction
 from nsmt.models.checkpoint import TrainedModel
 from nsmt.models.decoding import DecodingSettings
 from nsmt.models.flops import TokenCounts, forward_flops
-from nsmt.models.loss import smoothed_cross_entropy
 from nsmt.models.settings import ModelSettings
 from nsmt.models.transformer import Transformer
 from nsmt.progress import progress_bar
-from nsmt.training.throughput import matrix_rate, synchronise
+from nsmt.training.throughput import matrix_rate
 
 # From framed rows of a batch, longest first, and a limit of tokens to pieces without their frame.
 Translated = Callable[[list[list[int]], int], list[list[int]]]
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,52 +69,67 @@ def bench_decode(
     *,
     sentences: int,
     updates: int,
+    rounds: int,
     peer_batches: tuple[int, ...],
     device: str,
 ) -> Figures:
-    """Seconds, tokens a second and agreement of all; each peer at its best batch size."""
+    """Seconds, tokens a second and agreement of all, in turns; each peer at its best batch size."""
     trained = _trained(corpus, model, batch, updates=updates, device=device)
     direction = corpus.directions[0]
     lines = corpus.texts(direction, "test")[0][:sentences]
     task = _Task(trained, direction, lines, decoding)
     product = matrix_rate(device, torch.float32)
-    start = time.perf_counter()
-    texts = translate(trained, {direction: lines}, decoding=decoding, device=device)[direction]
-    synchronise(device)
-    ours = time.perf_counter() - start
-    # The tag and </s> are decoded too.
-    lengths = [len(ids) + 2 for ids in trained.vocabulary.encode(texts)]
-    least = _least_flops(task, lengths) / product
-    found = {
-        "sentences": float(len(lines)),
-        "tokens": float(sum(lengths)),
-        "ours_seconds": ours,
-        "ours_tokens_per_second": sum(lengths) / ours,
-        "product_gflops": product / 1e9,
-        "ours_over_roofline_seconds": ours / least,
-    }
+    texts: dict[str, list[str]] = {}
     peers = _peers(task, device=device)
-    with progress_bar() as bar:
-        shown = bar.add_task("peers", total=len(peers) * len(peer_batches), status="")
-        for name, translated in peers.items():
-            best = float("inf")
-            for size in peer_batches:
-                bar.update(shown, status=f"{name}, batches of {size}")
-                theirs, seconds = _seconds(partial(task.in_batches, size, translated), device)
-                found[f"{name}_batch_{size}_seconds"] = seconds
-                best = min(best, seconds)
-                bar.advance(shown)
-            found[f"{name}_over_ours_seconds"] = best / ours
-            same = sum(one == other for one, other in zip(texts, theirs, strict=True))
-            found[f"{name}_equal_translations"] = same / len(lines)
+    contestants = {
+        name: partial(_keep, texts, name, translated)
+        for name, translated in _contestants(task, peers, peer_batches, device=device).items()
+    }
+    took = in_turns(contestants, rounds, device=device, warm_up=0)
+    seconds = {name: statistics.median(each) for name, each in took.items()}
+    lengths = {name: _lengths(task, each) for name, each in texts.items()}
+    found: Figures = {
+        "sentences": float(len(lines)),
+        "product_gflops": product / 1e9,
+        "ours_over_roofline_seconds": seconds["ours"]
+        / (_least_flops(task, lengths["ours"]) / product),
+    }
+    for name, each in seconds.items():
+        found[f"{name}_seconds"] = each
+        found[f"{name}_tokens_per_second"] = sum(lengths[name]) / each
+    for peer in peers:
+        best = min((f"{peer}_batch_{size}" for size in peer_batches), key=lambda it: seconds[it])
+        found[f"{peer}_over_ours_seconds"] = ratio(took[best], took["ours"])
+        same = sum(one == other for one, other in zip(texts["ours"], texts[best], strict=True))
+        found[f"{peer}_equal_translations"] = same / len(lines)
     return found
 
 
-def _seconds(function: Callable[[], _T], device: str) -> tuple[_T, float]:
-    start = time.perf_counter()
-    found = function()
-    synchronise(device)
-    return found, time.perf_counter() - start
+def _contestants(
+    task: _Task, peers: dict[str, Translated], peer_batches: tuple[int, ...], *, device: str
+) -> dict[str, Callable[[], list[str]]]:
+    """Ours as it translates a test set, and each peer with batches of each size."""
+
+    def ours() -> list[str]:
+        lines = {task.direction: task.lines}
+        found = translate(task.trained, lines, decoding=task.decoding, device=device)
+        return found[task.direction]
+
+    theirs = {
+        f"{name}_batch_{size}": partial(task.in_batches, size, translated)
+        for name, translated in peers.items()
+        for size in peer_batches
+    }
+    return {"ours": ours, **theirs}
+
+
+def _keep(texts: dict[str, list[str]], name: str, translated: Callable[[], list[str]]) -> None:
+    texts[name] = translated()
+
+
+def _lengths(task: _Task, texts: list[str]) -> list[int]:
+    """Tokens of translations, whoever made them; the tag and </s> are decoded too."""
+    return [len(ids) + 2 for ids in task.trained.vocabulary.encode(texts)]
 
 
 def _least_flops(task: _Task, lengths: list[int]) -> float:
@@ -184,20 +198,10 @@ def _trained(
     data = TranslationData(
         corpus, batch=batch, temperature=1.0, seed=0, directions=corpus.directions[:1]
     )
-    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-4, fused=True)
+    step = own_step(model, masks=None, reduced=True, device=device, learning_rate=5e-4)
     with progress_bar() as bar:
         task = bar.add_task("train a model to decode with", total=updates, status="")
         for read in itertools.islice(iter(data.train_dataloader()), updates):
-            each = read.to(device)
-            with torch.autocast(device, dtype=torch.bfloat16):
-                loss, nll = smoothed_cross_entropy(
-                    each.counted(model(each)),
-                    model.output.weight,
-                    each.counted(each.target_out_BT),
-                    smoothing=0.1,
-                )
-            (loss / len(each.counted_N)).backward()  # type: ignore[no-untyped-call]
-            optimizer.step()
-            optimizer.zero_grad()
-            bar.update(task, advance=1, status=f"nll {nll.item() / len(each.counted_N):.2f}")
+            step(read.to(device))
+            bar.advance(task)
     return TrainedModel(model.eval(), vocabulary, list(corpus.directions))

@@ -18,7 +18,7 @@ from nsmt.neurons.statistics import CountRule
 from nsmt.training.identification import gather_statistics
 from nsmt.training.module import TranslationModule
 from nsmt.training.settings import OptimizerSettings, TrainerSettings
-from nsmt.training.trainer import device_of, make_trainer
+from nsmt.training.trainer import chosen_precision, device_of, make_trainer
 
 
 def bench_identify(
@@ -61,11 +61,14 @@ def _contestants(
     tables = {direction: corpus.table(direction, "valid") for direction in directions}
     reader = TableReader(tables, data.sequences)
 
+    reduced = chosen_precision(trainer) == "bf16-mixed"
+
     @torch.inference_mode()
     def forward() -> None:
         model.to(device)
-        for planned in in_order(tables, batch):
-            model(reader.read(planned).to(device))
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=reduced):
+            for planned in in_order(tables, batch):
+                model(reader.read(planned).to(device))
 
     def validation() -> None:
         module = TranslationModule(

@@ -49,14 +49,18 @@ _ADAM_BYTES = 8 * 4
 
 
 class _Batches:
-    """Real batches: one that warms up, then those that count, as often as there are rounds."""
+    """Real batches: one that warms up, then those that count, as often as there are rounds.
+
+    `fresh` are as many that come after them.
+    """
 
     def __init__(
         self, corpus: Corpus, batch: BatchSettings, *, count: int, rounds: int, device: str
     ) -> None:
         data = TranslationData(corpus, batch=batch, temperature=1.0, seed=_SEED)
-        read = islice(iter(data.train_dataloader()), count + 1)
-        first, *others = (each.to(device) for each in read)
+        loader = iter(data.train_dataloader())
+        first, *others = (each.to(device) for each in islice(loader, count + 1))
+        self.fresh = [each.to(device) for each in islice(loader, count)]
         self.order = [first, *others * rounds]
         self.tokens = [TokenCounts.of(each) for each in others] * rounds
 
@@ -185,7 +189,7 @@ def _contestants(
         masks = _random_masks(corpus.directions, model).to(device) if masked else None
         if trainer.compile:
             model.compile_layers()
-        step = _own_step(model, masks=masks, reduced=reduced, device=device, kind=trainer.loss)
+        step = own_step(model, masks=masks, reduced=reduced, device=device, kind=trainer.loss)
         return _Contestant(step, ours, reduced=reduced)
 
     found = {"dense": own(), "masked": own(masked=True)}
@@ -216,14 +220,17 @@ def _contestants(
     return found
 
 
-def _own_step(
+def own_step(
     model: Transformer,
     *,
     masks: DirectionMasks | None,
     reduced: bool,
     device: str,
     kind: LossKind = "chunked",
+    learning_rate: float = 1e-4,
 ) -> Callable[[BatchLayout], object]:
+    """A training step of our own model."""
+
     def loss_of(batch: BatchLayout) -> Tensor:
         hidden_BTD = model(batch, None if masks is None else masks(batch))
         loss, _ = smoothed_cross_entropy(
@@ -235,7 +242,8 @@ def _own_step(
         )
         return loss / len(batch.counted_N)
 
-    return _step(model, loss_of, precision=_precision(device, reduced=reduced))
+    precision = _precision(device, reduced=reduced)
+    return _step(model, loss_of, precision=precision, learning_rate=learning_rate)
 
 
 def _step(
@@ -243,8 +251,9 @@ def _step(
     loss_of: Callable[[BatchLayout], Tensor],
     *,
     precision: Callable[[], AbstractContextManager[object]],
+    learning_rate: float = 1e-4,
 ) -> Callable[[BatchLayout], None]:
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, fused=True)
 
     def step(batch: BatchLayout) -> None:
         with precision():
@@ -257,9 +266,18 @@ def _step(
 
 
 def _steady(contestant: _Contestant, *, device: str) -> Figures:
-    """What compiled layers, all batches seen before, still compile and take of the memory."""
-    compiled, taken = _compilations(), memory_mib(device)
+    """What compiled layers still compile, and take of the memory, for batches that are new."""
+    compiled = _compilations()
+    if not compiled:
+        raise RuntimeError("trainer.compile=true, and nothing was compiled")
+    if device == "cuda":
+        # What peers took would hide what ours takes.
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
     for batch in contestant.batches.order:
+        contestant.step(batch)
+    taken = memory_mib(device)
+    for batch in contestant.batches.fresh:
         contestant.step(batch)
     return {
         "recompilations": float(_compilations() - compiled),
@@ -281,7 +299,7 @@ def _bf16_loss(corpus: Corpus, settings: ModelSettings, batches: list[BatchLayou
     for reduced in (False, True):
         model = _model(corpus, settings, device=device)
         torch.manual_seed(_SEED)
-        step = _own_step(model, masks=None, reduced=reduced, device=device)
+        step = own_step(model, masks=None, reduced=reduced, device=device)
         for batch in batches[:-1]:
             step(batch)
         model.eval()

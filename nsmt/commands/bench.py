@@ -46,6 +46,7 @@ class BenchConfig(Settings):
     pairs: Positive = Field(100_000, description="for prepare and load: sentence pairs made")
     sentences: Positive = Field(500, description="for decode: sentences of the test set")
     updates: Positive = Field(100, description="for decode: updates that make a model to decode")
+    rounds: Positive = Field(1, description="for decode: how often everybody translates")
     peer_batches: tuple[Positive, ...] = Field(
         (16, 64), min_length=1, description="for decode: the peer's batch sizes; its best counts"
     )
@@ -77,18 +78,19 @@ def bench(config: BenchConfig) -> None:
 
 def _measured(config: BenchConfig) -> Figures:
     device, downloads = device_of(config.trainer.accelerator), Path(config.paths.downloads)
+    batch = config.batch.on(config.trainer.accelerator)
     match config.what:
         case "prepare":
             return bench_prepare(config.data, pairs=config.pairs, downloads=downloads)
         case "load":
             return bench_load(
-                config.data, config.model, config.batch, pairs=config.pairs, downloads=downloads
+                config.data, config.model, batch, pairs=config.pairs, downloads=downloads
             )
         case "train":
             return bench_train(
                 _corpus(config),
                 config.model,
-                config.batch,
+                batch,
                 config.trainer,
                 repetitions=config.repetitions,
             )
@@ -96,10 +98,11 @@ def _measured(config: BenchConfig) -> Figures:
             return bench_decode(
                 _corpus(config),
                 config.model,
-                config.batch,
+                batch,
                 config.decoding,
                 sentences=config.sentences,
                 updates=config.updates,
+                rounds=config.rounds,
                 peer_batches=config.peer_batches,
                 device=device,
             )
@@ -108,7 +111,7 @@ def _measured(config: BenchConfig) -> Figures:
                 return bench_identify(
                     _corpus(config),
                     config.model,
-                    config.batch,
+                    batch,
                     config.trainer,
                     repetitions=config.repetitions,
                     folder=Path(scratch),

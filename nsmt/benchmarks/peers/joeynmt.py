@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from nsmt.data.batch import BatchLayout
 from nsmt.models.settings import ModelSettings
@@ -44,6 +44,14 @@ def joeynmt_like(
         trg_vocab=shared,
     )
     peer.loss_function = ("crossentropy", smoothing)
+    # It has one dropout for everything; ours has none on attention and hidden neurons, as set.
+    for module in peer.modules():
+        match type(module).__name__:
+            case "MultiHeadedAttention":
+                module.dropout.p = settings.attention_dropout
+            case "PositionwiseFeedForward":
+                inner, _ = (each for each in module.pwff_layer if isinstance(each, nn.Dropout))
+                inner.p = settings.activation_dropout
     return peer
 
 
