@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -12,11 +13,17 @@ from typing import Final
 STOPPING: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 
 
+# Linux tells of a parent's death once for each of its threads, and launchers pass signals on that
+# a process group got already.
+_ONE_REQUEST_S: Final = 0.5
+
+
 class StopSignal:
     """The first signal is remembered in `asked`; a second one ends the process at once."""
 
     def __init__(self) -> None:
         self.asked: signal.Signals | None = None
+        self._since = 0.0
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -33,7 +40,9 @@ class StopSignal:
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
         del frame
-        if self.asked is not None:
+        now = time.monotonic()
+        if self.asked is None:
+            self.asked, self._since = signal.Signals(number), now
+        elif now - self._since > _ONE_REQUEST_S:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
-        self.asked = signal.Signals(number)
