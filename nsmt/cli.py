@@ -2,88 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from types import ModuleType
-from typing import Any
+from collections.abc import Sequence
 
 import hydra
-from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from nsmt.commands.compose import checked, checked_overrides, conf_folder
-from nsmt.commands.failure import FAILURE, reporting_failures, show_failure
-from nsmt.errors import NsmtError, PreemptionError
-from nsmt.progress import console
-from nsmt.settings import Settings
+from nsmt.commands.failure import FAILURE, reporting_failures
+from nsmt.commands.flags import Flags, read_words
+from nsmt.commands.hydra_session import hydra_session
+from nsmt.commands.preflight import require_installed
+from nsmt.commands.registry import COMMANDS, Command
+from nsmt.commands.sweep_launch import run_sweep
 
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """A sub-command: its root in `conf/`, where its schema and function are, and a line of help.
-
-    Their module is imported when it is needed: help is quick, and worker processes, which import
-    the script that started them, stay small.
-    """
-
-    root: str
-    module: str
-    schema_name: str
-    function: str
-    summary: str
-
-    @property
-    def schema(self) -> type[Settings]:
-        """The schema of the composed configuration."""
-        found: type[Settings] = getattr(self._imported(), self.schema_name)
-        return found
-
-    @property
-    def run(self) -> Callable[[Any], object]:
-        """What takes the checked configuration."""
-        found: Callable[[Any], object] = getattr(self._imported(), self.function)
-        return found
-
-    def _imported(self) -> ModuleType:
-        return importlib.import_module(f"nsmt.commands.{self.module}")
-
-
-COMMANDS = {
-    "train": Command(
-        "train", "train", "RunConfig", "train", "the main job: prepare, train, test, report"
-    ),
-    "prepare": Command(
-        "train", "prepare", "RunConfig", "prepare_corpus", "make the corpus of data=… and stop"
-    ),
-    "data stats": Command(
-        "data_stats", "data", "StatsConfig", "stats", "what a prepared corpus holds"
-    ),
-    "data sample": Command(
-        "data_sample", "data", "SampleConfig", "sample", "pairs as the model sees them"
-    ),
-    "identify": Command(
-        "identify",
-        "identify",
-        "IdentifyConfig",
-        "identify",
-        "find the neurons of a checkpoint's directions",
-    ),
-    "evaluate": Command(
-        "evaluate",
-        "evaluate",
-        "EvaluateConfig",
-        "evaluate",
-        "score a run, a checkpoint or published outputs",
-    ),
-    "report": Command(
-        "report", "report", "ReportConfig", "report_run", "write a run's tables and page again"
-    ),
-    "bench": Command(
-        "bench", "bench", "BenchConfig", "bench", "measure speed against a peer, in one run"
-    ),
-}
+__all__ = ["COMMANDS", "main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -98,43 +32,40 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 _run(name, words[length:])
                 return
         sys.stderr.write(f"error: unknown command '{words[0]}'\n{_help()}")
-        sys.exit(2)
+        sys.exit(FAILURE)
 
 
 def _run(name: str, words: list[str]) -> None:
     command = COMMANDS[name]
-    if "--check" in words and "check" in command.schema.model_fields:
-        words = [word for word in words if word != "--check"] + ["check=true"]
-    # What is no override is a flag of Hydra's own, or its value (--cfg job).
-    flags = [word for word in words if "=" not in word and not word.startswith("~")]
-    given = [word for word in words if word not in flags]
+    flags, given = read_words(words)
+    if flags.check and "check" in command.schema.model_fields:
+        given.append("check=true")
+    require_installed(given)
     overrides = checked_overrides(command.root, given, command.schema)
-
-    failed: list[Sequence[str]] = []
+    if flags.shows:
+        _show(name, command, flags, overrides)
+        return
 
     def task(config: DictConfig) -> None:
-        # In a sweep, the jobs after one that failed still run.
-        try:
-            command.run(checked(config, command.schema))
-        except PreemptionError as error:
-            # Asked to stop, and not to go on with other jobs.
-            show_failure(error)
-            sys.exit(error.status)
-        except NsmtError as error:
-            show_failure(error)
-            failed.append(HydraConfig.get().overrides.task)
+        command.run(checked(config, command.schema))
 
-    # Hydra reads the command line itself, so that its flags and sweeps work as everywhere.
-    sys.argv = [name, *flags, *overrides]
-    decorate = hydra.main(
+    with hydra_session(command.root) as session:
+        shared = session.preview(overrides, sweep=True)
+        mode = RunMode.MULTIRUN if flags.multirun else shared.hydra.mode
+        if mode == RunMode.MULTIRUN:
+            run_sweep(name, session, given, shared)
+        else:
+            session.preview(overrides, sweep=False)
+            session.run(task, overrides)
+
+
+def _show(name: str, command: Command, flags: Flags, overrides: list[str]) -> None:
+    """Help, or the configuration: what Hydra prints of itself."""
+    sys.argv = [name, *flags.shows, *overrides]
+    show = hydra.main(
         version_base="1.3", config_path=str(conf_folder().resolve()), config_name=command.root
     )
-    decorate(task)()
-    if failed:
-        if {"-m", "--multirun"} & set(flags):
-            for job in failed:
-                console.print(f"failed: {' '.join(job)}", highlight=False, markup=False)
-        sys.exit(FAILURE)
+    show(lambda config: None)()  # noqa: ARG005 -- nothing is run
 
 
 def _help() -> str:

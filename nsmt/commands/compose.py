@@ -38,7 +38,7 @@ def composed(root: str, overrides: Sequence[str], schema: type[S]) -> S:
         try:
             config = compose(root, overrides=overrides)
         except (HydraException, OmegaConfBaseException) as error:
-            raise _plain(error) from None
+            raise plain_error(error) from None
     return checked(config, schema)
 
 
@@ -47,7 +47,7 @@ def checked(config: DictConfig, schema: type[S]) -> S:
     try:
         container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except OmegaConfBaseException as error:
-        raise _plain(error) from None
+        raise plain_error(error) from None
     try:
         # JSON mode is strict about types and still knows lists from tuples.
         return schema.model_validate_json(json.dumps(container))
@@ -199,7 +199,8 @@ def _listed(opening: str, faults: Sequence[str]) -> str:
     return f"{opening} {count}:\n" + "\n".join(f"  - {fault}" for fault in faults)
 
 
-def _plain(error: Exception) -> ConfigurationError:
+def plain_error(error: Exception) -> ConfigurationError:
+    """What Hydra or OmegaConf refuses, in its first lines."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return ConfigurationError(
         lines[0] if lines else type(error).__name__,

@@ -26,8 +26,13 @@ def reporting_failures() -> Iterator[None]:
         sys.exit(_INTERRUPTED)
 
 
+def error_console() -> Console:
+    """Where problems are told."""
+    return Console(stderr=True, highlight=False)
+
+
 def show_failure(error: NsmtError) -> None:
     """Print the problem and its fix on standard error."""
-    console = Console(stderr=True, highlight=False)
+    console = error_console()
     console.print(f"error: {error.problem}", style="bold red", markup=False, soft_wrap=True)
     console.print(f"  fix: {error.fix}", markup=False, soft_wrap=True)

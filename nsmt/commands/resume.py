@@ -80,7 +80,7 @@ def _require_alike(config: RunConfig, other: Path) -> None:
             "not read",
             fix="go on with that version",
         ) from error
-    before, now = dict(_flat(theirs)), dict(_flat(config.identity()))
+    before, now = dict(flat(theirs)), dict(flat(config.identity()))
     changed = [
         f"  - {key}: {before.get(key, 'not there')} then, {now.get(key, 'not there')} now"
         for key in sorted(before.keys() | now.keys())
@@ -94,9 +94,10 @@ def _require_alike(config: RunConfig, other: Path) -> None:
         )
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key of nested settings, dotted, with its value."""
     for key, value in settings.items():
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
+            yield from flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

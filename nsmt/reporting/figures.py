@@ -81,6 +81,15 @@ class Curve:
     values: Sequence[float]
 
 
+@dataclass(frozen=True, slots=True)
+class SpreadCurve:
+    """Means with deviations, at places in a list of swept values."""
+
+    places: list[int]
+    means: list[float]
+    deviations: list[float]
+
+
 @contextmanager
 def _style() -> Iterator[None]:
     with rc_context(_STYLE):
@@ -210,6 +219,27 @@ def length_histograms(counts: Mapping[str, Sequence[int]], lower_ends: Sequence[
     return figure
 
 
+@_styled
+def swept_curves(
+    panels: Mapping[str, Mapping[str, SpreadCurve]], values: Sequence[str], *, key: str, metric: str
+) -> Figure:
+    """A panel a setting of the other keys: score against `key`, with deviations as bars.
+
+    Values that are all numbers lie on a scale, others side by side.
+    """
+    numbers = _numbers(values)
+    figure, places = _panels(len(panels), width=4.1, height=3.4, share_y=True)
+    for axes, (title, curves) in zip(places, panels.items(), strict=True):
+        _spread_lines(axes, curves, numbers)
+        axes.set(title=title, xlabel=key)
+        if numbers == list(range(len(values))):
+            axes.set_xticks(numbers, values)
+        axes.grid(axis="y")
+    places[0].set_ylabel(metric)
+    places[-1].legend(loc="best")
+    return figure
+
+
 def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
     """Write NAME.png and NAME.svg, reproducible byte for byte; returns both paths."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -300,3 +330,26 @@ def _lines(axes: Axes, curves: Mapping[str, Curve], *, markers: bool = True) -> 
             label=name,
         )
     axes.grid(axis="y")
+
+
+def _spread_lines(axes: Axes, curves: Mapping[str, SpreadCurve], numbers: Sequence[float]) -> None:
+    looks = zip(itertools.cycle(PALETTE), itertools.cycle(_MARKERS))
+    for (name, curve), (colour, marker) in zip(curves.items(), looks, strict=False):
+        axes.errorbar(
+            [numbers[place] for place in curve.places],
+            curve.means,
+            yerr=curve.deviations if any(curve.deviations) else None,
+            color=colour,
+            marker=marker,
+            capsize=3,
+            elinewidth=1,
+            label=name,
+        )
+
+
+def _numbers(values: Sequence[str]) -> list[float]:
+    """The values on a scale; their places, if one is no number."""
+    try:
+        return [float(value) for value in values]
+    except ValueError:
+        return [float(place) for place in range(len(values))]

@@ -1,0 +1,66 @@
+"""The words of a command line: overrides, and the few flags that there are."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nsmt.errors import ConfigurationError
+
+# Hydra's own that show something and end; and how many words follow each.
+_SHOWS = {
+    **dict.fromkeys(("--help", "-h", "--hydra-help", "--version", "--resolve"), 0),
+    **dict.fromkeys(("--cfg", "-c", "--package", "-p", "--info", "-i"), 1),
+}
+_CFG = ("job", "hydra", "all")
+_SWEEP = ("-m", "--multirun")
+_CHECK = "--check"
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """What is asked for beside the overrides; `shows` are words for Hydra's own parser."""
+
+    shows: tuple[str, ...]
+    multirun: bool
+    check: bool
+
+
+def read_words(words: Sequence[str]) -> tuple[Flags, list[str]]:
+    """Flags and overrides; a ConfigurationError names what is neither."""
+    shows: list[str] = []
+    given: list[str] = []
+    multirun = check = False
+    queue = list(words)
+    while queue:
+        word = queue.pop(0)
+        if word in _SWEEP:
+            multirun = True
+        elif word == _CHECK:
+            check = True
+        elif word in _SHOWS:
+            values, queue = queue[: _SHOWS[word]], queue[_SHOWS[word] :]
+            if word in ("--cfg", "-c") and (not values or values[0] not in _CFG):
+                raise ConfigurationError(
+                    f"{word} does not say what to show", fix=f"add one of {', '.join(_CFG)}"
+                )
+            shows += [word, *values]
+        elif word.startswith("-"):
+            raise _unknown(word)
+        elif "=" in word or word.startswith("~"):
+            given.append(word)
+        else:
+            raise ConfigurationError(
+                f"'{word}' is no override", fix=f"write key=value, as in {word or 'key'}=…"
+            )
+    return Flags(tuple(shows), multirun, check), given
+
+
+def _unknown(word: str) -> ConfigurationError:
+    known = [*_SWEEP, _CHECK, *_SHOWS]
+    near = difflib.get_close_matches(word, known, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return ConfigurationError(
+        f"unknown flag '{word}'", fix=f"{hint}the flags are {', '.join(known)}"
+    )

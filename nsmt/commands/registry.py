@@ -1,0 +1,84 @@
+"""The sub-commands of `nsmt`: each a schema and a function, imported when they are needed."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from nsmt.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A sub-command: its root in `conf/`, where its schema and function are, and a line of help.
+
+    Their module is imported when it is needed: help is quick, and worker processes, which import
+    the script that started them, stay small.
+    """
+
+    root: str
+    module: str
+    schema_name: str
+    function: str
+    summary: str
+
+    @property
+    def schema(self) -> type[Settings]:
+        """The schema of the composed configuration."""
+        found: type[Settings] = getattr(self._imported(), self.schema_name)
+        return found
+
+    @property
+    def run(self) -> Callable[[Any], object]:
+        """What takes the checked configuration."""
+        found: Callable[[Any], object] = getattr(self._imported(), self.function)
+        return found
+
+    def _imported(self) -> ModuleType:
+        return importlib.import_module(f"nsmt.commands.{self.module}")
+
+
+COMMANDS = {
+    "train": Command(
+        "train", "train", "RunConfig", "train", "the main job: prepare, train, test, report"
+    ),
+    "prepare": Command(
+        "train", "prepare", "RunConfig", "prepare_corpus", "make the corpus of data=… and stop"
+    ),
+    "data stats": Command(
+        "data_stats", "data", "StatsConfig", "stats", "what a prepared corpus holds"
+    ),
+    "data sample": Command(
+        "data_sample", "data", "SampleConfig", "sample", "pairs as the model sees them"
+    ),
+    "identify": Command(
+        "identify",
+        "identify",
+        "IdentifyConfig",
+        "identify",
+        "find the neurons of a checkpoint's directions",
+    ),
+    "evaluate": Command(
+        "evaluate",
+        "evaluate",
+        "EvaluateConfig",
+        "evaluate",
+        "score a run, a checkpoint or published outputs",
+    ),
+    "report": Command(
+        "report", "report", "ReportConfig", "report_run", "write a run's tables and page again"
+    ),
+    "sweep table": Command(
+        "sweep_table",
+        "sweep_table",
+        "SweepTableConfig",
+        "sweep_table",
+        "all runs of a sweep in one table, with a figure for each swept key",
+    ),
+    "bench": Command(
+        "bench", "bench", "BenchConfig", "bench", "measure speed against a peer, in one run"
+    ),
+}
