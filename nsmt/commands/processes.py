@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -57,7 +58,9 @@ def run_ranks(command: Sequence[str], *, environment: Mapping[str, str]) -> int:
     def forward(number: int, frame: FrameType | None) -> None:
         del frame
         for rank in _children(launcher.pid) or [launcher.pid]:
-            os.kill(rank, number)
+            # It may just have ended.
+            with suppress(ProcessLookupError):
+                os.kill(rank, number)
 
     before = {number: signal.signal(number, forward) for number in STOPPING}
     try:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from nsmt.data.batch import BatchLayout
@@ -63,8 +64,12 @@ class Going:
             return None
         sweep(self.states)
         found = newest_state(self.states)
+        updates = updates_on_disk(self.states)
+        if found is not None:
+            # Damaged, and in the way of those that are not.
+            discard(self.states, [update for update in updates if update > found.update])
         if found is not None and self._position is not None:
-            if found.update in self._gone_back_to:
+            if found.update in self._gone_back_to and min(updates) < found.update:
                 # That did not help before.
                 discard(self.states, [found.update])
                 return self.state()
@@ -233,7 +238,8 @@ class Resuming(pl.Callback):
             "rates": [group["lr"] for group in optimizer.param_groups],
             "ranks": snapshot.of_all_ranks(mine),
             "callbacks": callbacks,
-            "values": self._values,
+            # A copy: it is written while training goes on.
+            "values": dict(self._values),
         }
         if not trainer.is_global_zero:
             return
@@ -252,8 +258,9 @@ class Resuming(pl.Callback):
         states = self.folder / STATES
         try:
             save_state(states, state)
-        except OSError as error:
-            # The state before is whole; a full disk may have room again next time.
+        except (OSError, SafetensorError) as error:
+            # safetensors has an error of its own for a full disk, which may have room again next
+            # time; the state before is whole.
             _LOG.warning(
                 "the state after update %d could not be written, training goes on: %s",
                 state.update,
@@ -275,9 +282,11 @@ class Resuming(pl.Callback):
             self._written = None
 
     def _close(self) -> None:
-        self._finish_writing()
-        self._writer.shutdown()
-        self._listening.close()
+        try:
+            self._finish_writing()
+        finally:
+            self._writer.shutdown()
+            self._listening.close()
 
 
 def set_loops(trainer: pl.Trainer, *, update: int) -> None:

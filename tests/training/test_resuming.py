@@ -7,6 +7,7 @@ import signal
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from nsmt.commands.launch import shared_corpus, train_here
@@ -139,6 +140,11 @@ def test_a_damaged_state_is_passed_over_for_the_one_before(
     assert updates_on_disk(states) == [9, 12]
     file = state_folder(states, 12) / "state.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
+    # Damaged, it must not count as one of the newest.
+    at_update({11: die})
+    with pytest.raises(Killed):
+        run(again)
+    assert updates_on_disk(states) == [9]
     require_equal(whole, run(again))
     assert "the state after update 12 is passed over" in caplog.text
 
@@ -154,14 +160,17 @@ def test_where_all_states_are_damaged_the_stage_is_refused(small_config, at_upda
         run(config)
 
 
-def test_a_full_disk_costs_a_state_and_not_the_run(small_config, tmp_path, monkeypatch, caplog):
+@pytest.mark.parametrize("error", [OSError(28, "No space left"), SafetensorError("No space left")])
+def test_a_full_disk_costs_a_state_and_not_the_run(
+    small_config, tmp_path, monkeypatch, caplog, error
+):
     whole = run(small_config(*STAGE))
     again = small_config(*STAGE, f"paths.runs={tmp_path}/again")
     real = states_module.write_manifest
 
     def full(folder):
         if "000000006" in str(folder):
-            raise OSError(28, "No space left on device")
+            raise error
         return real(folder)
 
     monkeypatch.setattr(states_module, "write_manifest", full)
