@@ -172,7 +172,7 @@ def bench_load(
 
 
 def _tokenisation(settings: FilesSettings, corpus: Corpus, *, folder: Path) -> float:
-    """Encoding blocks, read and written, against SentencePiece alone on the same text."""
+    """Encoding blocks, read and written, against SentencePiece alone on the same text and core."""
     (pair,) = settings.parsed_pairs
     small = folder / "small"
     small.mkdir()
@@ -192,7 +192,7 @@ def _tokenisation(settings: FilesSettings, corpus: Corpus, *, folder: Path) -> f
 
     def bare(sides: tuple[list[str], list[str]]) -> None:
         for side in sides:
-            processor.Encode(side)
+            processor.Encode(side, num_threads=1)
 
     for number, (path, kept) in enumerate(zip(cleaned.blocks, cleaned.kept, strict=True)):
         to = folder / "encoded" / f"{number}.npz"

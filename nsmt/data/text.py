@@ -52,7 +52,8 @@ def compose(text: str) -> str:
 
 def remove_invisible(text: str) -> str:
     """Without control and zero-width characters other than joiners; any space becomes a space."""
-    return text.translate(_INVISIBLE)
+    # Printable means none of them, and no space but U+0020; most text is.
+    return text if text.isprintable() else text.translate(_INVISIBLE)
 
 
 def collapse_whitespace(text: str) -> str:

@@ -119,7 +119,9 @@ class Vocabulary:
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Piece ids of each text, without tags, <s> or </s>."""
-        encoded: list[list[int]] = self.processor.Encode([normalise(text) for text in texts])
+        normal = [normalise(text) for text in texts]
+        # Corpora are encoded by a process a core, which SentencePiece's threads would crowd.
+        encoded: list[list[int]] = self.processor.Encode(normal, num_threads=1)
         return encoded
 
     def decode(self, sequences: Sequence[Sequence[int]]) -> list[str]:

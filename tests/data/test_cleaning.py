@@ -1,6 +1,7 @@
 import html
 import pickle
 import sys
+import unicodedata
 from collections import Counter
 
 import pytest
@@ -93,6 +94,14 @@ def test_invisible_characters_go_and_decomposed_ones_are_composed():
         "ab cd e",
         "café x y",
     )
+
+
+def test_printable_text_has_nothing_invisible():
+    for point in range(sys.maxunicode + 1):
+        character = chr(point)
+        if character.isprintable():
+            assert unicodedata.category(character) not in {"Cc", "Cf", "Cs"}
+            assert not character.isspace() or character == " "
 
 
 @given(st.text())
