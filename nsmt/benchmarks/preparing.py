@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import subprocess
 import sys
@@ -189,6 +190,8 @@ def _tokenisation(settings: FilesSettings, corpus: Corpus, *, folder: Path) -> f
     cleaned = cleaned_pair(folder / "clean", pair, ("train",), Tally())
     processor = corpus.vocabulary.processor
     ratios = []
+    # What preparing the corpus wrote must not be what syncing a block waits for.
+    os.sync()
 
     def bare(sides: tuple[list[str], list[str]]) -> None:
         for side in sides:
