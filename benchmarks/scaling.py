@@ -63,15 +63,22 @@ def _speed(ranks: int, turn: int, *, updates: int, overrides: list[str]) -> floa
             *overrides,
         ]
         with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL) as run:
-            while run.poll() is None and not list(Path(folder).glob("*/dense/checkpoint")):
+            measured: list[float] = []
+            while run.poll() is None and len(measured) < updates:
                 time.sleep(0.5)
-            # Nobody asks for its translations.
-            run.terminate()
-        (path,) = Path(folder).glob("*/dense/metrics.csv")
+                measured = _measured(Path(folder))
+            # Nobody asks for its validation and translations.
+            run.kill()
+    return statistics.median(measured[1:])
+
+
+def _measured(runs: Path) -> list[float]:
+    """Target tokens a second, by update, as far as they are logged."""
+    for path in runs.glob("*/dense/metrics.csv"):
         with path.open(encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-    measured = [row["train/target_tokens_per_second"] for row in rows]
-    return statistics.median([float(each) for each in measured if each][1:])
+        return [float(each) for row in rows if (each := row["train/target_tokens_per_second"])]
+    return []
 
 
 if __name__ == "__main__":
