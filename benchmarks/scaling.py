@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def _speed(ranks: int, turn: int, *, updates: int, overrides: list[str]) -> float:
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         command = [
             *(sys.executable, str(ROOT / "train.py"), "schedule=dense", f"seed={turn}"),
             *(f"name=scaling-{ranks}", f"paths.runs={folder}", "callbacks.log_every=1"),
