@@ -2,17 +2,16 @@
 FROM python:3.11-slim-bookworm
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 WORKDIR /opt/nsmt
-COPY pyproject.toml requirements.lock README.md LICENSE CHANGELOG.md train.py evaluate.py ./
+COPY pyproject.toml requirements.lock requirements-torch.txt README.md LICENSE CHANGELOG.md train.py evaluate.py ./
 COPY nsmt nsmt
+COPY hydra_plugins hydra_plugins
 COPY conf conf
 # With --build-arg TORCH_INDEX=URL, torch comes from PyTorch's index of CPU builds, which spares
 # several gigabytes of CUDA libraries.
 ARG TORCH_INDEX=""
-# Versions are pinned by requirements.lock.
-# hadolint ignore=DL3013
-RUN pip install --no-cache-dir ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} \
-      "$(grep '^torch==' requirements.lock)" \
- && pip install --no-cache-dir -e . -c requirements.lock
+RUN pip install --no-cache-dir --require-hashes --no-deps -r requirements.lock \
+ && pip install --no-cache-dir ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} -r requirements-torch.txt \
+ && pip install --no-cache-dir --no-deps --no-build-isolation -e .
 # Mount /data to keep corpora and runs.
 WORKDIR /data
 ENTRYPOINT ["nsmt"]

@@ -3,10 +3,13 @@
 FROM python:3.11-slim-bookworm
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 WORKDIR /opt/nsmt
-COPY pyproject.toml requirements.lock README.md LICENSE CHANGELOG.md train.py evaluate.py ./
+COPY pyproject.toml requirements.lock requirements-torch.txt README.md LICENSE CHANGELOG.md train.py evaluate.py ./
 COPY nsmt nsmt
+COPY hydra_plugins hydra_plugins
 COPY conf conf
-RUN pip install --no-cache-dir "$(grep '^torch==' requirements.lock)" -e . -c requirements.lock
+RUN pip install --no-cache-dir --require-hashes --no-deps -r requirements.lock \
+ && pip install --no-cache-dir -r requirements-torch.txt \
+ && pip install --no-cache-dir --no-deps --no-build-isolation -e .
 WORKDIR /data
 ENTRYPOINT ["nsmt"]
 CMD ["help"]
