@@ -12,4 +12,6 @@ from pydantic import BaseModel, ConfigDict
 class Settings(BaseModel):
     """An immutable, strictly typed group of settings in which an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, protected_namespaces=(), allow_inf_nan=False
+    )

@@ -18,10 +18,18 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
 
 import nsmt
+from nsmt.commands.safety import unusable
 from nsmt.errors import ConfigurationError
 from nsmt.settings import Settings
 
 S = TypeVar("S", bound=Settings)
+# What of Hydra's own node is the user's; the rest would put files where nobody looks for them.
+_HYDRA_KEYS = (
+    *("hydra/launcher", "hydra/sweeper", "hydra.launcher.", "hydra.sweeper.", "hydra.sweep.dir"),
+    *("hydra.mode", "hydra.job.env_set", "hydra.job.env_copy"),
+)
+# What Hydra raises over overrides that it did not expect: some of it is of no type of its own.
+COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, ValueError, TypeError, KeyError)
 
 
 def conf_folder() -> Path:
@@ -37,7 +45,7 @@ def composed(root: str, overrides: Sequence[str], schema: type[S]) -> S:
     with initialize_config_dir(config_dir=str(conf_folder().resolve()), version_base="1.3"):
         try:
             config = compose(root, overrides=overrides)
-        except (HydraException, OmegaConfBaseException) as error:
+        except COMPOSITION_ERRORS as error:
             raise plain_error(error) from None
     return checked(config, schema)
 
@@ -46,8 +54,12 @@ def checked(config: DictConfig, schema: type[S]) -> S:
     """The typed settings of a composed configuration; every fault in one ConfigurationError."""
     try:
         container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as error:
+    except (OmegaConfBaseException, ValueError) as error:
         raise plain_error(error) from None
+    if faults := list(unusable(container)):
+        raise ConfigurationError(
+            _listed("the configuration has", faults), fix="correct the keys above"
+        )
     try:
         # JSON mode is strict about types and still knows lists from tuples.
         return schema.model_validate_json(json.dumps(container))
@@ -90,7 +102,12 @@ def checked_overrides(root: str, overrides: Sequence[str], schema: type[Settings
 
 def _override_faults(override: Override, root: str, schema: type[Settings]) -> Iterator[str]:
     key = override.key_or_group
-    if key.split(".")[0].split("/")[0] == "hydra" or override.is_force_add():
+    if key.split(".")[0].split("/")[0] == "hydra":
+        if not key.startswith(_HYDRA_KEYS):
+            allowed = ", ".join(f"{name}*" if name.endswith(".") else name for name in _HYDRA_KEYS)
+            yield f"{override.input_line} is decided by nsmt (of hydra: {allowed})"
+        return
+    if override.is_force_add():
         return
     groups = _groups()
     if key in groups:
@@ -108,9 +125,11 @@ def _choice_faults(override: Override, group: str, options: Sequence[str]) -> It
     choices = value if isinstance(value, list) else [value]
     if override.is_sweep_override():
         choices = list(override.sweep_string_iterator())
-    for choice in choices:
-        if choice is not None and str(choice) not in options:
-            near = difflib.get_close_matches(str(choice), options, n=1)
+    if override.is_delete():
+        return
+    for choice in ("null" if each is None else str(each) for each in choices):
+        if choice not in options:
+            near = difflib.get_close_matches(choice, options, n=1)
             hint = f"; did you mean '{near[0]}'?" if near else ""
             yield f"{group}={choice} is not there{hint} (choices: {', '.join(options)})"
 

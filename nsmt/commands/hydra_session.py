@@ -18,7 +18,7 @@ from hydra.types import RunMode, TaskFunction
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from nsmt.commands.compose import conf_folder, plain_error
+from nsmt.commands.compose import COMPOSITION_ERRORS, conf_folder, plain_error
 from nsmt.commands.launchers import register_launchers
 from nsmt.commands.safety import require_harmless
 
@@ -42,7 +42,7 @@ class Session:
                 run_mode=mode,
                 validate_sweep_overrides=not sweep,
             )
-        except (HydraException, OmegaConfBaseException) as error:
+        except COMPOSITION_ERRORS as error:
             raise plain_error(error) from None
         require_harmless(config)
         return config

@@ -43,6 +43,10 @@ _SECRET_NAME: Final = re.compile(
 _ENVIRONMENT: Final = re.compile(r"oc\.env:\s*['\"]?(\w+)")
 # Shorter values would be found in any text.
 _SECRET_LENGTH: Final = 8
+# Larger numbers overflow wherever they are used.
+_LARGEST: Final = 2**53
+# NUL and other control characters, and halves of characters.
+_UNWRITABLE: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]")
 
 
 def require_harmless(config: DictConfig) -> None:
@@ -57,6 +61,19 @@ def require_harmless(config: DictConfig) -> None:
             "the configuration is refused:\n" + "\n".join(f"  - {fault}" for fault in faults),
             fix="choose by the configuration groups; give secrets by environment variables alone",
         )
+
+
+def unusable(settings: Any) -> Iterator[str]:  # noqa: ANN401 -- resolved, as plain JSON
+    """What is wrong with values whatever their keys mean: no schema would say it well."""
+    for key, value in _leaves(settings):
+        if isinstance(value, int) and abs(value) > _LARGEST:
+            yield f"{key} is a number of {value.bit_length()} bits: at most 53 are allowed"
+        if isinstance(value, str):
+            if _UNWRITABLE.search(value):
+                yield f"{key}={value!a} holds a character that no file name or text can have"
+            for name, secret in secrets().items():
+                if secret in value:
+                    yield f"{key} holds the value of {name}, which would be written to disk"
 
 
 def secrets() -> dict[str, str]:
@@ -76,6 +93,9 @@ def without_secrets(text: str) -> str:
 
 
 def _faults(key: str, value: Any) -> Iterator[str]:  # noqa: ANN401 -- any leaf
+    if key.startswith(("hydra.runtime.", "hydra.overrides.")):
+        # What was given, once more.
+        return
     last = key.rpartition(".")[2]
     if last == "_target_" and value not in TARGETS.get(key, ()):
         allowed = ", ".join(sorted(TARGETS.get(key, ()))) or "no class is named here"
@@ -94,7 +114,7 @@ def _faults(key: str, value: Any) -> Iterator[str]:  # noqa: ANN401 -- any leaf
         if _SECRET_NAME.search(name):
             yield f"{key} reads the secret {name}, which would be written to disk"
     for name, secret in secrets().items():
-        if secret in value and not key.startswith("hydra.runtime."):
+        if secret in value:
             yield f"{key} holds the value of {name}, which would be written to disk"
 
 

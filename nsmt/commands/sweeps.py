@@ -28,8 +28,7 @@ State = Literal["running", "finished", "failed", "stopped"]
 
 # Words that say how a sweep is computed and shown; of the rest it is named.
 _APART: Final = (
-    *("hydra.launcher", "hydra/launcher", "hydra.sweep.", "hydra.job", "hydra.verbose"),
-    *("hydra.mode", "hydra.run", "hydra.output_subdir", "hydra.hydra_logging", "launcher"),
+    *("hydra.launcher", "hydra/launcher", "hydra.sweep.", "hydra.job", "hydra.mode", "launcher"),
     *("hydra.sweeper.n_trials", "hydra.sweeper.n_jobs", "hydra.sweeper.max_batch_size"),
     *("paths", "logger", "callbacks.progress", "callbacks.log_every", "report", "states"),
 )

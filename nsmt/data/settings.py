@@ -21,7 +21,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 Temperature = Annotated[
     float, Field(ge=1, description="p ~ n^(1/T): 1 as found, larger is flatter")
 ]
-CorpusName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
+CorpusName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=100)]
 StepName = Literal[
     "unicode",
     "invisible",

@@ -9,14 +9,16 @@ from pydantic import Field, model_validator
 from nsmt.settings import Settings
 
 Share = Annotated[float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
+# Beyond, a slip of the keyboard would build layers until memory ends.
+Layers = Annotated[int, Field(ge=1, le=1000)]
+Count = Annotated[int, Field(ge=1, le=2**20)]
 
 
 class ModelSettings(Settings):
     """A pre-norm Transformer encoder-decoder with ReLU feed-forward layers."""
 
-    encoder_layers: Count
-    decoder_layers: Count
+    encoder_layers: Layers
+    decoder_layers: Layers
     d_model: Count = Field(description="width of the residual stream")
     d_ff: Count = Field(description="neurons of a feed-forward layer")
     heads: Count
