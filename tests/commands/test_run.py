@@ -3,7 +3,6 @@
 import csv
 import json
 import random
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -139,83 +138,6 @@ def test_identify_finds_the_atlas_of_the_run(finished_run, run_corpus, tmp_path,
     assert found == NeuronAtlas.load(place)
 
 
-def test_evaluating_a_run_again_gives_its_scores_in_a_folder_of_its_own(run_copy, monkeypatch):
-    nsmt(monkeypatch, "evaluate", f"run={run_copy}")
-    (again,) = (run_copy / "evaluations").iterdir()
-    for baseline in ("dense", "continue_dense"):
-        name = f"results/against-{baseline}.json"
-        assert json.loads((again / name).read_text()) == json.loads((run_copy / name).read_text())
-    assert {path.suffix for path in (again / "tables").iterdir()} == {".csv", ".md", ".tex"}
-
-
-def test_another_search_leaves_the_run_alone_and_keeps_its_other_settings(run_copy, monkeypatch):
-    files = [path for path in run_copy.rglob("*") if path.is_file()]
-    before = {path: path.read_bytes() for path in files}
-    output = run_copy.parent / "beam"
-    nsmt(monkeypatch, "evaluate", f"run={run_copy}", "decoding.beam=2", f"output={output}")
-    assert {path: path.read_bytes() for path in files} == before
-    record = json.loads((output / "record.json").read_text())
-    run = json.loads((run_copy / "record.json").read_text())
-    assert record["config"]["decoding"] == run["config"]["decoding"] | {"beam": 2}
-    assert record["data_fingerprint"] == run["data_fingerprint"]
-    assert record["run"]["commit"] == run["commit"]
-    assert record["scores"].keys() == set(STAGES)
-    assert (output / "translations" / "en-de" / "hyp.dense.txt").is_file()
-
-
-def test_evaluating_a_checkpoint_gives_the_scores_of_the_run(
-    finished_run, run_corpus, tmp_path, monkeypatch, capsys
-):
-    nsmt(
-        monkeypatch,
-        "evaluate",
-        "eval=checkpoint",
-        f"checkpoint={finished_run}/dense/checkpoint",
-        f"corpus={run_corpus}",
-        "decoding=greedy",
-        "decoding.max_length_extra=20",
-        f"output={tmp_path}/scored",
-    )
-    shown = capsys.readouterr().out
-    assert "en-de" in shown
-    assert "chrf++" in shown.lower()
-    record = json.loads((tmp_path / "scored" / "record.json").read_text())
-    run = Comparison.from_json((finished_run / "results" / "against-dense.json").read_text())
-    measured = {str(d): dict(found) for d, found in run.system("dense").scores.items()}
-    assert record["scores"]["checkpoint"] == measured
-    assert "en-de" in (tmp_path / "scored" / "tables" / "scores.csv").read_text()
-
-
-def test_published_outputs_get_tables_and_intervals(tmp_path, monkeypatch, capsys):
-    lines = [f"the number {number} is here ." for number in range(40)]
-    for direction in ("en-de", "de-en"):
-        for name, wrong in (("ref", 0), ("hyp.mT-big", 20), ("hyp.mT-big-NS", 5)):
-            text = ["nothing like it at all"] * wrong + lines[wrong:]
-            path = tmp_path / "published" / direction / f"{name}.txt"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text("".join(f"{line}\n" for line in text))
-    nsmt(
-        monkeypatch,
-        "evaluate",
-        "eval=paper_ec30",
-        f"outputs={tmp_path}/published",
-        f"output={tmp_path}/scored",
-        "test.bootstrap_samples=100",
-    )
-    assert "58 of 60 directions are missing" in " ".join(capsys.readouterr().out.split())
-    text = (tmp_path / "scored" / "results" / "against-mT-big.json").read_text()
-    comparison = Comparison.from_json(text)
-    gain = comparison.by_group["mT-big-NS"]["bleu"]["All"]
-    assert gain.low > 0
-    assert gain.significant
-    assert comparison.together
-    for table in ("scores", "table11", "main", "directions-bleu"):
-        assert (tmp_path / "scored" / "tables" / f"{table}.tex").is_file()
-    record = json.loads((tmp_path / "scored" / "record.json").read_text())
-    assert record["command"]
-    assert len(record["data_fingerprint"]) == 64
-
-
 def test_the_corpus_is_shown_in_numbers_and_on_a_page(run_corpus, tmp_path, monkeypatch, capsys):
     words = (f"corpus={run_corpus}", "batch_tokens=[512]", f"output={tmp_path}/stats")
     nsmt(monkeypatch, "data", "stats", *words)
@@ -237,56 +159,6 @@ def test_sentences_are_shown_as_the_model_reads_them(run_corpus, monkeypatch, ca
     assert source.endswith("</s>")
     assert given.partition(": ")[2].startswith("</s> <2en>")
     assert target.partition(": ")[2].split()[:-1] == given.partition(": ")[2].split()[1:]
-
-
-def test_a_benchmark_keeps_its_ratios_with_a_certificate(corpora, tmp_path, monkeypatch):
-    small = [word for word in SMALL if word.startswith(("data", "model", "trainer", "batch"))]
-    words = [*small, "repetitions=1", f"paths.corpora={corpora}", f"output={tmp_path}/bench.json"]
-    nsmt(monkeypatch, "bench", *words)
-    record = json.loads((tmp_path / "bench.json").read_text())
-    figures = record["figures"]
-    assert figures.keys() >= {"forward_seconds", "identify_seconds", "identify_over_forward"}
-    assert min(figures.values()) > 0
-    assert record["environment"]["threads"] >= 1
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("what", ["prepare", "load"])
-def test_benchmarks_of_data_measure(what, tmp_path, monkeypatch):
-    small = [word for word in SMALL if word.startswith(("data", "model", "trainer", "batch"))]
-    words = [*small, "pairs=3000", "data.vocabulary.size=150", "batch.tokens=2048"]
-    nsmt(monkeypatch, "bench", f"what={what}", *words, f"output={tmp_path}/bench.json")
-    figures = json.loads((tmp_path / "bench.json").read_text())["figures"]
-    expected = {"prepare": "tokenise_ratio", "load": "step_over_batch"}
-    assert figures[expected[what]] > 0
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("what", "figure"),
-    [("train", "m2m100_over_dense_seconds"), ("decode", "m2m100_over_ours_seconds")],
-)
-def test_benchmarks_against_other_toolkits_measure(what, figure, corpora, tmp_path, monkeypatch):
-    small = [word for word in SMALL if word.startswith(("data", "model", "trainer", "batch"))]
-    words = [*small, "model.share_embeddings=all", "repetitions=1", f"paths.corpora={corpora}"]
-    decode = ["sentences=5", "updates=2", "peer_batches=[3]", "decoding.max_length_extra=8"]
-    nsmt(monkeypatch, "bench", f"what={what}", *words, *decode, f"output={tmp_path}/bench.json")
-    figures = json.loads((tmp_path / "bench.json").read_text())["figures"]
-    assert figures[figure] > 0
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-def test_packed_batches_are_compiled_once_in_the_benchmark_as_on_a_gpu(
-    corpora, tmp_path, monkeypatch
-):
-    small = [word for word in SMALL if word.startswith(("data", "model", "trainer", "batch"))]
-    words = ["model.share_embeddings=all", "repetitions=3", f"paths.corpora={corpora}"]
-    words += ["batch.layout=packed", "trainer.compile=true", f"output={tmp_path}/bench.json"]
-    nsmt(monkeypatch, "bench", "what=train", *small, *words)
-    figures = json.loads((tmp_path / "bench.json").read_text())["figures"]
-    assert figures["recompilations"] == 0
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
 
 
 @pytest.mark.parametrize(
@@ -317,19 +189,6 @@ def test_every_choice_of_every_group_composes():
         for path in (conf_folder() / group).glob("*.yaml"):
             choice = f"{group}={path.stem}"
             assert composed("train", [choice, *needs.get(choice, [])], RunConfig)
-
-
-def test_evaluations_that_search_differently_do_not_share_a_folder(run_copy, monkeypatch):
-    # The run's own search is greedy; 5 and 200 are the values of the schema.
-    for words in ([], ["decoding.beam=5"], ["decoding.max_length_extra=200"], ["decoding=greedy"]):
-        nsmt(monkeypatch, "evaluate", f"run={run_copy}", "progress=false", *words)
-    records = [
-        json.loads((folder / "record.json").read_text())["config"]["decoding"]
-        for folder in (run_copy / "evaluations").iterdir()
-    ]
-    found = {(record["beam"], record["max_length_extra"]) for record in records}
-    assert found == {(1, 20), (5, 20), (1, 200)}
-    assert len(records) == 3
 
 
 def test_a_check_builds_no_weights_and_writes_nothing(small_config, tmp_path, capsys):
