@@ -3,7 +3,9 @@
     python benchmarks/kills.py kills=200 output=results/kills.json
 
 Runs take one rank and two by turns; signals are SIGKILL, SIGTERM and SIGUSR1, to the process that
-was started or, for SIGKILL, now and then to any of its ranks. Final weights, atlas and metrics (all
+was started or, for SIGKILL, now and then to any of its ranks; at random, while a state or a
+checkpoint is being written, or while neurons are identified. SIGTERM and SIGUSR1 must end a run
+with status 75. Final weights, atlas and metrics (all
 but what time decides) must be bitwise those of the run that was left alone: the same sentences then
 made the same updates, none of them twice and none left out.
 """
@@ -22,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,27 +85,77 @@ def alone(place: Path, *, ranks: int, updates: int) -> float:
     return begun
 
 
-def killed(words: Sequence[str], *, after: float, rng: random.Random) -> str | None:
-    """Start a run and end it after so many seconds: how; None if it was finished before."""
+def writing(place: Path) -> bool:
+    """Whether a state or a checkpoint is half-written just now."""
+    return any(True for _ in place.glob("*/*/states/.*.partial")) or any(
+        True for _ in place.glob("*/*/.*.partial")
+    )
+
+
+def identifying(place: Path) -> bool:
+    """Whether the dense model is trained and its neurons are not known yet."""
+    dense = any(True for _ in place.glob("*/dense/checkpoint"))
+    return dense and not any(True for _ in place.glob("*/identification"))
+
+
+def phase(place: Path) -> str:
+    """Where a run is, as its folder tells."""
+    if writing(place):
+        return "writing"
+    if identifying(place):
+        return "identification"
+    if list(place.glob("*/neuron_specialization/checkpoint")):
+        return "scoring"
+    return "training" if list(place.glob("*/dense/states")) else "before training"
+
+
+def moment(rng: random.Random, place: Path, *, begun: float) -> Callable[[], bool]:
+    """Whether it is time to kill: some seconds in, while something is written, or identified."""
+    since = time.monotonic()
+    # From shortly before training begins, whatever stage it is that begins.
+    after = since + begun + rng.uniform(-0.5, 4.0)
+    kind = rng.choice(("random", "random", "writing", "identification"))
+    if kind == "random":
+        return lambda: time.monotonic() >= after
+    seen = identifying if kind == "identification" else writing
+    # Not always the first time, and not always at its beginning.
+    after = since + rng.uniform(0.0, begun + 3.0)
+    delay = rng.uniform(0.0, 0.3 if kind == "identification" else 0.004)
+
+    def due() -> bool:
+        if time.monotonic() < after or not seen(place):
+            return False
+        time.sleep(delay)
+        return True
+
+    return due
+
+
+def killed(words: Sequence[str], place: Path, *, begun: float, rng: random.Random) -> str | None:
+    """Start a run and end it at some moment: how and when; None if it was finished before."""
     log = subprocess.DEVNULL
+    due = moment(rng, place, begun=begun)
     with subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True) as run:
+        while run.poll() is None and not due():
+            time.sleep(0.001)
+        if run.poll() is not None:
+            if run.returncode:
+                raise SystemExit(f"a run ended by itself with {run.returncode}: {' '.join(words)}")
+            return None
+        number, target, when = rng.choice(SIGNALS), run.pid, phase(place)
+        if number == signal.SIGKILL and rng.random() < 0.5:
+            target = rng.choice([run.pid, *descendants(run.pid)])
         try:
-            status = run.wait(after)
-        except subprocess.TimeoutExpired:
-            number = rng.choice(SIGNALS)
-            target = run.pid
-            if number == signal.SIGKILL and rng.random() < 0.5:
-                target = rng.choice([run.pid, *descendants(run.pid)])
-            try:
-                os.kill(target, number)
-            except ProcessLookupError:
-                number = signal.SIGKILL
-            status = run.wait()
-            whom = "run" if target == run.pid else "child"
-            return f"{number.name} {whom}, status {status}"
-        if status:
-            raise SystemExit(f"a run ended by itself with status {status}: {' '.join(words)}")
-        return None
+            os.kill(target, number)
+        except ProcessLookupError:
+            when = "it had just ended"
+        status = run.wait()
+    whom = "the run" if target == run.pid else "a child"
+    expected = {-signal.SIGKILL} if number == signal.SIGKILL else {PREEMPTED}
+    # One that was at its end may have ended.
+    if target == run.pid and status not in expected | {0}:
+        raise SystemExit(f"{number.name} while {when}: status {status}: {' '.join(words)}")
+    return None if status == 0 else f"{number.name} of {whom}, {when}, status {status}"
 
 
 def outcome(runs: Path) -> dict[str, Any]:
@@ -137,8 +189,7 @@ def trial(
     rng = random.Random(seed)
     words = command(place, ranks=ranks, updates=updates)
     kinds: Counter[str] = Counter()
-    # From shortly before training begins to some seconds into it, whatever stage that is by then.
-    while (kind := killed(words, after=begun + rng.uniform(-0.5, 4.0), rng=rng)) is not None:
+    while (kind := killed(words, place, begun=begun, rng=rng)) is not None:
         kinds[kind] += 1
     found = outcome(place)
     if different := [key for key in expected if found[key] != expected[key]]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Final
+
+# What the system says of a disk, or a share of it, that is full.
+DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def sha256(path: Path) -> str:
@@ -53,6 +58,18 @@ def replace_file(path: Path) -> Iterator[Path]:
         building.replace(path)
     finally:
         building.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Delete what processes that were killed while replacing something here have left.
+
+    Only for folders that nobody else writes to.
+    """
+    for leftover in (*folder.glob(".*.partial"), *folder.glob(".*.old")):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+        else:
+            leftover.unlink(missing_ok=True)
 
 
 def replace_text(path: Path, text: str) -> None:

@@ -11,6 +11,7 @@ from nsmt.errors import CheckpointError
 from nsmt.files import sha256
 
 MANIFEST: Final = "manifest.json"
+_FIX: Final = "use another one, or delete that folder and train again"
 
 
 def write_manifest(folder: Path) -> dict[str, str]:
@@ -35,13 +36,20 @@ def verified_manifest(folder: Path, *, required: Sequence[str]) -> dict[str, str
         manifest: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
         damaged = [name for name, digest in manifest.items() if sha256(folder / name) != digest]
     except (OSError, ValueError, AttributeError) as error:
-        raise CheckpointError(
-            f"the checkpoint in {folder} is torn: {error}", fix="use another one, or train again"
-        ) from error
+        raise CheckpointError(f"the checkpoint in {folder} is torn: {error}", fix=_FIX) from error
     damaged += [name for name in required if name not in manifest]
     if damaged:
         raise CheckpointError(
             f"the checkpoint in {folder} is corrupt: {', '.join(damaged)} is not what was written",
-            fix="use another one, or train again",
+            fix=_FIX,
         )
     return manifest
+
+
+def require_unaltered(path: Path, digest: str) -> None:
+    """Raise a CheckpointError unless the file has that sha256."""
+    if not path.is_file() or sha256(path) != digest:
+        raise CheckpointError(
+            f"{path} is not what was written",
+            fix="delete the states of its stage to train that from the beginning",
+        )

@@ -1,4 +1,7 @@
-"""The overrides of a run that takes seconds, for tests."""
+"""A run that takes seconds, for tests."""
+
+from nsmt.commands.launch import prepared_corpus, run_stages
+from nsmt.training.signals import StopSignal
 
 SMALL = (
     "name=small",
@@ -29,3 +32,9 @@ SMALL = (
     "schedule.specialise.updates=10",
     "schedule.specialise.validate_every=10",
 )
+
+
+def train_stages(config):
+    """Prepare and train, without scores and report; the names of the stages."""
+    with StopSignal().listening() as stop:
+        return run_stages(config, prepared_corpus(config), stop)

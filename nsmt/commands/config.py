@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
 from nsmt.data.plan import BatchSettings
 from nsmt.data.sources import DataSettings
@@ -37,12 +37,22 @@ Positive = Annotated[int, Field(ge=1)]
 _HANDS = {"devices", "num_nodes", "strategy", "threads", "background"}
 
 
+def _no_home(place: str) -> str:
+    if place.startswith("~"):
+        raise ValueError("~ is not expanded here: write $HOME")
+    return place
+
+
+# A folder that nsmt writes into; an empty one would be the working directory.
+Place = Annotated[str, Field(min_length=1, max_length=4000), AfterValidator(_no_home)]
+
+
 class PathSettings(Settings):
     """Where runs, prepared corpora and downloads are kept."""
 
-    runs: str = "runs"
-    corpora: str = "corpora"
-    downloads: str = "downloads"
+    runs: Place = "runs"
+    corpora: Place = "corpora"
+    downloads: Place = "downloads"
 
 
 class ScoringSettings(Settings):
@@ -64,8 +74,10 @@ class ReportSettings(Settings):
 class RunConfig(Settings):
     """All of `python train.py`."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$", description="first half of the run folder")
-    seed: Annotated[int, Field(ge=0)] = 1
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9_.-]*$", max_length=100, description="first half of the folder"
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 1
     check: bool = Field(default=False, description="validate and build on the meta device only")
     resume: str = Field(
         "auto",
@@ -116,7 +128,12 @@ class RunConfig(Settings):
 
     def lock(self, who: str) -> Path:
         """The file by which processes that work on this run take turns."""
-        return Path(self.paths.runs) / f".{self.run_name}.{who}.lock"
+        return lock_of(self.folder, who)
+
+
+def lock_of(folder: Path, who: str) -> Path:
+    """The same for a run's folder."""
+    return folder.parent / f".{folder.name}.{who}.lock"
 
 
 def recorded_config(folder: Path, record: Mapping[str, Any]) -> RunConfig:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 
 from nsmt.errors import NsmtError
+from nsmt.files import DISK_FULL
 
 FAILURE = 2
 _INTERRUPTED = 130
@@ -22,6 +23,17 @@ def reporting_failures() -> Iterator[None]:
     except NsmtError as error:
         show_failure(error)
         sys.exit(error.status)
+    except OSError as error:
+        if error.errno not in DISK_FULL:
+            raise
+        place = "" if error.filename is None else f" of {error.filename}"
+        show_failure(
+            NsmtError(
+                f"there is no space left on the device{place}",
+                fix="free some and run the same command again: what was finished is kept",
+            )
+        )
+        sys.exit(FAILURE)
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
 

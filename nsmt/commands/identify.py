@@ -18,6 +18,7 @@ from nsmt.progress import result_console
 from nsmt.settings import Settings
 from nsmt.training.identification import gather_statistics
 from nsmt.training.settings import TrainerSettings
+from nsmt.training.stages import STATISTICS
 
 
 class IdentifyConfig(Settings):
@@ -60,7 +61,7 @@ def identify(config: IdentifyConfig) -> None:
         progress=config.progress,
     )
     output.mkdir(parents=True, exist_ok=True)
-    statistics.save(output / "statistics.safetensors")
+    statistics.save(output / STATISTICS)
     atlas = select(statistics, config.selection, pivot=corpus.pivot)
     atlas.save(output / "atlas.safetensors")
     kept = [f"{site.name} {atlas.masks(site).double().mean().item():.1%}" for site in atlas.sites]

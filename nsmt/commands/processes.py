@@ -11,9 +11,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from types import FrameType
 
-from nsmt.training.signals import STOPPING
+from nsmt.training.signals import StopSignal
 
 _PR_SET_PDEATHSIG = 1
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -40,8 +39,8 @@ def _words(process: int) -> list[str]:
     return [word.decode(errors="replace") for word in told.split(b"\0")]
 
 
-def run_ranks(command: Sequence[str], *, environment: Mapping[str, str]) -> int:
-    """Run a launcher of ranks to its end; its exit status.
+def run_ranks(command: Sequence[str], *, environment: Mapping[str, str], stop: StopSignal) -> int:
+    """Run a launcher of ranks to its end; its exit status, or a PreemptionError after a signal.
 
     Signals that ask this process to stop go on to the ranks and not to the launcher, which would
     give them little time. If this process dies, the launcher ends the ranks.
@@ -55,19 +54,14 @@ def run_ranks(command: Sequence[str], *, environment: Mapping[str, str]) -> int:
         preexec_fn=partial(die_with_parent, signal.SIGTERM),
     )
 
-    def forward(number: int, frame: FrameType | None) -> None:
-        del frame
+    def forward(number: signal.Signals) -> None:
         for rank in _children(launcher.pid) or [launcher.pid]:
             # It may just have ended.
             with suppress(ProcessLookupError):
                 os.kill(rank, number)
 
-    before = {number: signal.signal(number, forward) for number in STOPPING}
-    try:
+    with stop.holding(forward):
         return launcher.wait()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def descendants(process: int) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from contextlib import nullcontext, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from nsmt.commands.processes import die_with_parent
@@ -16,21 +16,28 @@ def main() -> None:
     die_with_parent(signal.SIGKILL, named="torch.distributed.run")
     from nsmt.commands.config import RunConfig
     from nsmt.commands.failure import reporting_failures
-    from nsmt.commands.launch import shared_corpus, train_here
+    from nsmt.commands.launch import prepared_corpus, train_here
+    from nsmt.commands.notes import telling, told
     from nsmt.errors import PreemptionError
     from nsmt.records import log_into
+    from nsmt.training.signals import StopSignal
     from nsmt.training.world import rank
     from nsmt.turns import taking_turns
 
     with reporting_failures():
         config = RunConfig.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8"))
-        if rank() == 0:
-            log_into(config.folder)
-        # The ranks of a parent that was killed may still be at their last update.
-        first = taking_turns(config.lock("ranks")) if rank() == 0 else nullcontext()
         # The parent sees what is missing; to torchrun, ranks that stop as asked are no failure.
-        with first, suppress(PreemptionError):
-            train_here(config, shared_corpus(config))
+        with suppress(PreemptionError), StopSignal().listening() as stop:
+            if rank() > 0:
+                if (corpus := told(config)) is not None:
+                    train_here(config, corpus, stop)
+                return
+            log_into(config.folder)
+            # The ranks of a parent that was killed may still be at their last update.
+            with taking_turns(config.lock("ranks")), telling(config) as tell:
+                corpus = prepared_corpus(config)
+                tell(corpus)
+                train_here(config, corpus, stop)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ from nsmt.reporting.results_tables import comparison_tables
 from nsmt.reporting.score_tables import summary_table
 from nsmt.reporting.tables import save_tables
 from nsmt.settings import Settings
-from nsmt.training.stages import CHECKPOINT, IDENTIFICATION
+from nsmt.training.stages import CHECKPOINT, IDENTIFICATION, STATISTICS
 
 
 class ReportConfig(Settings):
@@ -115,7 +115,7 @@ def _figures(
             "of the validation sets. Both branches begin where the dense model ended.",
         ),
     )
-    path = folder / IDENTIFICATION / "statistics.safetensors"
+    path = folder / IDENTIFICATION / STATISTICS
     if not path.is_file():
         return
     statistics = ActivationStatistics.load(path)

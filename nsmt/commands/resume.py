@@ -10,15 +10,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from nsmt.commands.config import RunConfig
+from nsmt.commands.config import RunConfig, lock_of
 from nsmt.data.corpus import Corpus
 from nsmt.errors import ConfigurationError, DataError
 from nsmt.files import replace_folder
 from nsmt.records import RECORD, read_record
 from nsmt.training.stages import IDENTIFICATION
+from nsmt.training.states import STATES
 from nsmt.training.world import launched
+from nsmt.turns import taking_turns
 
 _WORDS = ("auto", "never", "must")
+_LEFT_BY_STAGES = (STATES, "metrics.csv")
 
 
 def check_resume(config: RunConfig) -> None:
@@ -55,12 +58,12 @@ def take_over(config: RunConfig, corpus: Corpus) -> None:
             f"{other} was trained on other text than {corpus.folder}",
             fix="prepare the corpus as it was for that run",
         )
-    for stage in sorted(other.iterdir()):
-        if stage.name == IDENTIFICATION or any(
-            (stage / n).exists() for n in ("states", "metrics.csv")
-        ):
-            with replace_folder(config.folder / stage.name) as building:
-                shutil.copytree(stage, building, dirs_exist_ok=True)
+    # It may be running.
+    with taking_turns(lock_of(other.resolve(), "run")):
+        for stage in sorted(other.iterdir()):
+            if stage.name == IDENTIFICATION or any((stage / n).exists() for n in _LEFT_BY_STAGES):
+                with replace_folder(config.folder / stage.name) as building:
+                    shutil.copytree(stage, building, dirs_exist_ok=True)
 
 
 def _require_alike(config: RunConfig, other: Path) -> None:

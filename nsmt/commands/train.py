@@ -11,7 +11,8 @@ import torch
 from omegaconf import OmegaConf
 
 from nsmt.commands.config import RunConfig
-from nsmt.commands.launch import run_stages, shared_corpus
+from nsmt.commands.launch import prepared_corpus, run_stages
+from nsmt.commands.notes import Tell, telling, told
 from nsmt.commands.report import report, show
 from nsmt.commands.resume import begin, check_resume, take_over
 from nsmt.commands.score import score_systems
@@ -33,6 +34,7 @@ from nsmt.records import (
     read_record,
     write_record,
 )
+from nsmt.training.signals import StopSignal
 from nsmt.training.tracking import missing_tracker
 from nsmt.training.trainer import chosen_precision, device_of
 from nsmt.training.world import check_world, rank
@@ -51,21 +53,25 @@ def train(config: RunConfig) -> Path | None:
         return None
     check_world(config.trainer)
     device_of(config.trainer.accelerator)
-    corpus = shared_corpus(config)
-    if rank() > 0:
-        run_stages(config, corpus)
-        return None
-    with taking_turns(config.lock("run")):
-        return _train(config, corpus)
+    with StopSignal().listening() as stop:
+        if rank() > 0:
+            if (corpus := told(config)) is not None:
+                run_stages(config, corpus, stop)
+            return None
+        with telling(config) as tell:
+            corpus = prepared_corpus(config)
+            with taking_turns(config.lock("run")):
+                return _train(config, corpus, stop, tell)
 
 
-def _train(config: RunConfig, corpus: Corpus) -> Path | None:
-    """The job in the first rank."""
+def _train(config: RunConfig, corpus: Corpus, stop: StopSignal, tell: Tell) -> Path | None:
+    """The job in the first rank; others wait until the folder is as they are to find it."""
     begin(config)
     if (finished := finished_report(config.folder, corpus.fingerprint)) is not None:
         console = result_console()
         console.print(f"{config.run_name} is finished; resume=never would start it again.")
         show(config.folder)
+        tell(None)
         return finished
     take_over(config, corpus)
     log_into(config.folder)
@@ -74,7 +80,8 @@ def _train(config: RunConfig, corpus: Corpus) -> Path | None:
     write_record(config.folder, record)
     resolved = OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json")))
     replace_text(config.folder / "config.yaml", resolved)
-    names = run_stages(config, corpus)
+    tell(corpus)
+    names = run_stages(config, corpus, stop)
     score_systems(config, corpus, names, models=config.folder, into=config.folder)
     write_record(config.folder, record | {"stages": names, "finished": now()})
     path = report(config.folder)

@@ -9,8 +9,6 @@ Processes take turns by a lock on the folder of corpora; the second finds what t
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
 import json
 import shutil
@@ -34,9 +32,10 @@ from nsmt.data.tally import Tally, report_table
 from nsmt.data.vocabulary import VOCABULARY, Vocabulary
 from nsmt.data.workers import Workers
 from nsmt.errors import DataError
-from nsmt.files import replace_file, replace_folder, sha256
+from nsmt.files import DISK_FULL, replace_file, replace_folder, sha256
 from nsmt.languages import Direction
 from nsmt.progress import console, each, step
+from nsmt.turns import taking_turns
 
 
 class NoSpaceError(DataError):
@@ -70,7 +69,7 @@ def prepare(
     folder = corpora / folder_name(settings, source)
     if not folder.exists():
         corpora.mkdir(parents=True, exist_ok=True)
-        with _taking_turns(corpora):
+        with taking_turns(corpora / ".lock"):
             if not folder.exists():
                 with _room_on(downloads, key="paths.downloads"):
                     source.fetch(downloads, progress=progress)
@@ -257,13 +256,6 @@ def _write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
-@contextmanager
-def _taking_turns(corpora: Path) -> Iterator[None]:
-    with (corpora / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def _work(folder: Path) -> Path:
     """Where the blocks of a preparation lie until it is done."""
     return folder.with_name(f".{folder.name}.work")
@@ -287,7 +279,7 @@ def _room_on(folder: Path, *, key: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno not in DISK_FULL:
             raise
         raise NoSpaceError(
             f"there is no space left on the device of {folder}",

@@ -25,6 +25,7 @@ from nsmt.models.masks import DirectionMasks
 from nsmt.models.settings import ModelSettings
 from nsmt.models.transformer import Transformer
 from nsmt.neurons.atlas import NeuronAtlas
+from nsmt.tensors import save_tensors
 
 _VERSION = 1
 _WEIGHTS, _MODEL, _ATLAS = "model.safetensors", "model.json", "atlas.safetensors"
@@ -58,7 +59,7 @@ def save_checkpoint(folder: Path, trained: TrainedModel) -> str:
     with replace_folder(folder) as building:
         # Tied weights once, and no metadata: that is written in another order each time.
         weights = {name: each.detach() for name, each in trained.model.named_parameters()}
-        safetensors.torch.save_file(weights, str(building / _WEIGHTS))
+        save_tensors(building / _WEIGHTS, weights)
         trained.vocabulary.save(building / VOCABULARY)
         if trained.atlas is not None:
             trained.atlas.save(building / _ATLAS)

@@ -9,6 +9,8 @@ Shape suffixes: T tasks, F neurons of a site, P bytes of packed bits (F/8 rounde
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -168,6 +170,15 @@ class NeuronAtlas:
         packed = {key: operation(bits, other.packed[key]) for key, bits in self.packed.items()}
         provenance = {"operation": name, "of": [self.provenance, other.provenance]}
         return NeuronAtlas(self.tasks, self.sites, packed, provenance=provenance)
+
+    @property
+    def fingerprint(self) -> str:
+        """The sha256 of which neurons which tasks use, wherever that comes from."""
+        names = [self.tasks, [(site.name, site.width) for site in self.sites]]
+        digest = hashlib.sha256(json.dumps(names).encode())
+        for site in self.sites:
+            digest.update(self.packed[site.name].cpu().numpy().tobytes())
+        return digest.hexdigest()
 
     def save(self, path: Path) -> None:
         """Write safetensors, with names and provenance as JSON in the header."""

@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 from safetensors import safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from nsmt.errors import AtlasError
 from nsmt.files import replace_file
 from nsmt.settings import Settings
+from nsmt.tensors import save_tensors
 
 
 class Header(Settings):
@@ -34,7 +34,7 @@ def write_tensors(path: Path, header: Header, tensors: Mapping[str, Tensor]) -> 
     """Write a file whole or not at all."""
     on_host = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     with replace_file(path) as building:
-        save_file(on_host, building, metadata={"nsmt": header.model_dump_json()})
+        save_tensors(building, on_host, metadata={"nsmt": header.model_dump_json()})
 
 
 def read_tensors(

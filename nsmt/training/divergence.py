@@ -38,11 +38,13 @@ _WRITTEN = 100
 class RollBackError(Exception):
     """Asks for the newest state, with the plan going on at `position`; every rank raises it."""
 
-    def __init__(self, problem: str, *, fix: str, position: Position) -> None:
+    def __init__(self, problem: str, *, fix: str, position: Position, rollbacks: int) -> None:
+        """`rollbacks` counts this one and those of the stage before it."""
         super().__init__(problem)
         self.problem = problem
         self.fix = fix
         self.position = position
+        self.rollbacks = rollbacks
 
 
 class Guard(Remembering):
@@ -113,7 +115,12 @@ class Guard(Remembering):
         fix = "lower the learning rate, set optimizer.clip_norm, or train with precision 32-true"
         if self.rollbacks >= self.settings.rollbacks:
             raise TrainingError(f"{problem}; went back {self.rollbacks} times", fix=fix)
-        raise RollBackError(problem, fix=fix, position=self._position.following())
+        raise RollBackError(
+            problem,
+            fix=fix,
+            position=self._position.following(),
+            rollbacks=self.rollbacks + 1,
+        )
 
     def remember(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The counts, and what norms are usual."""

@@ -11,9 +11,17 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from nsmt.files import replace_file
+from nsmt.files import replace_file, sha256
+from nsmt.manifest import require_unaltered
+from nsmt.tensors import save_tensors
 from nsmt.training.module import TranslationModule
-from nsmt.training.snapshot import put_back, put_weights, weights_of, whole_copy
+from nsmt.training.snapshot import (
+    parameters_of,
+    put_back,
+    put_weights,
+    weights_of,
+    whole_copy,
+)
 
 
 class Remembering(pl.Callback):
@@ -70,20 +78,17 @@ class KeepMean(Remembering):
 
     def __init__(self, decay: float) -> None:
         self.decay = decay
-        self._names: list[str] = []
-        self._mean: list[Tensor] = []
+        self._mean: dict[str, Tensor] = {}
         self._recalled: Mapping[str, Tensor] = {}
         self._update = 0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin with the weights, or with the average so far."""
         self._update = trainer.global_step
-        model = _model(pl_module)
-        self._names = [name for name, _ in model.named_parameters()]
-        now = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+        parameters = parameters_of(_model(pl_module))
+        self._mean = {name: each.detach().clone() for name, each in parameters.items()}
         for name, whole in self._recalled.items():
-            put_back(now[name], whole)
-        self._mean = list(now.values())
+            put_back(self._mean[name], whole)
 
     def on_train_batch_end(
         self,
@@ -99,20 +104,19 @@ class KeepMean(Remembering):
             return
         self._update = trainer.global_step
         decay = min(self.decay, (1 + self._update) / (10 + self._update))
-        weights = [parameter.detach() for parameter in _model(pl_module).parameters()]
-        torch._foreach_lerp_(self._mean, weights, 1 - decay)
+        weights = [each.detach() for each in parameters_of(_model(pl_module)).values()]
+        torch._foreach_lerp_(list(self._mean.values()), weights, 1 - decay)
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put the average in place of the weights."""
         del trainer
         with torch.no_grad():
-            for parameter, mean in zip(_model(pl_module).parameters(), self._mean, strict=True):
-                parameter.copy_(mean)
+            for name, parameter in parameters_of(_model(pl_module)).items():
+                parameter.copy_(self._mean[name])
 
     def remember(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The average so far."""
-        means = zip(self._names, self._mean, strict=True)
-        return {name: whole_copy(mean) for name, mean in means}, {}
+        return {name: whole_copy(mean) for name, mean in self._mean.items()}, {}
 
     def recall(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
         """Go on from it."""
@@ -129,38 +133,46 @@ class KeepAverage(Remembering):
     def __init__(self, folder: Path, *, count: int) -> None:
         self.folder = folder
         self.count = count
-        self._updates: list[int] = []
+        # By update, the sha256 of its file, as the first rank knows.
+        self._written: dict[int, str] = {}
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the weights down."""
-        self._updates = [*self._updates, trainer.global_step][-self.count :]
+        update, digest = trainer.global_step, ""
         weights = weights_of(_model(pl_module))
         if trainer.is_global_zero:
-            with replace_file(self._file(trainer.global_step)) as building:
-                safetensors.torch.save_file(weights, str(building))
+            with replace_file(self._file(update)) as building:
+                save_tensors(building, weights)
+                digest = sha256(building)
+        self._written[update] = digest
+        if trainer.is_global_zero:
             self._forget_others()
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Put their average in place of the weights."""
-        trainer.strategy.barrier()
-        files = [self._file(update) for update in self._updates]
-        if files:
-            put_weights(_model(pl_module), mean_of_files(files))
+        written = trainer.strategy.broadcast(self._written)
+        last = sorted(written)[-self.count :]
+        for update in last:
+            require_unaltered(self._file(update), written[update])
+        if last:
+            put_weights(_model(pl_module), mean_of_files(map(self._file, last)))
 
     def remember(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Which validations count."""
-        return {}, {"updates": self._updates}
+        """Which validations there were."""
+        return {}, {"written": self._written}
 
     def recall(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
         """Go on with those; what was written after them will be written again."""
         del tensors
-        self._updates = list(numbers["updates"])
+        self._written = {int(update): digest for update, digest in numbers["written"].items()}
 
     def _file(self, update: int) -> Path:
         return self.folder / f"step-{update:09d}.safetensors"
 
     def _forget_others(self) -> None:
-        kept = {self._file(update) for update in self._updates}
+        # As many again for a stage that goes back to where they are needed.
+        self._written = dict(sorted(self._written.items())[-2 * self.count :])
+        kept = {self._file(update) for update in self._written}
         for path in set(self.folder.glob("step-*.safetensors")) - kept:
             path.unlink(missing_ok=True)
 

@@ -7,10 +7,8 @@ next is always another update. The last update of a stage has none, its checkpoi
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -22,76 +20,26 @@ from torch import Tensor
 from nsmt.data.batch import BatchLayout
 from nsmt.data.datamodule import TranslationData
 from nsmt.data.plan import Position
-from nsmt.errors import PreemptionError, TrainingError
+from nsmt.errors import PreemptionError
 from nsmt.training import snapshot
-from nsmt.training.divergence import RollBackError
 from nsmt.training.keeping import Remembering
 from nsmt.training.module import TranslationModule
 from nsmt.training.settings import StateSettings
-from nsmt.training.signals import StopSignal
+from nsmt.training.signals import GO_ON, StopSignal
 from nsmt.training.states import (
     STATES,
     StageState,
     discard,
     load_state,
-    newest_state,
     save_state,
     state_folder,
-    sweep,
     updates_on_disk,
 )
-from nsmt.training.world import rank
+from nsmt.training.trainer import set_loops
 
 _LOG = logging.getLogger(__name__)
 # Ranks agree on whether to stop once in so many updates: on a GPU, asking makes it wait.
 _AGREE_EVERY = {"cpu": 1, "cuda": 10}
-
-
-class Going:
-    """Where a stage stands: its states on disk, and how often it went back."""
-
-    def __init__(self, states: Path) -> None:
-        self.states = states
-        self.rollbacks = 0
-        # Updates done, by the newest state; known to the first rank.
-        self.update = 0
-        self._position: Position | None = None
-        self._gone_back_to: set[int] = set()
-
-    def state(self) -> StageState | None:
-        """The state to go on from, read by the first rank alone; None for a beginning."""
-        if rank() > 0:
-            return None
-        sweep(self.states)
-        found = newest_state(self.states)
-        updates = updates_on_disk(self.states)
-        if found is not None:
-            # Damaged, and in the way of those that are not.
-            discard(self.states, [update for update in updates if update > found.update])
-        if found is not None and self._position is not None:
-            if found.update in self._gone_back_to and min(updates) < found.update:
-                # That did not help before.
-                discard(self.states, [found.update])
-                return self.state()
-            self._gone_back_to.add(found.update)
-            found.position = self._position
-        self.update = 0 if found is None else found.update
-        return found
-
-    def back(self, request: RollBackError) -> None:
-        """Have `state` go back; TrainingError if there is nothing to go back to."""
-        self.rollbacks += 1
-        self._position = request.position
-        if not updates_on_disk(self.states):
-            raise TrainingError(
-                f"{request.problem}; there is no state to go back to", fix=request.fix
-            )
-        _LOG.warning("%s; going back to the newest state", request.problem)
-
-    def clear(self) -> None:
-        """The stage has its checkpoint: its states are not needed any more."""
-        if rank() == 0:
-            shutil.rmtree(self.states, ignore_errors=True)
 
 
 class Resuming(pl.Callback):
@@ -102,13 +50,17 @@ class Resuming(pl.Callback):
         settings: StateSettings,
         *,
         folder: Path,
+        origin: Mapping[str, str | None],
         state: StageState | None,
+        stop: StopSignal,
         members: Mapping[str, Remembering],
         validate_every: int,
         seed: int,
     ) -> None:
         self.settings = settings
         self.folder = folder
+        self.origin = origin
+        self.stop = stop
         self.members = members
         self.validate_every = validate_every
         self.seed = seed
@@ -116,8 +68,6 @@ class Resuming(pl.Callback):
         self._update = 0
         self._position = Position()
         self._values: dict[int, float] = {}
-        self._signal = StopSignal()
-        self._listening = ExitStack()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="states")
         self._written: Future[None] | None = None
 
@@ -145,10 +95,8 @@ class Resuming(pl.Callback):
         set_loops(trainer, update=state.update)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Put random generators and sums back, last of all, and listen for signals."""
+        """Put random generators and sums back, last of all."""
         self._update = trainer.global_step
-        # After Lightning has put its own handlers in place.
-        self._listening.enter_context(self._signal.listening())
         if self._state is None:
             return
         rank, world = trainer.global_rank, trainer.world_size
@@ -208,26 +156,38 @@ class Resuming(pl.Callback):
         if asked:
             self._finish_writing()
             raise PreemptionError(
-                f"stopped by a signal after update {self._update}; the state is in "
-                f"{state_folder(self.folder / STATES, self._update)}",
-                fix="run the same command again to go on",
+                f"stopped by a signal after update {self._update}{self._whereabouts(trainer)}",
+                fix=GO_ON,
             )
+
+    def _whereabouts(self, trainer: pl.Trainer) -> str:
+        """What the next start will find, as the first rank knows."""
+        if not trainer.is_global_zero:
+            return ""
+        states = self.folder / STATES
+        written = updates_on_disk(states)
+        if self._update in written:
+            return f"; its state is in {state_folder(states, self._update)}"
+        kept = f"the newest is after update {written[-1]}" if written else "there is none before"
+        return f"; its state could not be written, {kept}"
 
     def _asked(self, trainer: pl.Trainer) -> bool:
         """Whether a signal reached any rank; all ranks get the same answer."""
         if trainer.world_size == 1:
-            return self._signal.asked is not None
+            return self.stop.asked is not None
         if self._update % _AGREE_EVERY[trainer.strategy.root_device.type]:
             return False
-        mine = self._signal.asked is not None
+        mine = self.stop.asked is not None
         return trainer.strategy.reduce_boolean_decision(mine, all=False)
 
     def _take(self, trainer: pl.Trainer, module: TranslationModule) -> None:
         """Copy everything, on all ranks, and have the first write it."""
         tensors: dict[str, Tensor] = {}
         optimizer = trainer.optimizers[0]
-        tensors |= _under("model", snapshot.weights_of(module.model))
-        tensors |= _under("moments", snapshot.moments_of(optimizer, module.model))
+        # Where every rank has all of them, the others need not copy.
+        if trainer.is_global_zero or snapshot.is_sharded(module.model):
+            tensors |= _under("model", snapshot.weights_of(module.model))
+            tensors |= _under("moments", snapshot.moments_of(optimizer, module.model))
         callbacks = {}
         for name, member in self.members.items():
             kept, callbacks[name] = member.remember()
@@ -248,6 +208,7 @@ class Resuming(pl.Callback):
         state = StageState(
             self._update,
             self._position,
+            self.origin,
             tensors,
             numbers,
             metrics.read_text(encoding="utf-8") if metrics.is_file() else "",
@@ -286,22 +247,6 @@ class Resuming(pl.Callback):
             self._finish_writing()
         finally:
             self._writer.shutdown()
-            self._listening.close()
-
-
-def set_loops(trainer: pl.Trainer, *, update: int) -> None:
-    """Tell Lightning's loops that so many updates, and what was due after the last, are done."""
-    done = update * trainer.accumulate_grad_batches
-    counted = dict.fromkeys(("ready", "started", "processed", "completed"), done)
-    stepped = {"total": dict.fromkeys(("ready", "completed"), update)}
-    state = trainer.fit_loop.state_dict()
-    started = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
-    state["epoch_progress"] = {"total": started, "current": dict(started)}
-    progress = {"total": counted, "current": dict(counted), "is_last_batch": False}
-    state["epoch_loop.batch_progress"] = progress
-    optimizer = state["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]
-    optimizer["step"] |= stepped | {"current": dict(stepped["total"])}
-    trainer.fit_loop.load_state_dict(state)
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -141,6 +141,9 @@ class StateSettings(Settings):
     keep_best: Annotated[int, Field(ge=0)] = Field(
         0, description="further ones, the best on validation of those taken at a validation"
     )
+    keep_finished: bool = Field(
+        default=False, description="leave them when the stage has its checkpoint"
+    )
 
 
 class DivergenceSettings(Settings):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 _TAG = "MT19937"
@@ -40,14 +41,27 @@ def like(target: Tensor, whole: Tensor) -> Tensor:
     return moved
 
 
+def is_sharded(model: nn.Module) -> bool:
+    """Whether each rank holds a part of the model alone."""
+    return isinstance(model, FSDPModule)
+
+
+def parameters_of(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters as the optimiser knows them, by name; those that are tied come once."""
+    if isinstance(model, FSDPModule):
+        # Its root is whole after a validation, in tensors that are copies of the optimiser's.
+        model.reshard()
+    return dict(model.named_parameters())
+
+
 def weights_of(model: nn.Module) -> dict[str, Tensor]:
-    """Copies of all parameters; those that are tied come once."""
-    return {name: whole_copy(parameter) for name, parameter in model.named_parameters()}
+    """Copies of all parameters."""
+    return {name: whole_copy(parameter) for name, parameter in parameters_of(model).items()}
 
 
 def put_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Fill all parameters; KeyError if one is missing."""
-    for name, parameter in model.named_parameters():
+    for name, parameter in parameters_of(model).items():
         put_back(parameter, weights[name])
 
 
@@ -55,7 +69,7 @@ def moments_of(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, 
     """The optimiser's tensors, as `parameter:kind`."""
     return {
         f"{name}:{kind}": whole_copy(value)
-        for name, parameter in model.named_parameters()
+        for name, parameter in parameters_of(model).items()
         for kind, value in optimizer.state.get(parameter, {}).items()
     }
 
@@ -75,7 +89,7 @@ def put_moments(
             kind: value if value.ndim == 0 else like(parameter, value)
             for kind, value in by_name[name].items()
         }
-        for name, parameter in model.named_parameters()
+        for name, parameter in parameters_of(model).items()
         if name in by_name
     }
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})

@@ -19,9 +19,11 @@ from nsmt.data.corpus import Corpus
 from nsmt.data.datamodule import TranslationData
 from nsmt.data.plan import BatchSettings
 from nsmt.data.settings import MixSettings
-from nsmt.errors import AtlasError, CheckpointError
+from nsmt.errors import AtlasError, CheckpointError, PreemptionError
+from nsmt.files import replace_folder
+from nsmt.manifest import verified_manifest, write_manifest
 from nsmt.methods import CONTROL, DENSE, LABELS, METHODS, Evidence, MethodSettings
-from nsmt.models.checkpoint import TrainedModel, is_complete, load_checkpoint, save_checkpoint
+from nsmt.models.checkpoint import TrainedModel, load_checkpoint, save_checkpoint
 from nsmt.models.masks import DirectionMasks
 from nsmt.models.settings import ModelSettings
 from nsmt.models.transformer import Transformer
@@ -30,11 +32,12 @@ from nsmt.neurons.selection import SelectionSettings
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.training.callbacks import StageMetrics, StopDiverged, StopEarly
 from nsmt.training.divergence import Guard, RollBackError
+from nsmt.training.going import AVERAGED, Going
 from nsmt.training.identification import gather_statistics
 from nsmt.training.keeping import KeepAverage, KeepBest, KeepMean, Remembering
 from nsmt.training.module import TranslationModule
 from nsmt.training.optimization import for_stage
-from nsmt.training.resuming import Going, Resuming
+from nsmt.training.resuming import Resuming
 from nsmt.training.settings import (
     CallbackSettings,
     DivergenceSettings,
@@ -46,8 +49,9 @@ from nsmt.training.settings import (
     TrainerSettings,
 )
 from nsmt.training.sharding import whole
-from nsmt.training.snapshot import wait_for_all_ranks
-from nsmt.training.states import STATES, StageState
+from nsmt.training.signals import GO_ON, StopSignal
+from nsmt.training.snapshot import of_all_ranks
+from nsmt.training.states import StageState
 from nsmt.training.tracking import open_loggers
 from nsmt.training.trainer import make_trainer, set_machine
 from nsmt.training.warm_up import LargestFirst
@@ -56,6 +60,9 @@ from nsmt.training.world import rank
 _LOG = logging.getLogger(__name__)
 IDENTIFICATION = "identification"
 CHECKPOINT = "checkpoint"
+STATISTICS = "statistics.safetensors"
+# What a stage starts from that starts from nothing.
+_RANDOM = "random"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +84,7 @@ class StageContext:
     callbacks: CallbackSettings
     states: StateSettings
     divergence: DivergenceSettings
+    stop: StopSignal
 
     def data(self, *, stage_seed: int) -> TranslationData:
         """The batches of a stage."""
@@ -94,7 +102,18 @@ class StageContext:
 def run_schedule(
     context: StageContext, schedule: ScheduleSettings, method: MethodSettings
 ) -> list[str]:
-    """Run every stage and return their names, in the order of a table's rows."""
+    """Run every stage and return their names, in the order of a table's rows.
+
+    Raises PreemptionError where the state is whole after a signal, and TrainingError if a stage
+    diverges again and again.
+    """
+    with context.stop.holding():
+        return _run_schedule(context, schedule, method)
+
+
+def _run_schedule(
+    context: StageContext, schedule: ScheduleSettings, method: MethodSettings
+) -> list[str]:
     set_machine(context.trainer)
     given: NeuronAtlas | None = None
     if schedule.checkpoint is not None:
@@ -140,14 +159,20 @@ def train_stage(
 ) -> TrainedModel:
     """Train from `start` with a fresh optimiser, or go on; all ranks return the same model.
 
-    `parent` is the fingerprint of the weights to start from, None for new ones. Raises
-    PreemptionError if a signal ends it, TrainingError if it diverges again and again.
+    `parent` is the fingerprint of the weights to start from, None for new ones.
     """
     folder = context.folder / name
-    if is_complete(folder / CHECKPOINT):
+    # Put in place whole, so that a damaged one was damaged later, which is not ours to undo.
+    if (folder / CHECKPOINT).exists():
         _LOG.info("%s is there already", name)
         return _made_from(load_checkpoint(folder / CHECKPOINT), context, parent=parent)
-    going = Going(folder / STATES)
+    origin = {
+        "stage": name,
+        "start": parent or _RANDOM,
+        "corpus": context.corpus.fingerprint,
+        "atlas": None if atlas is None else atlas.fingerprint,
+    }
+    going = Going(folder, origin)
     while True:
         # The same on all ranks for new weights, then each rank has its own dropout.
         pl.seed_everything(seed, workers=True, verbose=False)
@@ -163,11 +188,11 @@ def train_stage(
         "stage": name,
         "updates": updates,
         "corpus": context.corpus.fingerprint,
-        "start": trained.fingerprint or "random",
+        "start": trained.fingerprint or _RANDOM,
     }
     _keep(folder, trained)
-    going.clear()
-    wait_for_all_ranks()
+    going.clear(keep_states=context.states.keep_finished)
+    _obey(context.stop)
     return load_checkpoint(folder / CHECKPOINT)
 
 
@@ -216,24 +241,44 @@ def _fit(
 
 def identify(context: StageContext, trained: TrainedModel) -> ActivationStatistics:
     """Count what fires for each direction on its validation set, in one pass."""
-    path = context.folder / IDENTIFICATION / "statistics.safetensors"
-    if path.is_file():
-        statistics = ActivationStatistics.load(path)
-        if statistics.provenance.get("model") == trained.fingerprint:
-            return statistics
+    folder = context.folder / IDENTIFICATION
+    if (kept := _kept_statistics(folder, model=trained.fingerprint)) is not None:
+        return kept
     statistics = gather_statistics(
         trained,
         context.data(stage_seed=context.seed),
         rule=context.selection.count_rule,
         trainer=context.trainer,
-        folder=path.parent,
+        folder=folder,
         progress=context.callbacks.progress,
     )
     _LOG.info("identified the neurons of %d directions", len(statistics.tasks))
     if rank() == 0:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        statistics.save(path)
+        with replace_folder(folder) as building:
+            statistics.save(building / STATISTICS)
+            write_manifest(building)
+    _obey(context.stop)
     return statistics
+
+
+def _kept_statistics(folder: Path, *, model: str) -> ActivationStatistics | None:
+    """Those of an earlier start; without them, or if they are damaged, they are counted again."""
+    if not folder.is_dir():
+        return None
+    try:
+        verified_manifest(folder, required=(STATISTICS,))
+    except CheckpointError as error:
+        _LOG.warning("neurons are identified again: %s", error.problem)
+        return None
+    statistics = ActivationStatistics.load(folder / STATISTICS)
+    return statistics if statistics.provenance.get("model") == model else None
+
+
+def _obey(stop: StopSignal) -> None:
+    """End here, in all ranks, if a signal reached any of them."""
+    if any(of_all_ranks(stop.asked is not None)):
+        stop.obey()
+        raise PreemptionError("stopped by a signal to another rank", fix=GO_ON)
 
 
 def _callbacks(
@@ -262,7 +307,7 @@ def _callbacks(
     if settings.keep == "best":
         members["keep"] = KeepBest()
     elif settings.keep == "average":
-        members["keep"] = KeepAverage(folder / "averaged", count=settings.average)
+        members["keep"] = KeepAverage(going.states / AVERAGED, count=settings.average)
     elif settings.keep == "ema":
         members["keep"] = KeepMean(settings.ema_decay)
     if settings.patience is not None:
@@ -273,7 +318,9 @@ def _callbacks(
     resuming = Resuming(
         context.states,
         folder=folder,
+        origin=going.origin,
         state=state,
+        stop=context.stop,
         members=members,
         validate_every=min(stage.validate_every, stage.updates),
         seed=seed,
@@ -290,7 +337,7 @@ def _new_model(context: StageContext) -> TrainedModel:
 def _made_from(trained: TrainedModel, context: StageContext, *, parent: str | None) -> TrainedModel:
     """A finished stage, if it was trained on this corpus and from these weights."""
     made = (trained.history.get("corpus"), trained.history.get("start"))
-    if made != (context.corpus.fingerprint, parent or "random"):
+    if made != (context.corpus.fingerprint, parent or _RANDOM):
         raise CheckpointError(
             f"{context.folder} holds a stage of other text or of another checkpoint",
             fix="start this run again with resume=never",

@@ -23,11 +23,12 @@ from nsmt.data.plan import Position
 from nsmt.errors import CheckpointError
 from nsmt.files import replace_folder
 from nsmt.manifest import verified_manifest, write_manifest
+from nsmt.tensors import save_tensors
 
 _LOG = logging.getLogger(__name__)
 
 STATES: Final = "states"
-_VERSION: Final = 1
+_VERSION: Final = 2
 _TENSORS, _NUMBERS, _METRICS = "state.safetensors", "state.json", "metrics.csv"
 
 
@@ -35,12 +36,14 @@ _TENSORS, _NUMBERS, _METRICS = "state.safetensors", "state.json", "metrics.csv"
 class StageState:
     """A stage after `update` updates; `position` is where its plan goes on.
 
-    `tensors` are weights, moments and what callbacks keep; `numbers` is plain JSON; `metrics` is
-    the text of metrics.csv so far.
+    `origin` says what it was made from: the name of the stage, and fingerprints of the weights that
+    the stage started from, of its text and of its atlas. `tensors` are weights, moments and what
+    callbacks keep; `numbers` is plain JSON; `metrics` is the text of metrics.csv so far.
     """
 
     update: int
     position: Position
+    origin: Mapping[str, str | None]
     tensors: Mapping[str, Tensor]
     numbers: dict[str, Any] = field(default_factory=dict)
     metrics: str = ""
@@ -63,10 +66,11 @@ def save_state(states: Path, state: StageState) -> Path:
         "version": _VERSION,
         "update": state.update,
         "position": dataclasses.asdict(state.position),
+        "origin": dict(state.origin),
         **state.numbers,
     }
     with replace_folder(folder) as building:
-        safetensors.torch.save_file(dict(state.tensors), str(building / _TENSORS))
+        save_tensors(building / _TENSORS, state.tensors)
         (building / _NUMBERS).write_text(json.dumps(numbers), encoding="utf-8")
         (building / _METRICS).write_text(state.metrics, encoding="utf-8")
         write_manifest(building)
@@ -85,6 +89,7 @@ def load_state(folder: Path) -> StageState:
         return StageState(
             update=numbers.pop("update"),
             position=Position(**numbers.pop("position")),
+            origin=numbers.pop("origin"),
             tensors=safetensors.torch.load_file(str(folder / _TENSORS)),
             numbers=numbers,
             metrics=(folder / _METRICS).read_text(encoding="utf-8"),
@@ -101,21 +106,23 @@ def updates_on_disk(states: Path) -> list[int]:
     return sorted(int(name) for name in found if name.isdecimal())
 
 
-def newest_state(states: Path) -> StageState | None:
-    """The newest state that is whole; None where there is none at all.
+def newest_state(states: Path, *, origin: Mapping[str, str | None]) -> StageState | None:
+    """The newest state that is whole and of this origin; None where there is none at all.
 
-    Damaged ones are passed over with a warning. If all are, it is a CheckpointError: to start
-    again from nothing is for the user to decide.
+    Others are passed over with a warning. If all are, it is a CheckpointError: to start again from
+    nothing is for the user to decide.
     """
     updates = updates_on_disk(states)
     for update in reversed(updates):
         try:
-            return load_state(state_folder(states, update))
+            state = load_state(state_folder(states, update))
+            _require_origin(state, origin)
+            return state
         except CheckpointError as error:
             _LOG.warning("the state after update %d is passed over: %s", update, error.problem)
     if updates:
         raise CheckpointError(
-            f"none of the {len(updates)} states in {states} is whole",
+            f"none of the {len(updates)} states in {states} can be gone on from",
             fix="delete that folder to train this stage from its beginning",
         )
     return None
@@ -127,7 +134,9 @@ def discard(states: Path, updates: Collection[int]) -> None:
         shutil.rmtree(state_folder(states, update), ignore_errors=True)
 
 
-def sweep(states: Path) -> None:
-    """Delete what processes that were killed while writing have left."""
-    for leftover in (*states.glob(".step-*.partial"), *states.glob(".step-*.old")):
-        shutil.rmtree(leftover, ignore_errors=True)
+def _require_origin(state: StageState, origin: Mapping[str, str | None]) -> None:
+    different = [name for name in origin if state.origin.get(name) != origin[name]]
+    if different:
+        raise CheckpointError(
+            f"it was made from another {' and '.join(different)}", fix="delete this state"
+        )

@@ -67,10 +67,27 @@ def make_trainer(
         plugins=[cluster_environment()],
         default_root_dir=folder,
     )
-    # It would ask all ranks before every micro-batch whether one got SIGTERM, and make a GPU wait;
-    # signals are ours (nsmt.training.resuming).
+    # Signals are ours (nsmt.training.signals). Lightning's handler of SIGTERM talks to other ranks
+    # and ends the process as if it had come to its end; and to ask all ranks before every
+    # micro-batch whether one got it would make a GPU wait.
+    trainer._signal_connector.register_signal_handlers = _nothing  # type: ignore[method-assign]
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = _nothing  # type: ignore[method-assign]
     return trainer
+
+
+def set_loops(trainer: pl.Trainer, *, update: int) -> None:
+    """Tell Lightning's loops that so many updates, and what was due after the last, are done."""
+    done = update * trainer.accumulate_grad_batches
+    counted = dict.fromkeys(("ready", "started", "processed", "completed"), done)
+    stepped = {"total": dict.fromkeys(("ready", "completed"), update)}
+    state = trainer.fit_loop.state_dict()
+    started = {"ready": 1, "started": 1, "processed": 0, "completed": 0}
+    state["epoch_progress"] = {"total": started, "current": dict(started)}
+    progress = {"total": counted, "current": dict(counted), "is_last_batch": False}
+    state["epoch_loop.batch_progress"] = progress
+    optimizer = state["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]
+    optimizer["step"] |= stepped | {"current": dict(stepped["total"])}
+    trainer.fit_loop.load_state_dict(state)
 
 
 def quieten() -> None:

@@ -69,8 +69,16 @@ def rank() -> int:
 
 
 def launch_identity() -> str:
-    """The same text in all ranks of one launch, and another in the next launch."""
-    return " ".join(f"{name}={os.environ.get(name, '')}" for name in _IDENTITY)
+    """The same text in all ranks of one launch, and another in the next launch.
+
+    Plain torchrun on several nodes tells nothing that differs.
+    """
+    known = [f"{name}={os.environ.get(name, '')}" for name in _IDENTITY]
+    world = found_world()
+    if world is not None and world.launcher == "torchrun" and world.nodes == 1:
+        # All have the same parent.
+        known.append(f"parent={os.getppid()}")
+    return " ".join(known)
 
 
 def cluster_environment() -> ClusterEnvironment:

@@ -11,7 +11,8 @@ import pytest
 from small_run import SMALL
 
 from nsmt.commands.config import recorded_config
-from nsmt.commands.launch import RankError, shared_corpus
+from nsmt.commands.launch import prepared_corpus
+from nsmt.commands.notes import RankError, telling, told
 from nsmt.errors import DataError
 from nsmt.records import read_record
 
@@ -161,7 +162,7 @@ def test_identify_is_refused_for_several_ranks(nsmt, finished_run, tmp_path):
 def test_a_checkpoint_is_not_scored_on_pieces_of_another_vocabulary(
     nsmt, finished_run, small_config
 ):
-    corpus = shared_corpus(small_config("data.vocabulary.size=110"))
+    corpus = prepared_corpus(small_config("data.vocabulary.size=110"))
     words = (f"checkpoint={finished_run}/dense/checkpoint", f"corpus={corpus.folder}")
     refused(nsmt("evaluate", "eval=checkpoint", *words), "vocabulary")
 
@@ -240,22 +241,22 @@ def test_other_ranks_hear_that_the_first_failed(small_config, tmp_path, monkeypa
         write(tmp_path / "text", f"train.en-de.{language}", ["same"] * 50)
     words = [*files(tmp_path / "text"), f"paths.corpora={tmp_path}/corpora", "trainer=ddp_sim"]
     config = small_config(*words, without=("data=", "data.sentences="))
-    with pytest.raises(DataError, match="no training text"):
-        shared_corpus(config)
+    with pytest.raises(DataError, match="no training text"), telling(config) as tell:
+        tell(prepared_corpus(config))
     monkeypatch.setenv("RANK", "1")
     with pytest.raises(RankError, match="rank 0"):
-        shared_corpus(config, patience_s=60)
+        told(config, patience_s=60)
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "another")
     with pytest.raises(RankError, match="no corpus in time"):
-        shared_corpus(config, patience_s=0.1)
+        told(config, patience_s=0.1)
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "one")
     (note,) = (tmp_path / "runs").glob(".*.note")
     os.utime(note, (0, 0))
     with pytest.raises(RankError, match="no corpus in time"):
-        shared_corpus(config, patience_s=0.1)
+        told(config, patience_s=0.1)
 
 
-def test_every_rank_refuses_a_corpus_without_held_out_text(small_config, tmp_path, monkeypatch):
+def test_a_corpus_without_held_out_text_is_refused(small_config, tmp_path):
     lines = [f"word{number} other{number % 7} third{number % 5}" for number in range(40)]
     write(tmp_path / "text", "train.en-de.en", lines)
     write(tmp_path / "text", "train.en-de.de", [line.upper() for line in lines])
@@ -263,11 +264,8 @@ def test_every_rank_refuses_a_corpus_without_held_out_text(small_config, tmp_pat
     words += ["data.split.valid=0", "data.vocabulary.size=60", "trainer=ddp_sim"]
     small = ("data=", "data.sentences=", "data.vocabulary")
     config = small_config(*words, without=small)
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    for rank in ("0", "1"):
-        monkeypatch.setenv("RANK", rank)
-        with pytest.raises(DataError, match="no valid text"):
-            shared_corpus(config, patience_s=60)
+    with pytest.raises(DataError, match="no valid text"):
+        prepared_corpus(config)
 
 
 def test_a_given_test_sentence_longer_than_the_model_is_told_before_training(nsmt, small, tmp_path):
@@ -284,7 +282,7 @@ def test_a_given_test_sentence_longer_than_the_model_is_told_before_training(nsm
 
 def test_a_model_is_not_given_sentences_that_it_has_no_room_for(nsmt, finished_run, tmp_path):
     config = recorded_config(finished_run, read_record(finished_run))
-    corpus = shared_corpus(config)
+    corpus = prepared_corpus(config)
     long = " ".join(["word"] * 80)
     for split in ("valid", "test"):
         write(tmp_path / "text", f"{split}.en-de.en", [long])

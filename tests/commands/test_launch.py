@@ -1,17 +1,56 @@
 """Claims about ranks before they train."""
 
-from nsmt.commands.launch import shared_corpus
+from contextlib import ExitStack
+
+import pytest
+
+from nsmt.commands.launch import prepared_corpus
+from nsmt.commands.notes import RankError, telling, told
 
 
-def test_runs_at_the_same_time_that_share_a_corpus_hear_of_it_each(small_config, monkeypatch):
+@pytest.fixture
+def as_rank(monkeypatch):
+    """Be one of two ranks of a launch."""
+
+    def become(rank, launch="one"):
+        names = {"WORLD_SIZE": "2", "RANK": str(rank), "TORCHELASTIC_RUN_ID": launch}
+        for name, value in names.items():
+            monkeypatch.setenv(name, value)
+
+    return become
+
+
+def test_runs_at_the_same_time_that_share_a_corpus_hear_of_it_each(small_config, as_rank):
     """Their launches have names of their own; a note of one is none for the other."""
-    monkeypatch.setenv("WORLD_SIZE", "2")
     configs = {
         "one": small_config("trainer=ddp_sim"),
         "two": small_config("trainer=ddp_sim", "seed=2"),
     }
-    for rank in ("0", "1"):
-        monkeypatch.setenv("RANK", rank)
+    with ExitStack() as running:
         for launch, config in configs.items():
-            monkeypatch.setenv("TORCHELASTIC_RUN_ID", launch)
-            assert shared_corpus(config, patience_s=5).pairs
+            as_rank(0, launch)
+            running.enter_context(telling(config))(prepared_corpus(config))
+        for launch, config in configs.items():
+            as_rank(1, launch)
+            assert told(config, patience_s=5).pairs
+
+
+def test_other_ranks_hear_that_there_is_nothing_to_do(small_config, as_rank):
+    config = small_config("trainer=ddp_sim")
+    as_rank(0)
+    with telling(config) as tell:
+        tell(None)
+    as_rank(1)
+    assert told(config, patience_s=5) is None
+
+
+def test_notes_of_trained_runs_are_gone(small_config, as_rank, tmp_path):
+    config = small_config("trainer=ddp_sim")
+    as_rank(0)
+    with telling(config) as tell:
+        tell(prepared_corpus(config))
+        assert list((tmp_path / "runs").glob(".*.note"))
+    assert not list((tmp_path / "runs").glob(".*.note"))
+    as_rank(1)
+    with pytest.raises(RankError, match="no corpus in time"):
+        told(config, patience_s=0.1)

@@ -1,5 +1,6 @@
 """`resume=…`: what a run does where there is something to go on from, and where there is not."""
 
+import csv
 import json
 import os
 import signal
@@ -11,9 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from small_run import SMALL
+from small_run import SMALL, train_stages
 
-from nsmt.commands.launch import run_stages, shared_corpus
+from nsmt.commands.launch import prepared_corpus
 from nsmt.commands.resume import check_resume, take_over
 from nsmt.commands.train import train
 from nsmt.errors import ConfigurationError, DataError
@@ -96,7 +97,7 @@ def test_a_run_of_other_text_is_not_taken_over(small_config, run_copy):
     write_record(run_copy, read_record(run_copy) | {"data_fingerprint": "other"})
     config = small_config("seed=4", f"resume={run_copy}", "resume_changes=[seed]")
     with pytest.raises(DataError, match="other text"):
-        take_over(config, shared_corpus(config))
+        take_over(config, prepared_corpus(config))
 
 
 @pytest.mark.slow
@@ -112,7 +113,7 @@ def test_a_stage_goes_on_with_another_number_of_ranks(small_config, die_at, rank
     undo()
     wider = small_config(*words, "trainer=ddp_sim", f"trainer.devices={ranks}")
     assert wider.folder == config.folder
-    assert run_stages(wider, shared_corpus(wider)) == ["dense"]
+    assert train_stages(wider) == ["dense"]
     expected, found = weights(alone), weights(wider)
     for name, tensor in expected.items():
         torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-4)
@@ -120,7 +121,7 @@ def test_a_stage_goes_on_with_another_number_of_ranks(small_config, die_at, rank
 
 def started(config_words, place, *, ranks):
     words = [*SMALL, *config_words, f"paths.runs={place}/runs", f"paths.corpora={place}/corpora"]
-    words += ["trainer=ddp_sim"] if ranks > 1 else []
+    words += ["trainer=ddp_sim", f"trainer.devices={ranks}"] if ranks > 1 else []
     script = Path(__file__).parents[2] / "train.py"
     return subprocess.Popen(
         [sys.executable, str(script), *words],
@@ -162,10 +163,7 @@ def finished(run, place):
 )
 def test_a_run_that_gets_a_signal_ends_as_one_that_does_not(tmp_path, left_alone, ranks, number):
     run = started(KILLED, tmp_path, ranks=ranks)
-    deadline = time.monotonic() + 120
-    while not list(tmp_path.glob("runs/*/dense/states/step-*")):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until_states(run, tmp_path)
     os.kill(run.pid, number)
     said = run.communicate()[0]
     assert run.returncode == (-signal.SIGKILL if number == signal.SIGKILL else PREEMPTED), said
@@ -173,3 +171,80 @@ def test_a_run_that_gets_a_signal_ends_as_one_that_does_not(tmp_path, left_alone
         assert "run the same command again" in said
     found = finished(started(KILLED, tmp_path, ranks=ranks), tmp_path)
     assert found == left_alone(ranks)
+
+
+def until_states(run, place):
+    """Wait until a run has written a state."""
+    deadline = time.monotonic() + 120
+    while not list(place.glob("runs/*/dense/states/step-*")):
+        assert run.poll() is None, run.communicate()[0]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("keep", ["best", "ema"])
+def test_sharded_weights_go_on_and_are_kept_as_they_were(tmp_path, keep):
+    """States at validations, after which the root of the model is not as the optimiser has it."""
+    words = (*KILLED, "trainer.strategy=fsdp", f"callbacks.keep={keep}")
+    words += ("states.every=4", "schedule.dense.validate_every=4", "callbacks.ema_decay=0.9")
+    alone = finished(started(words, tmp_path / "alone", ranks=2), tmp_path / "alone")
+    run = started(words, tmp_path / "killed", ranks=2)
+    until_states(run, tmp_path / "killed")
+    run.terminate()
+    assert run.wait() == PREEMPTED
+    again = started(words, tmp_path / "killed", ranks=2)
+    assert finished(again, tmp_path / "killed") == alone
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_with_fewer_ranks(tmp_path):
+    words = (*KILLED, "batch.per_update=4")
+    places = {name: tmp_path / name for name in ("alone", "fewer")}
+    finished(started(words, places["alone"], ranks=1), places["alone"])
+    run = started(words, places["fewer"], ranks=4)
+    until_states(run, places["fewer"])
+    run.terminate()
+    assert run.wait() == PREEMPTED
+    finished(started(words, places["fewer"], ranks=2), places["fewer"])
+    alone, fewer = (validated(place) for place in places.values())
+    assert fewer == pytest.approx(alone, rel=1e-3)
+
+
+def validated(place):
+    """The likelihoods of the validations of a run."""
+    with next(place.glob("runs/*/dense/metrics.csv")).open() as file:
+        return [float(row["valid/nll"]) for row in csv.DictReader(file) if row["valid/nll"]]
+
+
+@pytest.mark.slow
+def test_ranks_that_diverge_go_back_together_and_end_with_one_error(tmp_path):
+    words = (*KILLED, "optimizer.learning_rate=1e18", "optimizer.warmup_updates=1")
+    words += ("schedule.dense.validate_every=60",)
+    run = started(words, tmp_path, ranks=2)
+    said = run.communicate(timeout=120)[0]
+    assert run.returncode == 2, said
+    assert "error: 5 updates in a row had no gradients that could be used" in said
+    log = next(tmp_path.glob("runs/*/log.txt")).read_text()
+    assert "going back to the newest state" in log or "there is no state to go back to" in said
+
+
+@pytest.mark.slow
+def test_a_full_disk_ends_a_run_with_a_message_and_it_goes_on_when_there_is_room(tmp_path):
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    options = ["-t", "tmpfs", "-o", "size=120k", "nsmt-test", str(runs)]
+    mounted = subprocess.run(["mount", *options], check=False, capture_output=True)
+    if mounted.returncode:
+        pytest.skip("a tmpfs cannot be mounted here")
+    try:
+        run = started(KILLED, tmp_path, ranks=1)
+        said = run.communicate(timeout=120)[0]
+        assert run.returncode == 2, said
+        assert "error: there is no space left on the device" in said
+        assert "Traceback" not in said
+        assert not list(runs.glob("*/dense/checkpoint"))
+        subprocess.run(["mount", "-o", "remount,size=16m", str(runs)], check=True)
+        finished(started(KILLED, tmp_path, ranks=1), tmp_path)
+    finally:
+        subprocess.run(["umount", str(runs)], check=True)

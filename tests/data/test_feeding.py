@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from nsmt.commands.launch import shared_corpus
+from nsmt.commands.launch import prepared_corpus
 from nsmt.data.datamodule import TranslationData
 from nsmt.data.plan import BatchSettings
 from nsmt.errors import ConfigurationError
@@ -12,7 +12,7 @@ from nsmt.errors import ConfigurationError
 
 def data_of(config, **changes):
     options = {"batch": config.batch, "temperature": 1.0, "seed": 0}
-    return TranslationData(shared_corpus(config), **(options | changes))
+    return TranslationData(prepared_corpus(config), **(options | changes))
 
 
 def ranks(world):

@@ -3,18 +3,28 @@
 import csv
 import json
 import os
+import shutil
 import signal
 
 import pytest
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from small_run import train_stages
 
-from nsmt.commands.launch import shared_corpus, train_here
+from nsmt.commands.launch import prepared_corpus
 from nsmt.errors import CheckpointError, PreemptionError, TrainingError
+from nsmt.training import going as going_module
+from nsmt.training import stages as stages_module
 from nsmt.training import states as states_module
 from nsmt.training.module import TranslationModule
-from nsmt.training.states import load_state, newest_state, state_folder, updates_on_disk
+from nsmt.training.states import (
+    load_state,
+    newest_state,
+    save_state,
+    state_folder,
+    updates_on_disk,
+)
 
 STAGE = (
     "schedule=dense",
@@ -31,7 +41,7 @@ class Killed(BaseException):
 
 
 def run(config):
-    train_here(config, shared_corpus(config))
+    train_stages(config)
     return config.folder / "dense"
 
 
@@ -93,6 +103,10 @@ def until_done(config):
     [
         (),
         ("callbacks.keep=best",),
+        # States taken where weights were just validated.
+        ("callbacks.keep=best", "states.every=4", "schedule.dense.validate_every=4"),
+        ("callbacks.keep=average", "states.every=4", "schedule.dense.validate_every=4"),
+        ("callbacks.keep=ema", "states.every=4", "schedule.dense.validate_every=4"),
         ("callbacks.keep=average", "callbacks.average=2"),
         ("callbacks.keep=ema", "callbacks.ema_decay=0.9"),
         ("callbacks.patience=1", "optimizer.learning_rate=0.3", "divergence.explosion=1e9"),
@@ -126,6 +140,84 @@ def test_a_signal_ends_a_stage_where_its_state_is_whole(small_config, tmp_path, 
         assert updates_on_disk(again.folder / "dense" / "states")[-1] == update
         assert signal.getsignal(number) == before
     require_equal(whole, run(again))
+
+
+def test_a_signal_during_the_last_update_is_not_lost(small_config, tmp_path, at_update):
+    whole = run(small_config(*STAGE))
+    again = small_config(*STAGE, f"paths.runs={tmp_path}/again")
+    at_update({20: lambda: os.kill(os.getpid(), signal.SIGTERM)})
+    with pytest.raises(PreemptionError, match="what was finished is kept"):
+        run(again)
+    require_equal(whole, again.folder / "dense")
+
+
+def test_a_signal_during_identification_ends_the_run_after_it(small_config, monkeypatch):
+    words = (*STAGE, "schedule=two_stage", "schedule.specialise.updates=4")
+    config = small_config(*words)
+    real = stages_module.gather_statistics
+
+    def interrupted(*arguments, **named):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(stages_module, "gather_statistics", interrupted)
+    with pytest.raises(PreemptionError, match="SIGTERM"):
+        run(config)
+    assert not (config.folder / "continue_dense").exists()
+    monkeypatch.setattr(stages_module, "gather_statistics", None)
+    run(config)
+    statistics = config.folder / "identification" / "statistics.safetensors"
+    before = statistics.read_bytes()
+    # Damaged, it is made again.
+    statistics.write_bytes(before[:-1])
+    shutil.rmtree(config.folder / "neuron_specialization")
+    monkeypatch.setattr(stages_module, "gather_statistics", real)
+    run(config)
+    assert statistics.read_bytes() == before
+
+
+def test_a_damaged_checkpoint_of_a_finished_stage_is_refused(small_config):
+    config = small_config(*STAGE)
+    stage = run(config)
+    file = stage / "checkpoint" / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match="corrupt"):
+        run(config)
+
+
+def test_states_made_from_something_else_are_passed_over(small_config, at_update, caplog):
+    config = small_config(*STAGE)
+    at_update({14: die})
+    with pytest.raises(Killed):
+        run(config)
+    states = config.folder / "dense" / "states"
+    state = load_state(state_folder(states, 12))
+    state.origin = state.origin | {"corpus": "another"}
+    save_state(states, state)
+    found = newest_state(states, origin=load_state(state_folder(states, 9)).origin)
+    assert found.update == 9
+    assert "made from another corpus" in caplog.text
+
+
+def test_what_was_left_half_written_is_swept_away(small_config, at_update):
+    config = small_config(*STAGE)
+    at_update({8: die})
+    with pytest.raises(Killed):
+        run(config)
+    stage = config.folder / "dense"
+    for place in (stage, stage / "states"):
+        (place / ".checkpoint.7.partial").mkdir()
+        (place / ".file.7.partial").write_text("half")
+    run(config)
+    assert not list(stage.rglob(".*"))
+
+
+def test_states_of_a_finished_stage_can_be_kept(small_config):
+    config = small_config(*STAGE, "states.keep_finished=true", "callbacks.keep=average")
+    stage = run(config)
+    assert updates_on_disk(stage / "states") == [15, 18]
+    assert not (stage / "states" / "averaged").exists()
+    assert run(config) == stage
 
 
 def test_a_damaged_state_is_passed_over_for_the_one_before(
@@ -187,7 +279,7 @@ def test_the_best_states_are_kept_beside_the_last(small_config, at_update):
     states = config.folder / "dense" / "states"
     *best, last = updates_on_disk(states)
     assert last == 18
-    values = newest_state(states).numbers["values"]
+    values = load_state(state_folder(states, last)).numbers["values"]
     assert best == [int(min(values, key=values.get))]
 
 
@@ -218,6 +310,20 @@ def poison(monkeypatch, updates):
     monkeypatch.setattr(TranslationModule, "training_step", step)
 
 
+def trained_on(monkeypatch):
+    """The updates of the plan, in the order in which they are computed."""
+    taken = []
+    real = TranslationModule.training_step
+
+    def step(module, batch, batch_idx):
+        if not taken or taken[-1] != batch.position.done + 1:
+            taken.append(batch.position.done + 1)
+        return real(module, batch, batch_idx)
+
+    monkeypatch.setattr(TranslationModule, "training_step", step)
+    return taken
+
+
 def test_an_update_that_is_no_number_is_skipped_counted_and_named(
     small_config, monkeypatch, tmp_path
 ):
@@ -228,7 +334,7 @@ def test_an_update_that_is_no_number_is_skipped_counted_and_named(
     assert metrics(stage)[-1]["train/skipped"] == "1"
     lines = [json.loads(line) for line in (stage / "unusual.jsonl").read_text().splitlines()]
     assert {(line["update"], line["why"]) for line in lines} == {(7, "not finite")}
-    corpus = shared_corpus(config)
+    corpus = prepared_corpus(config)
     for line in lines:
         assert line["source"]
         assert line["direction"] in {str(direction) for direction in corpus.directions}
@@ -238,7 +344,10 @@ def test_a_run_of_bad_updates_goes_back_and_on_with_the_sentences_after_them(
     small_config, monkeypatch, caplog
 ):
     poison(monkeypatch, {7, 8, 9, 10, 11})
+    taken = trained_on(monkeypatch)
     stage = run(small_config(*STAGE))
+    # Back to the state after update 9, for 11 more updates, with what follows those of update 11.
+    assert taken == [*range(1, 12), *range(12, 23)]
     assert "going back to the newest state" in caplog.text
     assert all(tensor.isfinite().all() for tensor in weights(stage).values())
     rows = [row for row in metrics(stage) if row["train/nll"]]
@@ -249,3 +358,57 @@ def test_updates_that_stay_bad_end_the_run_within_the_budget(small_config, monke
     poison(monkeypatch, set(range(7, 1000)))
     with pytest.raises(TrainingError, match="went back 2 times"):
         run(small_config(*STAGE))
+
+
+def test_the_budget_of_roll_backs_outlives_a_restart(small_config, monkeypatch):
+    poison(monkeypatch, set(range(7, 1000)))
+    config = small_config(*STAGE, "states.every=100")
+    at = {"states": 0}
+    real = going_module.Going.state
+
+    def state(going):
+        at["states"] += 1
+        if at["states"] == 3:
+            raise Killed
+        return real(going)
+
+    config = small_config(*STAGE)
+    monkeypatch.setattr(going_module.Going, "state", state)
+    with pytest.raises(Killed):
+        run(config)
+    # Two roll-backs were asked for, the second of them was not begun.
+    with pytest.raises(TrainingError, match="went back 2 times"):
+        run(config)
+    assert at["states"] == 4
+
+
+def test_a_run_killed_after_a_roll_back_ends_as_one_that_was_not(
+    small_config, tmp_path, monkeypatch, at_update
+):
+    at_update({9: die, 14: die})
+    poison(monkeypatch, {7, 8, 9, 10, 11})
+    found, kills = until_done(small_config(*STAGE, f"paths.runs={tmp_path}/again"))
+    assert kills == 2
+    require_equal(run(small_config(*STAGE)), found)
+
+
+def explode(monkeypatch, factors):
+    """Losses that are many times what they should be."""
+    real = TranslationModule.training_step
+
+    def step(module, batch, batch_idx):
+        return real(module, batch, batch_idx) * factors.get(batch.position.done + 1, 1.0)
+
+    monkeypatch.setattr(TranslationModule, "training_step", step)
+
+
+def test_spikes_are_named_and_explosions_skipped_too(small_config, monkeypatch):
+    explode(monkeypatch, {25: 40.0, 30: 4000.0})
+    stage = run(
+        small_config(*STAGE, "schedule.dense.updates=36", "schedule.dense.validate_every=36")
+    )
+    assert metrics(stage)[-2]["train/skipped"] == "1"
+    lines = [json.loads(line) for line in (stage / "unusual.jsonl").read_text().splitlines()]
+    assert {(line["update"], line["why"]) for line in lines} == {(25, "spike"), (30, "explosion")}
+    for line in lines:
+        assert float(line["norm"]) > 10 * line["usual"]

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from small_run import train_stages
 
-from nsmt.commands.launch import run_stages, shared_corpus, train_here
+from nsmt.commands.launch import prepared_corpus
 from nsmt.data.datamodule import TableReader, sequence_format
 from nsmt.data.plan import PlannedBatch, TrainingPlan
 from nsmt.errors import AtlasError, CheckpointError, TrainingError
@@ -38,7 +39,7 @@ def losses(folder, stage="dense", key="train/nll"):
 
 
 def trained(config):
-    train_here(config, shared_corpus(config))
+    train_stages(config)
     return config.folder
 
 
@@ -104,7 +105,7 @@ def test_losses_are_those_of_the_golden_file(small_config):
 
 def test_smaller_micro_batches_give_the_gradient_of_the_same_update(small_config):
     config = small_config("model.dropout=0.0")
-    corpus = shared_corpus(config)
+    corpus = prepared_corpus(config)
     tables = {d: corpus.table(d, "train") for d in corpus.directions}
     plan = TrainingPlan(tables, batch=config.batch, temperature=1.0, seed=0)
     update = next(plan.updates())
@@ -131,13 +132,14 @@ def test_smaller_micro_batches_give_the_gradient_of_the_same_update(small_config
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_two_ranks_take_the_steps_of_one(small_config, strategy):
-    one = small_config(*DENSE, *EVERY_LOSS, "name=alone")
-    two = small_config(*DENSE, *EVERY_LOSS, "trainer=ddp_sim", f"trainer.strategy={strategy}")
-    assert one.folder != two.folder
-    alone, together = trained(one), two.folder
-    assert run_stages(two, shared_corpus(two)) == ["dense"]
+@pytest.mark.parametrize(("strategy", "ranks"), [("ddp", 2), ("fsdp", 2), ("ddp", 4)])
+def test_several_ranks_take_the_steps_of_one(small_config, strategy, ranks):
+    words = (*DENSE, *EVERY_LOSS, "batch.per_update=4")
+    launch = ("trainer=ddp_sim", f"trainer.devices={ranks}", f"trainer.strategy={strategy}")
+    one, several = small_config(*words, "name=alone"), small_config(*words, *launch)
+    assert one.folder != several.folder
+    alone, together = trained(one), several.folder
+    assert train_stages(several) == ["dense"]
     for key in ("train/nll", "valid/nll"):
         assert losses(together, key=key) == pytest.approx(losses(alone, key=key), rel=1e-4)
 
@@ -147,7 +149,7 @@ def test_packed_batches_read_in_the_background_by_two_ranks_train_as_well(small_
     words = ("batch.layout=packed", "trainer=ddp_sim", "trainer.background=true")
     padded, packed = small_config(*DENSE, *EVERY_LOSS), small_config(*DENSE, *EVERY_LOSS, *words)
     trained(padded)
-    assert run_stages(packed, shared_corpus(packed)) == ["dense"]
+    assert train_stages(packed) == ["dense"]
     key = "valid/nll"
     before, after = losses(packed.folder, key=key)
     assert after < before
@@ -206,7 +208,7 @@ def test_precision_follows_the_processor_and_says_so(
 def test_two_ranks_find_exactly_the_neurons_of_one(small_config, finished_run, strategy):
     words = specialize(finished_run, "trainer=ddp_sim", f"trainer.strategy={strategy}")
     two = small_config(*words)
-    run_stages(two, shared_corpus(two))
+    train_stages(two)
     name = "identification/statistics.safetensors"
     together = ActivationStatistics.load(two.folder / name)
     alone = ActivationStatistics.load(finished_run / name)
@@ -285,7 +287,7 @@ def test_a_finished_stage_is_not_trained_again(small_config):
 def test_keeping_the_best_restores_the_weights_of_the_best_validation(small_config):
     best = small_config(*DENSE, "callbacks.keep=best", "optimizer.learning_rate=0.3")
     folder = trained(best)
-    corpus = shared_corpus(best)
+    corpus = prepared_corpus(best)
     model = load_checkpoint(folder / "dense" / "checkpoint")
     from nsmt.evaluation.translation import likelihoods
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 from pytorch_lightning import Callback
 from safetensors.torch import load_file
+from small_run import train_stages
 
-from nsmt.commands.launch import shared_corpus, train_here
+from nsmt.commands.launch import prepared_corpus
 from nsmt.data.datamodule import TableReader
 from nsmt.data.plan import TrainingPlan
 from nsmt.errors import DataError
@@ -21,7 +22,7 @@ DENSE = ("schedule=dense", "schedule.dense.updates=20", "schedule.dense.validate
 
 
 def trained(config):
-    train_here(config, shared_corpus(config))
+    train_stages(config)
     return config.folder
 
 
@@ -61,7 +62,7 @@ def test_the_largest_batch_comes_first_and_leaves_no_trace(small_config, tmp_pat
 
 def test_the_largest_batch_holds_the_longest_sentence_of_the_plan(small_config):
     config = small_config()
-    corpus = shared_corpus(config)
+    corpus = prepared_corpus(config)
     tables = {each: corpus.table(each, "train") for each in corpus.directions}
     plan = TrainingPlan(tables, batch=config.batch, temperature=1.0, seed=0)
     longest = max(
@@ -118,4 +119,4 @@ def test_a_batch_that_cannot_be_read_is_the_error_that_was_meant(
     monkeypatch.setattr(TableReader, "read", read)
     config = small_config(*DENSE, f"trainer.background={background}")
     with pytest.raises(DataError, match="a shard is torn"):
-        train_here(config, shared_corpus(config))
+        train_stages(config)

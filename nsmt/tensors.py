@@ -1,0 +1,27 @@
+"""Tensors as safetensors files."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+_ERROR = re.compile(r"os error (\d+)")
+
+
+def save_tensors(
+    path: Path, tensors: Mapping[str, Tensor], *, metadata: dict[str, str] | None = None
+) -> None:
+    """Write a file; what the system refuses is an OSError, as with any other file."""
+    try:
+        safetensors.torch.save_file(dict(tensors), str(path), metadata=metadata)
+    except SafetensorError as error:
+        if (found := _ERROR.search(str(error))) is None:
+            raise
+        number = int(found[1])
+        raise OSError(number, os.strerror(number), str(path)) from error
