@@ -98,8 +98,13 @@ def identifying(place: Path) -> bool:
     return dense and not any(True for _ in place.glob("*/identification"))
 
 
-def phase(place: Path) -> str:
-    """Where a run is, as its folder tells."""
+def phase(place: Path, *, since: float) -> str:
+    """Where a run that was started at a time is, as its folder tells."""
+    logs = list(place.glob("*/log.txt"))
+    if not any(path.stat().st_mtime >= since for path in logs):
+        return "starting"
+    if any('"finished"' in path.read_text() for path in place.glob("*/record.json")):
+        return "finished"
     if writing(place):
         return "writing"
     if identifying(place):
@@ -133,7 +138,7 @@ def moment(rng: random.Random, place: Path, *, begun: float) -> Callable[[], boo
 
 def killed(words: Sequence[str], place: Path, *, begun: float, rng: random.Random) -> str | None:
     """Start a run and end it at some moment: how and when; None if it was finished before."""
-    log = subprocess.DEVNULL
+    log, since = subprocess.DEVNULL, time.time()
     due = moment(rng, place, begun=begun)
     with subprocess.Popen(words, stdout=log, stderr=log, start_new_session=True) as run:
         while run.poll() is None and not due():
@@ -142,16 +147,21 @@ def killed(words: Sequence[str], place: Path, *, begun: float, rng: random.Rando
             if run.returncode:
                 raise SystemExit(f"a run ended by itself with {run.returncode}: {' '.join(words)}")
             return None
-        number, target, when = rng.choice(SIGNALS), run.pid, phase(place)
+        number, target, when = rng.choice(SIGNALS), run.pid, phase(place, since=since)
         if number == signal.SIGKILL and rng.random() < 0.5:
             target = rng.choice([run.pid, *descendants(run.pid)])
         try:
             os.kill(target, number)
         except ProcessLookupError:
             when = "it had just ended"
+        # It may have come to its end before the signal.
         status = run.wait()
+        when = "finished" if phase(place, since=since) == "finished" else when
     whom = "the run" if target == run.pid else "a child"
     expected = {-signal.SIGKILL} if number == signal.SIGKILL else {PREEMPTED}
+    if when in ("starting", "finished"):
+        # It does not listen yet, or any more.
+        expected |= {-number, 0}
     # One that was at its end may have ended.
     if target == run.pid and status not in expected | {0}:
         raise SystemExit(f"{number.name} while {when}: status {status}: {' '.join(words)}")
