@@ -33,7 +33,8 @@ class RankError(NsmtError):
 def telling(config: RunConfig) -> Iterator[Tell]:
     """In rank 0: tell the others which corpus to train on, or None if there is nothing to do.
 
-    Until then they wait. If the block ends before, they are told that it failed.
+    Until then they wait. If the block ends before, they are told that it failed. The note stays:
+    nobody knows when all have read it.
     """
     note, said = _note(config), _FAILED
     note.unlink(missing_ok=True)
@@ -47,9 +48,6 @@ def telling(config: RunConfig) -> Iterator[Tell]:
 
     try:
         yield tell
-        if said == _TRAIN:
-            # All have read it: they have trained together.
-            note.unlink(missing_ok=True)
     finally:
         if said == _FAILED and launched():
             replace_text(note, f"{launch_identity()}\n{said}\n")

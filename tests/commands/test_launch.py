@@ -1,7 +1,5 @@
 """Claims about ranks before they train."""
 
-from contextlib import ExitStack
-
 import pytest
 
 from nsmt.commands.launch import prepared_corpus
@@ -26,13 +24,13 @@ def test_runs_at_the_same_time_that_share_a_corpus_hear_of_it_each(small_config,
         "one": small_config("trainer=ddp_sim"),
         "two": small_config("trainer=ddp_sim", "seed=2"),
     }
-    with ExitStack() as running:
-        for launch, config in configs.items():
-            as_rank(0, launch)
-            running.enter_context(telling(config))(prepared_corpus(config))
-        for launch, config in configs.items():
-            as_rank(1, launch)
-            assert told(config, patience_s=5).pairs
+    for launch, config in configs.items():
+        as_rank(0, launch)
+        with telling(config) as tell:
+            tell(prepared_corpus(config))
+    for launch, config in configs.items():
+        as_rank(1, launch)
+        assert told(config, patience_s=5).pairs
 
 
 def test_other_ranks_hear_that_there_is_nothing_to_do(small_config, as_rank):
@@ -44,13 +42,14 @@ def test_other_ranks_hear_that_there_is_nothing_to_do(small_config, as_rank):
     assert told(config, patience_s=5) is None
 
 
-def test_notes_of_trained_runs_are_gone(small_config, as_rank, tmp_path):
+def test_ranks_that_come_when_the_first_is_done_hear_what_it_said(small_config, as_rank):
+    """Where all stages are there already, no rank waits for another."""
     config = small_config("trainer=ddp_sim")
     as_rank(0)
     with telling(config) as tell:
         tell(prepared_corpus(config))
-        assert list((tmp_path / "runs").glob(".*.note"))
-    assert not list((tmp_path / "runs").glob(".*.note"))
     as_rank(1)
+    assert told(config, patience_s=5).pairs
+    as_rank(1, "the next launch")
     with pytest.raises(RankError, match="no corpus in time"):
         told(config, patience_s=0.1)
