@@ -29,9 +29,12 @@ from pathlib import Path
 from typing import Any
 
 from nsmt.commands.processes import descendants
+from nsmt.files import replace_text
 from nsmt.records import certificate, command_line
 
 PREEMPTED = 75
+# Whatever a run still does after a signal, it does in less.
+_PATIENCE_S = 180
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1)
 TIMED = ("tokens_per_second", "tflops", "share_of_matrix_rate", "memory_mib", "data_wait")
 RUN = (
@@ -155,7 +158,7 @@ def killed(words: Sequence[str], place: Path, *, begun: float, rng: random.Rando
         except ProcessLookupError:
             when = "it had just ended"
         # It may have come to its end before the signal.
-        status = run.wait()
+        status = run.wait(_PATIENCE_S)
         when = "finished" if phase(place, since=since) == "finished" else when
     whom = "the run" if target == run.pid else "a child"
     expected = {-signal.SIGKILL} if number == signal.SIGKILL else {PREEMPTED}
@@ -209,12 +212,13 @@ def trial(
 
 
 def main() -> None:
-    """Run trials until there were enough kills; print and keep what was seen."""
+    """Run trials until there were enough kills; print and keep what was seen, also so far."""
     options = {"kills": "200", "updates": "120", "seed": "0", "ranks": "1,2", "output": ""}
     options |= dict(word.split("=", 1) for word in sys.argv[1:])
     updates = int(options["updates"])
     seen: dict[int, Counter[str]] = {}
     finished: Counter[int] = Counter()
+    record = certificate(command=command_line(), config=options, seed=0, fingerprint=None)
     with tempfile.TemporaryDirectory() as folder:
         expected, begun = {}, {}
         for ranks in map(int, options["ranks"].split(",")):
@@ -225,8 +229,9 @@ def main() -> None:
         while sum(map(Counter.total, seen.values())) < int(options["kills"]):
             # The rank count with fewer kills is next.
             ranks = min(seen, key=lambda each: seen[each].total())
+            place = Path(folder) / f"trial-{number}"
             seen[ranks] += trial(
-                Path(folder) / f"trial-{number}",
+                place,
                 expected[ranks],
                 ranks=ranks,
                 updates=updates,
@@ -235,16 +240,26 @@ def main() -> None:
             )
             finished[ranks] += 1
             number += 1
-            total = sum(map(Counter.total, seen.values()))
-            sys.stdout.write(f"{total} kills, {finished.total()} runs finished, all equal\n")
+            told = summary(seen, finished)
+            sys.stdout.write(f"{told['kills']} kills, {told['runs finished']} runs, all equal\n")
             sys.stdout.flush()
-    record = certificate(command=command_line(), config=options, seed=0, fingerprint=None)
-    record["kills"] = {f"{ranks} ranks": dict(kinds) for ranks, kinds in seen.items()}
-    record["finished"] = {f"{ranks} ranks": count for ranks, count in finished.items()}
-    text = json.dumps(record, indent=1)
-    if options["output"]:
-        Path(options["output"]).write_text(text + "\n", encoding="utf-8")
-    sys.stdout.write(f"{json.dumps(record['kills'], indent=1)}\n")
+            if options["output"]:
+                text = json.dumps(record | told, indent=1, ensure_ascii=False)
+                replace_text(Path(options["output"]), text + "\n")
+    sys.stdout.write(f"{json.dumps(told, indent=1)}\n")
+
+
+def summary(seen: Mapping[int, Counter[str]], finished: Counter[int]) -> dict[str, Any]:
+    """What was seen: how many, and how and when, by the number of ranks."""
+    return {
+        "kills": sum(map(Counter.total, seen.values())),
+        "runs finished": finished.total(),
+        "equal to the run left alone": finished.total(),
+        "by ranks": {
+            str(ranks): {"runs": finished[ranks], "kills": dict(sorted(kinds.items()))}
+            for ranks, kinds in seen.items()
+        },
+    }
 
 
 if __name__ == "__main__":
