@@ -1,7 +1,11 @@
-"""Any override is answered: with a check, or by key and value, the fix and no traceback."""
+"""Any override is answered: with a check, or by key and value, the fix and no traceback.
+
+NSMT_EXAMPLES=2000 tries other and more words than the suite does.
+"""
 
 import contextlib
 import io
+import os
 from datetime import timedelta
 
 import pytest
@@ -78,7 +82,8 @@ def empty(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 @settings(
-    max_examples=300,
+    max_examples=int(os.environ.get("NSMT_EXAMPLES", "200")),
+    derandomize="NSMT_EXAMPLES" not in os.environ,
     deadline=timedelta(seconds=10),
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
@@ -98,7 +103,8 @@ def test_any_words_are_checked_or_refused_without_a_traceback(empty, words):
 
 @pytest.mark.slow
 @settings(
-    max_examples=200,
+    max_examples=int(os.environ.get("NSMT_EXAMPLES", "120")),
+    derandomize="NSMT_EXAMPLES" not in os.environ,
     deadline=timedelta(seconds=10),
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
