@@ -84,7 +84,7 @@ def empty(tmp_path, monkeypatch):
 @settings(
     max_examples=int(os.environ.get("NSMT_EXAMPLES", "200")),
     derandomize="NSMT_EXAMPLES" not in os.environ,
-    deadline=timedelta(seconds=10),
+    deadline=timedelta(seconds=60),
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.lists(WORDS, min_size=1, max_size=2))
@@ -105,7 +105,7 @@ def test_any_words_are_checked_or_refused_without_a_traceback(empty, words):
 @settings(
     max_examples=int(os.environ.get("NSMT_EXAMPLES", "120")),
     derandomize="NSMT_EXAMPLES" not in os.environ,
-    deadline=timedelta(seconds=10),
+    deadline=timedelta(seconds=60),
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(st.sampled_from(KEYS), PLAIN)
