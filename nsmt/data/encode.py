@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import chain, compress, repeat
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
@@ -111,17 +111,15 @@ def encode_block(block: CleanBlock) -> None:
         here = block.kept & (split_of == place)
         if not here.any():
             continue
-        sides = [vocabulary.encode(side) for side in texts(block.path, here)]
-        lengths = np.array([list(map(len, side)) for side in sides])
-        fits = np.ones(lengths.shape[1], dtype=bool)
+        sides = [vocabulary.encode_flat(side) for side in texts(block.path, here)]
+        longest = np.maximum(*(lengths for _, lengths in sides))
+        fits = np.ones(len(longest), dtype=bool)
         if split not in block.unlimited:
-            fits = lengths.max(axis=0) <= block.cleaning.max_tokens
+            fits = longest <= block.cleaning.max_tokens
         kept[np.flatnonzero(here)[~fits]] = False
-        for side, sentences in enumerate(sides):
-            count = int(lengths[side][fits].sum())
-            flat = chain.from_iterable(compress(sentences, fits))
-            ids = np.fromiter(flat, dtype=token_type(vocabulary.size), count=count)
-            arrays |= {f"{split}.{side}.ids": ids, f"{split}.{side}.lengths": lengths[side][fits]}
+        for side, (ids, lengths) in enumerate(sides):
+            fitting = ids[np.repeat(fits, lengths)].astype(token_type(vocabulary.size))
+            arrays |= {f"{split}.{side}.ids": fitting, f"{split}.{side}.lengths": lengths[fits]}
     with replace_file(block.to) as part, part.open("wb") as sink:
         np.savez(sink, allow_pickle=False, **arrays)
 

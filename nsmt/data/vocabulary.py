@@ -12,8 +12,10 @@ import hashlib
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import sentencepiece as spm
 
 from nsmt.data.settings import VocabularySettings
@@ -26,6 +28,7 @@ _TAG = re.compile(r"<2([A-Za-z_]+)>\Z")
 _SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
 # SentencePiece drops longer sentences (in bytes) from training without a word.
 _LONGEST_SENTENCE = 1 << 16
+_TOGETHER = 500
 
 
 class Vocabulary:
@@ -123,6 +126,20 @@ class Vocabulary:
         # Corpora are encoded by a process a core, which SentencePiece's threads would crowd.
         encoded: list[list[int]] = self.processor.Encode(normal, num_threads=1)
         return encoded
+
+    def encode_flat(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """The same in arrays: the ids of all texts one after the other, and how many each has.
+
+        A few texts at a time: Python's garbage collector looks through all lists there are, again
+        and again, which took a quarter of the time of encoding large blocks.
+        """
+        ids, lengths = [np.empty(0, np.int32)], [np.empty(0, np.int32)]
+        for first in range(0, len(texts), _TOGETHER):
+            encoded = self.encode(texts[first : first + _TOGETHER])
+            counts = np.fromiter(map(len, encoded), np.int32, len(encoded))
+            ids.append(np.fromiter(chain.from_iterable(encoded), np.int32, int(counts.sum())))
+            lengths.append(counts)
+        return np.concatenate(ids), np.concatenate(lengths)
 
     def decode(self, sequences: Sequence[Sequence[int]]) -> list[str]:
         """The text of each sequence; tags, <pad>, <s> and </s> are passed over."""

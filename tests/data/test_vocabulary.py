@@ -2,6 +2,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nsmt.data.encode import sample_sizes
 from nsmt.data.settings import VocabularySettings
@@ -104,3 +106,13 @@ def test_larger_temperature_samples_flatter():
     assert natural == {"en": 500, "de": 5}
     assert natural["de"] < flat["de"] < 252
     assert sum(flat.values()) == 505
+
+
+@settings(max_examples=30)
+@given(st.lists(st.text(max_size=20), max_size=12), st.sampled_from([1, 200]))
+def test_flat_pieces_are_the_pieces(vocabulary, texts, times):
+    texts = texts * times
+    ids, lengths = vocabulary.encode_flat(texts)
+    encoded = vocabulary.encode(texts)
+    assert lengths.tolist() == [len(pieces) for pieces in encoded]
+    assert ids.tolist() == [piece for pieces in encoded for piece in pieces]
