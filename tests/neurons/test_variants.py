@@ -1,0 +1,129 @@
+"""Other neuron sets than the method's own: random ones, languages', budgets of a whole stack."""
+
+import itertools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nsmt.errors import AtlasError
+from nsmt.languages import Direction
+from nsmt.neurons.budget import layer_budget
+from nsmt.neurons.by_language import factorised, merged
+from nsmt.neurons.random_sets import bernoulli, random_like
+from nsmt.neurons.selection import SelectionSettings, StackPercent, select, smallest_prefix
+from nsmt.neurons.sites import Site
+from nsmt.neurons.statistics import ActivationStatistics
+
+SITES = (Site("encoder", 0, 12), Site("encoder", 1, 12), Site("decoder", 0, 12))
+TASKS = ("en-de", "de-en", "en-fr", "fr-en")
+LANGUAGES = ("en", "de", "fr")
+ALL = [Direction(*pair) for pair in itertools.permutations(LANGUAGES, 2)]
+# Neurons of en-de in the first layer, as drawn once.
+KNOWN = "101000001011"
+tables = st.lists(st.integers(0, 9), min_size=12, max_size=12)
+
+
+@st.composite
+def statistics_of(draw):
+    statistics = ActivationStatistics(TASKS, SITES)
+    for site in SITES:
+        statistics.active[site.name] = torch.tensor([draw(tables) for _ in TASKS])
+    return statistics
+
+
+@settings(max_examples=50)
+@given(statistics_of(), st.integers(0, 5))
+def test_random_sets_have_the_sizes_of_those_they_control(statistics, seed):
+    atlas = select(statistics, SelectionSettings(k=70.0), pivot="en")
+    drawn = random_like(atlas, seed=seed)
+    for site in SITES:
+        assert torch.equal(drawn.masks(site).sum(-1), atlas.masks(site).sum(-1))
+    assert drawn == random_like(atlas, seed=seed)
+
+
+def test_random_sets_are_the_same_on_every_machine_and_others_for_other_seeds_and_tasks():
+    atlas = bernoulli(TASKS, SITES, rate=0.5, seed=1)
+    known = "".join("01"[bit] for bit in atlas.mask("en-de", SITES[0]).tolist())
+    assert known == KNOWN
+    assert atlas != bernoulli(TASKS, SITES, rate=0.5, seed=2)
+    rows = {tuple(row) for site in SITES for row in atlas.masks(site).tolist()}
+    assert len(rows) > 10
+
+
+def test_every_neuron_is_drawn_as_often_as_any_other():
+    wide = (Site("encoder", 0, 20_000),)
+    for rate in (0.0, 0.3, 1.0):
+        share = bernoulli(["en-de"], wide, rate=rate, seed=3).kept("en-de", wide[0])
+        assert share == pytest.approx(rate, abs=0.01)
+    like = bernoulli(["en-de"], wide, rate=0.3, seed=3)
+    both = (like & random_like(like, seed=4)).kept("en-de", wide[0])
+    assert both == pytest.approx(0.09, abs=0.01)
+    with pytest.raises(AtlasError, match="no probability"):
+        bernoulli(["en-de"], wide, rate=1.5, seed=0)
+
+
+@settings(max_examples=50)
+@given(statistics_of())
+def test_factorised_sets_depend_on_one_language_each_and_cover_all_directions(statistics):
+    atlas = factorised(statistics, SelectionSettings(k=80.0), ALL, pivot="en")
+    assert atlas.tasks == tuple(map(str, ALL))
+    for one, other in itertools.product(ALL, ALL):
+        for site in SITES:
+            side = "source" if site.stack == "encoder" else "target"
+            if getattr(one, side) == getattr(other, side):
+                assert torch.equal(atlas.mask(str(one), site), atlas.mask(str(other), site))
+
+
+def test_factorised_sets_are_those_of_the_counts_of_a_language_together():
+    statistics = ActivationStatistics(TASKS, SITES)
+    for number, site in enumerate(SITES):
+        generator = torch.Generator().manual_seed(number)
+        statistics.active[site.name] = torch.randint(0, 9, (4, 12), generator=generator)
+    chosen = SelectionSettings(
+        k=80.0, from_pivot=StackPercent(encoder=50.0), into_pivot=StackPercent(decoder=60.0)
+    )
+    atlas = factorised(statistics, chosen, ALL, pivot="en")
+    encoder, decoder = statistics.active["encoder.0"], statistics.active["decoder.0"]
+    expected = smallest_prefix((encoder[0] + encoder[2])[None], [50.0])[0]
+    assert torch.equal(atlas.mask("en-fr", SITES[0]), expected)
+    expected = smallest_prefix((decoder[1] + decoder[3])[None], [60.0])[0]
+    assert torch.equal(atlas.mask("de-en", SITES[2]), expected)
+    # German is read in one direction only.
+    assert torch.equal(atlas.mask("de-fr", SITES[0]), smallest_prefix(encoder[1:2], [80.0])[0])
+
+
+@given(statistics_of())
+def test_merged_sets_read_as_into_the_pivot_and_write_as_out_of_it(statistics):
+    measured = select(statistics, SelectionSettings(k=80.0), pivot="en")
+    atlas = merged(measured, ALL, pivot="en")
+    for task in TASKS:
+        assert all(torch.equal(atlas.mask(task, s), measured.mask(task, s)) for s in SITES)
+    for site, half in zip(SITES, ("de-en", "de-en", "en-fr"), strict=True):
+        assert torch.equal(atlas.mask("de-fr", site), measured.mask(half, site))
+
+
+def test_a_language_that_nobody_measured_has_no_sets():
+    measured = bernoulli(TASKS, SITES, rate=0.5, seed=0)
+    with pytest.raises(AtlasError, match="cs-en"):
+        merged(measured, [Direction("cs", "de")], pivot="en")
+
+
+@settings(max_examples=50)
+@given(statistics_of(), st.sampled_from([0.0, 50.0, 95.0, 100.0]))
+def test_a_budget_takes_the_most_active_neurons_of_a_stack(statistics, k):
+    chosen = SelectionSettings(k=k)
+    atlas, like = (
+        layer_budget(statistics, chosen, pivot="en"),
+        select(statistics, chosen, pivot="en"),
+    )
+    for row, sites in itertools.product(range(len(TASKS)), (SITES[:2], SITES[2:])):
+        kept, left, sizes = [], [], []
+        for site in sites:
+            counts, mask = statistics.active[site.name][row], atlas.masks(site)[row]
+            kept += counts[mask].tolist()
+            left += counts[~mask].tolist()
+            sizes.append(int(like.masks(site)[row].sum()))
+        assert len(kept) == sum(sizes)
+        assert not kept or not left or min(kept) >= max(left)
