@@ -123,6 +123,16 @@ def select(
     )
 
 
+def keep_all(atlas: NeuronAtlas, *, except_in: str) -> NeuronAtlas:
+    """The same sets in one stack, and every neuron everywhere else."""
+    masks = {}
+    for site in atlas.sites:
+        own_TF = atlas.masks(site)
+        masks[site.name] = own_TF if site.stack == except_in else torch.ones_like(own_TF)
+    provenance = atlas.provenance | {"only": except_in}
+    return NeuronAtlas.from_masks(atlas.tasks, atlas.sites, masks, provenance=provenance)
+
+
 def _ceil_share(total: int, percent: float) -> int:
     if not 0 <= percent <= 100:
         raise AtlasError(f"k = {percent} is not a percentage", fix="choose k from 0 to 100")

@@ -129,7 +129,7 @@ def _run_schedule(
     if schedule.kind == "dense":
         return [DENSE]
     statistics = identify(context, dense)
-    evidence = Evidence(statistics, context.selection, context.corpus.pivot)
+    evidence = Evidence(statistics, context.selection, context.corpus.pivot, method)
     names = list(dict.fromkeys((CONTROL, method.name)))
     for name in names:
         atlas = METHODS[name].atlas(evidence)
