@@ -24,10 +24,10 @@ quickstart: $(INSTALLED) ## the main job on real text, in minutes: train, specia
 	$(BIN)/python train.py experiment=quickstart
 
 test: $(INSTALLED) ## the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
 
 test-fast: $(INSTALLED) ## without the tests that take more than a few seconds
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile -m "not slow"
 
 lint: $(INSTALLED) ## ruff, mypy and hadolint
 	$(BIN)/ruff check .
