@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from nsmt.data.plan import BatchSettings
 from nsmt.data.sources import DataSettings
 from nsmt.errors import DataError
-from nsmt.methods import MethodSettings
+from nsmt.methods import AnyMethod
 from nsmt.models.decoding import DecodingSettings
 from nsmt.models.settings import ModelSettings
 from nsmt.neurons.selection import Percent, SelectionSettings
@@ -89,7 +89,7 @@ class RunConfig(Settings):
     )
     data: DataSettings
     model: ModelSettings
-    method: MethodSettings
+    method: AnyMethod
     schedule: ScheduleSettings
     selection: SelectionSettings
     optimizer: OptimizerSettings

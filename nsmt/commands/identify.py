@@ -18,7 +18,7 @@ from nsmt.progress import result_console
 from nsmt.settings import Settings
 from nsmt.training.identification import gather_statistics
 from nsmt.training.settings import TrainerSettings
-from nsmt.training.stages import STATISTICS
+from nsmt.training.schedule import STATISTICS
 
 
 class IdentifyConfig(Settings):

@@ -20,8 +20,9 @@ from nsmt.errors import PreemptionError
 from nsmt.files import replace_text
 from nsmt.methods import CONTROL, DENSE
 from nsmt.models.checkpoint import is_complete
+from nsmt.training.schedule import run_schedule
 from nsmt.training.signals import GO_ON, StopSignal
-from nsmt.training.stages import CHECKPOINT, StageContext, run_schedule
+from nsmt.training.stages import CHECKPOINT, StageContext
 from nsmt.training.tracking import tracked
 from nsmt.training.world import launched, rank
 

@@ -38,7 +38,8 @@ from nsmt.reporting.results_tables import comparison_tables
 from nsmt.reporting.score_tables import summary_table
 from nsmt.reporting.tables import save_tables
 from nsmt.settings import Settings
-from nsmt.training.stages import CHECKPOINT, IDENTIFICATION, STATISTICS
+from nsmt.training.schedule import IDENTIFICATION, STATISTICS
+from nsmt.training.stages import CHECKPOINT
 
 
 class ReportConfig(Settings):

@@ -15,7 +15,7 @@ from nsmt.data.corpus import Corpus
 from nsmt.errors import ConfigurationError, DataError
 from nsmt.files import replace_folder
 from nsmt.records import RECORD, read_record
-from nsmt.training.stages import IDENTIFICATION
+from nsmt.training.schedule import IDENTIFICATION
 from nsmt.training.states import STATES
 from nsmt.training.world import launched
 from nsmt.turns import taking_turns

@@ -1,35 +1,57 @@
 """What a run does to a model: one file a method, one interface."""
 
-from nsmt.methods.base import Evidence, Method, MethodName, MethodSettings
+from __future__ import annotations
+
+from typing import Annotated, get_args
+
+from pydantic import Field
+
+from nsmt.methods.base import Evidence, Method
 from nsmt.methods.continue_dense import ContinueDense
 from nsmt.methods.factorised import Factorised
 from nsmt.methods.layer_budget import LayerBudget
-from nsmt.methods.neuron_specialization import NeuronSpecialization
+from nsmt.methods.neuron_specialization import (
+    FrozenRest,
+    IsolatedUpdates,
+    MaskAtInference,
+    NeuronSpecialization,
+    UpdateMask,
+)
 from nsmt.methods.random_neurons import BernoulliNeurons, RandomNeurons
+from nsmt.methods.reidentify import Reidentify
+from nsmt.methods.treatments import Masked, MasksAct, Tightening, Treatment
+
+AnyMethod = Annotated[
+    ContinueDense
+    | NeuronSpecialization
+    | MaskAtInference
+    | UpdateMask
+    | FrozenRest
+    | IsolatedUpdates
+    | Reidentify
+    | Factorised
+    | LayerBudget
+    | RandomNeurons
+    | BernoulliNeurons,
+    Field(discriminator="name"),
+]
+_CLASSES: tuple[type[Method], ...] = get_args(get_args(AnyMethod)[0])
 
 DENSE = "dense"
-CONTROL = ContinueDense.name
-_ALL: tuple[Method, ...] = (
-    ContinueDense(),
-    NeuronSpecialization(),
-    NeuronSpecialization("encoder"),
-    NeuronSpecialization("decoder"),
-    Factorised(),
-    LayerBudget(),
-    RandomNeurons(),
-    BernoulliNeurons(),
-)
-METHODS = {method.name: method for method in _ALL}
-# What tables, figures and progress bars call each stage.
-LABELS = {DENSE: "dense"} | {name: method.label for name, method in METHODS.items()}
+CONTROL = "continue_dense"
+# What tables, figures and progress bars call each method, and the dense model.
+LABELS = {DENSE: "dense"} | {name: label for each in _CLASSES for name, label in each.labels.items()}
 
 __all__ = [
     "CONTROL",
     "DENSE",
     "LABELS",
-    "METHODS",
+    "AnyMethod",
+    "ContinueDense",
     "Evidence",
+    "Masked",
+    "MasksAct",
     "Method",
-    "MethodName",
-    "MethodSettings",
+    "Tightening",
+    "Treatment",
 ]

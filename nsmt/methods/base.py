@@ -1,55 +1,41 @@
-"""What a method is: from a dense model and what was measured on it, to which neurons to use."""
+"""What a method is: settings, and from what was measured on a dense model, how to train it on.
+
+A method decides and trains nothing: it returns a treatment, which `nsmt.training` carries out.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal, Protocol
+from typing import ClassVar
 
-from pydantic import Field
-
-from nsmt.neurons.atlas import NeuronAtlas
+from nsmt.languages import LanguageTable
+from nsmt.methods.treatments import Treatment
 from nsmt.neurons.selection import SelectionSettings
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.settings import Settings
 
-MethodName = Literal[
-    "continue_dense",
-    "neuron_specialization",
-    "neuron_specialization_encoder",
-    "neuron_specialization_decoder",
-    "factorised",
-    "layer_budget",
-    "random",
-    "bernoulli",
-]
-
-
-class MethodSettings(Settings):
-    """Which method specialises the dense model."""
-
-    name: MethodName = "neuron_specialization"
-    seed: Annotated[int, Field(ge=0)] = Field(1, description="of random neurons")
-    rate: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.8, description="for bernoulli: how probable a neuron is"
-    )
-
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a method may decide by: counts on the validation sets, the rule, the pivot, settings."""
+    """What a method may decide by: counts on the validation sets, the rule, and the languages."""
 
     statistics: ActivationStatistics
     selection: SelectionSettings
     pivot: str
-    method: MethodSettings
+    languages: LanguageTable
 
 
-class Method(Protocol):
-    """One way to go on from a dense checkpoint."""
+class Method(Settings, ABC):
+    """One way to go on from a dense checkpoint; its fields are those of `method=…`.
 
+    `labels` are what tables call the names that the class goes by.
+    """
+
+    labels: ClassVar[Mapping[str, str]]
     name: str
-    label: str
 
-    def atlas(self, evidence: Evidence) -> NeuronAtlas | None:
-        """The neurons that each direction may use from now on; None for all of them."""
-        ...
+    @abstractmethod
+    def treatment(self, evidence: Evidence) -> Treatment:
+        """What to do to the dense model."""

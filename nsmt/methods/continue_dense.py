@@ -6,17 +6,19 @@ over the dense checkpoint was extra training, so no table of ours goes without t
 
 from __future__ import annotations
 
-from nsmt.methods.base import Evidence
-from nsmt.neurons.atlas import NeuronAtlas
+from typing import ClassVar, Literal
+
+from nsmt.methods.base import Evidence, Method
+from nsmt.methods.treatments import Masked
 
 
-class ContinueDense:
+class ContinueDense(Method):
     """Every direction goes on using every neuron."""
 
-    name = "continue_dense"
-    label = "continue-dense"
+    labels: ClassVar = {"continue_dense": "continue-dense"}
+    name: Literal["continue_dense"] = "continue_dense"
 
-    def atlas(self, evidence: Evidence) -> NeuronAtlas | None:
+    def treatment(self, evidence: Evidence) -> Masked:
         """No masks."""
         del evidence
-        return None
+        return Masked()

@@ -6,19 +6,23 @@ directions have masks too, and all directions of a language train its rows.
 
 from __future__ import annotations
 
+from typing import ClassVar, Literal
+
 from nsmt.languages import Direction
-from nsmt.methods.base import Evidence
-from nsmt.neurons.atlas import NeuronAtlas
+from nsmt.methods.base import Evidence, Method
+from nsmt.methods.treatments import Masked
 from nsmt.neurons.by_language import factorised
 
 
-class Factorised:
+class Factorised(Method):
     """Cumulative activation over all directions of a language, by side."""
 
-    name = "factorised"
-    label = "factorised specialisation"
+    labels: ClassVar = {"factorised": "factorised specialisation"}
+    name: Literal["factorised"] = "factorised"
 
-    def atlas(self, evidence: Evidence) -> NeuronAtlas:
+    def treatment(self, evidence: Evidence) -> Masked:
         """The sets of every trained direction; those of others follow from the same languages."""
         directions = [Direction.parse(task) for task in evidence.statistics.tasks]
-        return factorised(evidence.statistics, evidence.selection, directions, pivot=evidence.pivot)
+        return Masked(
+            factorised(evidence.statistics, evidence.selection, directions, pivot=evidence.pivot)
+        )

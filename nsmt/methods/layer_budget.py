@@ -5,17 +5,21 @@ None of the papers has it: the cumulative rule treats each layer by itself.
 
 from __future__ import annotations
 
-from nsmt.methods.base import Evidence
-from nsmt.neurons.atlas import NeuronAtlas
+from typing import ClassVar, Literal
+
+from nsmt.methods.base import Evidence, Method
+from nsmt.methods.treatments import Masked
 from nsmt.neurons.budget import layer_budget
 
 
-class LayerBudget:
+class LayerBudget(Method):
     """One budget for each stack."""
 
-    name = "layer_budget"
-    label = "specialisation by budget"
+    labels: ClassVar = {"layer_budget": "specialisation by budget"}
+    name: Literal["layer_budget"] = "layer_budget"
 
-    def atlas(self, evidence: Evidence) -> NeuronAtlas:
+    def treatment(self, evidence: Evidence) -> Masked:
         """The most active neurons of each direction in each stack."""
-        return layer_budget(evidence.statistics, evidence.selection, pivot=evidence.pivot)
+        return Masked(
+            layer_budget(evidence.statistics, evidence.selection, pivot=evidence.pivot)
+        )

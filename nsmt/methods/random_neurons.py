@@ -6,31 +6,41 @@
 
 from __future__ import annotations
 
-from nsmt.methods.base import Evidence
-from nsmt.neurons.atlas import NeuronAtlas
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from nsmt.methods.base import Evidence, Method
+from nsmt.methods.neuron_specialization import selected
+from nsmt.methods.treatments import Masked
 from nsmt.neurons.random_sets import bernoulli, random_like
-from nsmt.neurons.selection import select
+
+Seed = Annotated[int, Field(ge=0, description="of the neurons, whatever the run's seed is")]
 
 
-class RandomNeurons:
+class RandomNeurons(Method):
     """As many as the cumulative rule takes, drawn by `method.seed`."""
 
-    name = "random"
-    label = "random neurons"
+    labels: ClassVar = {"random": "random neurons"}
+    name: Literal["random"] = "random"
+    seed: Seed = 1
 
-    def atlas(self, evidence: Evidence) -> NeuronAtlas:
+    def treatment(self, evidence: Evidence) -> Masked:
         """Random sets of the sizes that Neuron Specialization has."""
-        like = select(evidence.statistics, evidence.selection, pivot=evidence.pivot)
-        return random_like(like, seed=evidence.method.seed)
+        return Masked(random_like(selected(evidence), seed=self.seed))
 
 
-class BernoulliNeurons:
+class BernoulliNeurons(Method):
     """Each with the probability `method.rate`."""
 
-    name = "bernoulli"
-    label = "random neurons, Bernoulli"
+    labels: ClassVar = {"bernoulli": "random neurons, Bernoulli"}
+    name: Literal["bernoulli"] = "bernoulli"
+    seed: Seed = 1
+    rate: Annotated[float, Field(ge=0, le=1)] = Field(0.8, description="how probable a neuron is")
 
-    def atlas(self, evidence: Evidence) -> NeuronAtlas:
+    def treatment(self, evidence: Evidence) -> Masked:
         """Random sets of about the same size everywhere."""
-        statistics, method = evidence.statistics, evidence.method
-        return bernoulli(statistics.tasks, statistics.sites, rate=method.rate, seed=method.seed)
+        statistics = evidence.statistics
+        return Masked(
+            bernoulli(statistics.tasks, statistics.sites, rate=self.rate, seed=self.seed)
+        )

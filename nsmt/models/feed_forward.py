@@ -5,6 +5,9 @@ direction's mask: relu((m ⊙ W1) x + b1). As m is constant along a row, masking
 same function, (m ⊙ W1) x = m ⊙ (W1 x), and needs neither a copy of the weight nor batches of one
 direction only. The bias is not masked: a masked neuron puts out relu(b1), a constant.
 
+With `update_only`, masks leave the forward pass alone and keep from the first weight the gradients
+of positions that may not use a row: dense computation, updates apart.
+
 Shape suffixes: B rows, S positions, Q positions or 1, D model width, F neurons, P bytes of bits.
 """
 
@@ -17,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nsmt.models.dropout import Dropout
-from nsmt.models.linear import Linear
+from nsmt.models.linear import Linear, linear
 from nsmt.neurons.atlas import unpack_bits
 
 
@@ -32,11 +35,15 @@ class FeedForward(nn.Module):
         self.fc2 = Linear(d_ff, d_model)
         self.dropout = Dropout(dropout)
         self.mask_bias = mask_bias
+        self.update_only = False
 
     def forward(self, x_BSD: Tensor, mask_BQP: Tensor | None = None) -> Tensor:
         """Apply the layer; a bit of `mask_BQP` is 1 where a position may use a neuron."""
-        hidden_BSF = self.fc1(x_BSD)
-        if mask_BQP is not None:
+        if mask_BQP is not None and self.update_only:
+            hidden_BSF = _OwnUpdates.apply(x_BSD, self.fc1.weight, self.fc1.bias, mask_BQP)  # type: ignore[no-untyped-call]
+        else:
+            hidden_BSF = self.fc1(x_BSD)
+        if mask_BQP is not None and not self.update_only:
             silent_F = torch.zeros_like(self.fc1.bias) if self.mask_bias else self.fc1.bias
             hidden_BSF = _Choice.apply(hidden_BSF, silent_F.to(hidden_BSF.dtype), mask_BQP)  # type: ignore[no-untyped-call]
         output: Tensor = self.fc2(self.dropout(F.relu(hidden_BSF)))
@@ -61,3 +68,32 @@ class _Choice(torch.autograd.Function):
         nothing = gradient_BSF.new_zeros(())
         silent_BSF = torch.where(mask_BQF, nothing, gradient_BSF)
         return torch.where(mask_BQF, gradient_BSF, nothing), silent_BSF.sum((0, 1)), None
+
+
+class _OwnUpdates(torch.autograd.Function):
+    """x W^T + b, whose weight hears of a position only in the rows that the position may use."""
+
+    @staticmethod
+    def forward(  # noqa: D102
+        ctx: Any,  # noqa: ANN401
+        x_BSD: Tensor,
+        weight_FD: Tensor,
+        bias_F: Tensor,
+        mask_BQP: Tensor,
+    ) -> Tensor:
+        output_BSF = linear(x_BSD, weight_FD, bias_F)
+        # As the product took them: autocast is not on in the backward pass.
+        ctx.save_for_backward(x_BSD.to(output_BSF.dtype), weight_FD.to(output_BSF.dtype), mask_BQP)
+        return output_BSF
+
+    @staticmethod
+    def backward(  # noqa: D102
+        ctx: Any,  # noqa: ANN401
+        gradient_BSF: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor, None]:
+        x_BSD, weight_FD, mask_BQP = ctx.saved_tensors
+        mask_BQF = unpack_bits(mask_BQP, gradient_BSF.shape[-1])
+        own_BSF = torch.where(mask_BQF, gradient_BSF, gradient_BSF.new_zeros(()))
+        weight_grad_FD = own_BSF.flatten(0, -2).T @ x_BSD.flatten(0, -2)
+        x_grad_BSD = gradient_BSF @ weight_FD
+        return x_grad_BSD, weight_grad_FD, gradient_BSF.flatten(0, -2).sum(0), None

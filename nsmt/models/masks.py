@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from nsmt.data.batch import BatchLayout
 from nsmt.languages import Direction
-from nsmt.neurons.atlas import NeuronAtlas
+from nsmt.neurons.atlas import NeuronAtlas, unpack_bits
 from nsmt.neurons.sites import Site, require_same_sites
 
 # For a site's name, which neurons each position may use: packed bits, uint8 [B, Q, P].
@@ -38,6 +38,19 @@ class DirectionMasks(nn.Module):
         packed_TP = torch.cat([chosen.packed[site.name] for site in self.sites], dim=-1)
         # Not persistent: a checkpoint stores the atlas itself.
         self.register_buffer("packed_TP", packed_TP, persistent=False)
+
+    def replace(self, atlas: NeuronAtlas) -> None:
+        """Go on with other sets of the same directions and sites, in place."""
+        require_same_sites(self.sites, atlas.sites, what="the masks and the atlas")
+        self.atlas = atlas.select(self.atlas.tasks)
+        packed_TP = torch.cat([self.atlas.packed[site.name] for site in self.sites], dim=-1)
+        self.packed_TP.copy_(packed_TP)
+
+    def of(self, site: Site) -> Tensor:
+        """The sets of all directions at a site, on the device: bool [T, F]."""
+        sizes = [(each.width + 7) // 8 for each in self.sites]
+        parts = torch.split(self.packed_TP, sizes, dim=-1)
+        return unpack_bits(parts[self.sites.index(site)], site.width)
 
     def forward(self, batch: BatchLayout) -> dict[str, Tensor]:
         """The packed masks of each position's direction, at every site.

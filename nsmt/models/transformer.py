@@ -180,6 +180,11 @@ class Transformer(nn.Module):
         for layer in (*self.encoder_stack, *self.decoder_stack):
             layer.compile(dynamic=None, fullgraph=True, backend=backend)
 
+    def mask_updates_only(self, updates_only: bool) -> None:  # noqa: FBT001 -- a switch
+        """Whether masks act on the updates of a direction instead of on what it computes."""
+        for layer in (*self.encoder_stack, *self.decoder_stack):
+            layer.feed_forward.update_only = updates_only
+
     def _run(self, layer: nn.Module, *inputs: object) -> Tensor:
         if self.recompute and torch.is_grad_enabled():
             output: Tensor = checkpoint(layer, *inputs, use_reentrant=False)

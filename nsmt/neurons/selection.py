@@ -123,6 +123,26 @@ def select(
     )
 
 
+def loosened(settings: SelectionSettings, *, share: float) -> SelectionSettings:
+    """The settings with every k, in percent, moved to 100 - share·(100 - k); `share` in [0, 1]."""
+
+    def moved(percent: float) -> float:
+        # As a person would write it: sums of floats must not decide about a neuron.
+        return round(100 - share * (100 - percent), 6)
+
+    def stacks(group: StackPercent) -> StackPercent:
+        own = {name: moved(k) for name, k in group.model_dump(exclude_none=True).items()}
+        return StackPercent(**own)
+
+    return settings.model_copy(
+        update={
+            "k": moved(settings.k),
+            "from_pivot": stacks(settings.from_pivot),
+            "into_pivot": stacks(settings.into_pivot),
+        }
+    )
+
+
 def keep_all(atlas: NeuronAtlas, *, except_in: str) -> NeuronAtlas:
     """The same sets in one stack, and every neuron everywhere else."""
     masks = {}

@@ -4,16 +4,19 @@ from typing import get_args
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 from small_run import train_stages
 
 from nsmt.commands.compose import conf_folder
-from nsmt.methods import CONTROL, METHODS, Evidence, MethodName, MethodSettings
+from nsmt.languages import LanguageTable
+from nsmt.methods import CONTROL, DENSE, LABELS, AnyMethod, Evidence
 from nsmt.models.checkpoint import load_checkpoint
 from nsmt.neurons.selection import SelectionSettings, select
 from nsmt.neurons.sites import Site
 from nsmt.neurons.statistics import ActivationStatistics
 
 SITES = (Site("encoder", 0, 40), Site("encoder", 1, 40), Site("decoder", 0, 40))
+NAMES = set(LABELS) - {DENSE}
 
 
 @pytest.fixture
@@ -22,7 +25,11 @@ def evidence():
     for number, site in enumerate(SITES):
         generator = torch.Generator().manual_seed(number)
         statistics.active[site.name] = torch.randint(0, 50, (4, 40), generator=generator)
-    return Evidence(statistics, SelectionSettings(k=70.0), "en", MethodSettings(rate=0.6))
+    return Evidence(statistics, SelectionSettings(k=70.0), "en", LanguageTable(["en", "de", "fr"]))
+
+
+def method(name, **settings):
+    return TypeAdapter(AnyMethod).validate_python({"name": name, **settings})
 
 
 def kept(atlas, stack):
@@ -30,21 +37,26 @@ def kept(atlas, stack):
 
 
 def test_every_method_has_a_name_a_label_and_a_configuration():
-    assert set(METHODS) == set(get_args(MethodName))
-    assert len({method.label for method in METHODS.values()}) == len(METHODS)
+    named = {
+        name
+        for each in get_args(get_args(AnyMethod)[0])
+        for name in get_args(each.model_fields["name"].annotation)
+    }
+    assert named == NAMES
+    assert len(set(LABELS.values())) == len(LABELS)
     files = {path.stem for path in (conf_folder() / "method").glob("*.yaml")}
-    assert files == set(METHODS)
+    assert files == NAMES
 
 
 def test_only_the_control_has_no_masks(evidence):
-    without = [name for name, method in METHODS.items() if method.atlas(evidence) is None]
+    without = [name for name in sorted(NAMES) if method(name).treatment(evidence).atlas is None]
     assert without == [CONTROL]
 
 
 @pytest.mark.parametrize("stack", ["encoder", "decoder"])
 def test_one_stack_is_specialised_as_in_both_and_the_other_not_at_all(evidence, stack):
-    atlas = METHODS[f"neuron_specialization_{stack}"].atlas(evidence)
-    both = METHODS["neuron_specialization"].atlas(evidence)
+    atlas = method(f"neuron_specialization_{stack}").treatment(evidence).atlas
+    both = method("neuron_specialization").treatment(evidence).atlas
     for site in SITES:
         expected = both.masks(site) if site.stack == stack else torch.ones(4, 40, dtype=torch.bool)
         assert torch.equal(atlas.masks(site), expected)
@@ -53,16 +65,50 @@ def test_one_stack_is_specialised_as_in_both_and_the_other_not_at_all(evidence, 
 @pytest.mark.parametrize("name", ["random", "layer_budget"])
 def test_controls_use_as_many_neurons(evidence, name):
     like = select(evidence.statistics, evidence.selection, pivot="en")
-    atlas = METHODS[name].atlas(evidence)
+    atlas = method(name).treatment(evidence).atlas
     assert atlas != like
     for stack in ("encoder", "decoder"):
         assert torch.equal(kept(atlas, stack), kept(like, stack))
 
 
+def test_random_neurons_are_as_many_at_every_layer(evidence):
+    like = select(evidence.statistics, evidence.selection, pivot="en")
+    atlas = method("random").treatment(evidence).atlas
+    for site in SITES:
+        assert torch.equal(atlas.masks(site).sum(-1), like.masks(site).sum(-1))
+
+
 def test_another_seed_draws_other_neurons(evidence):
-    other = Evidence(evidence.statistics, evidence.selection, "en", MethodSettings(seed=2))
     for name in ("random", "bernoulli"):
-        assert METHODS[name].atlas(evidence) != METHODS[name].atlas(other)
+        first, other = (method(name, seed=seed).treatment(evidence) for seed in (1, 2))
+        assert first.atlas != other.atlas
+
+
+@pytest.mark.parametrize(
+    "name", ["mask_at_inference", "update_mask", "frozen_rest", "isolated_updates"]
+)
+def test_variants_have_the_neurons_of_the_method_that_they_take_apart(evidence, name):
+    atlas = method(name).treatment(evidence).atlas
+    assert atlas == select(evidence.statistics, evidence.selection, pivot="en")
+
+
+def test_masks_that_are_measured_again_get_tighter_until_they_are_the_methods_own(evidence):
+    treatment = method("reidentify", rounds=4).treatment(evidence)
+    rounds = [treatment.tightening.atlas(evidence.statistics, number) for number in range(4)]
+    assert rounds[0] == treatment.atlas
+    assert rounds[-1] == select(evidence.statistics, evidence.selection, pivot="en")
+    for looser, tighter in zip(rounds, rounds[1:], strict=False):
+        assert (tighter & looser) == tighter
+        assert tighter != looser
+
+
+def test_k_of_each_side_is_loosened_by_itself(evidence):
+    own = {"from_pivot": {"decoder": 60.0}}
+    settings = SelectionSettings.model_validate({"k": 90.0, **own})
+    loose = Evidence(evidence.statistics, settings, "en", evidence.languages)
+    atlas = method("reidentify", rounds=2).treatment(loose).atlas
+    expected = SelectionSettings.model_validate({"k": 95.0, "from_pivot": {"decoder": 80.0}})
+    assert atlas == select(evidence.statistics, expected, pivot="en")
 
 
 @pytest.mark.parametrize("name", ["factorised", "random"])

@@ -123,3 +123,32 @@ def test_a_masked_layer_runs_under_autocast():
         found = layer(x, pack_bits(mask))
     assert found.dtype == torch.bfloat16
     assert torch.allclose(found.float(), layer(x, pack_bits(mask)), atol=0.05)
+
+
+@settings(max_examples=100, deadline=None)
+@given(shape=shapes)
+def test_masks_of_updates_change_the_gradient_of_the_first_weight_alone(shape):
+    torch.manual_seed(shape["seed"])
+    layer = layer_like(shape["d_model"], shape["d_ff"], dtype=torch.float64)
+    x = torch.randn(shape["sentences"], shape["positions"], shape["d_model"]).double()
+    mask = torch.rand(shape["sentences"], shape["d_ff"]) < shape["share"]
+    upstream = torch.randn_like(x)
+    weights = list(layer.parameters())
+
+    def run(sentences, packed=None):
+        own = x[sentences].clone().requires_grad_()
+        output = layer(own, packed)
+        return output, *torch.autograd.grad((output * upstream[sentences]).sum(), (own, *weights))
+
+    layer.update_only = True
+    everything = slice(None)
+    output, x_grad, first_grad, *others = run(everything, pack_bits(mask[:, None]))
+    dense, dense_x_grad, _, *dense_others = run(everything)
+    torch.testing.assert_close(output, dense)
+    torch.testing.assert_close(x_grad, dense_x_grad)
+    torch.testing.assert_close(others, dense_others)
+    # A sentence at a time: its gradient, where it owns the row.
+    expected = sum(
+        mask[place][:, None] * run(slice(place, place + 1))[2] for place in range(len(x))
+    )
+    torch.testing.assert_close(first_grad, expected)

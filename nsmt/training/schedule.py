@@ -1,0 +1,140 @@
+"""The stages of a run: dense training, identification, and the branches that follow."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+
+from nsmt.errors import AtlasError, CheckpointError
+from nsmt.files import replace_folder
+from nsmt.manifest import verified_manifest, write_manifest
+from nsmt.methods import CONTROL, DENSE, ContinueDense, Evidence, Method
+from nsmt.models.checkpoint import TrainedModel, load_checkpoint
+from nsmt.models.masks import DirectionMasks
+from nsmt.neurons.atlas import NeuronAtlas
+from nsmt.neurons.statistics import ActivationStatistics
+from nsmt.training.branches import train_branch
+from nsmt.training.identification import gather_statistics
+from nsmt.training.settings import ScheduleSettings
+from nsmt.training.stages import Stage, StageContext, obey, put, train_stage
+from nsmt.training.trainer import set_machine
+from nsmt.training.world import rank
+
+_LOG = logging.getLogger(__name__)
+IDENTIFICATION = "identification"
+STATISTICS = "statistics.safetensors"
+
+
+def run_schedule(context: StageContext, schedule: ScheduleSettings, method: Method) -> list[str]:
+    """Run every stage and return their names, in the order of a table's rows.
+
+    Raises PreemptionError where the state is whole after a signal, and TrainingError if a stage
+    diverges again and again.
+    """
+    with context.stop.holding():
+        return _run_schedule(context, schedule, method)
+
+
+def _run_schedule(context: StageContext, schedule: ScheduleSettings, method: Method) -> list[str]:
+    set_machine(context.trainer)
+    given: NeuronAtlas | None = None
+    if schedule.checkpoint is not None:
+        dense = _fitting(load_checkpoint(Path(schedule.checkpoint)), context)
+        # Refused before anything is written or measured.
+        if schedule.atlas is not None:
+            given = _given_atlas(Path(schedule.atlas), dense)
+        put(context, DENSE, dense)
+    else:
+        stage = Stage(DENSE, schedule.dense, context.new_model, context.seed)
+        dense = train_stage(context, stage)
+    if schedule.kind == "dense":
+        return [DENSE]
+    corpus = context.corpus
+    evidence = Evidence(
+        identify(context, dense), context.selection, corpus.pivot, corpus.languages
+    )
+    branches = {CONTROL: ContinueDense(), method.name: method}
+    for name, branch in branches.items():
+        treatment = branch.treatment(evidence)
+        if given is not None and treatment.atlas is not None:
+            treatment = dataclasses.replace(treatment, atlas=given)
+        train_branch(context, schedule, name, treatment, dense=dense)
+    return [DENSE, *branches]
+
+
+def identify(context: StageContext, trained: TrainedModel) -> ActivationStatistics:
+    """Count what fires for each direction on its validation set, in one pass."""
+    folder = context.folder / IDENTIFICATION
+    if (kept := _kept_statistics(folder, model=trained.fingerprint)) is not None:
+        return kept
+    statistics = gather_statistics(
+        trained,
+        context.data(stage_seed=context.seed),
+        rule=context.selection.count_rule,
+        trainer=context.trainer,
+        folder=folder,
+        progress=context.callbacks.progress,
+    )
+    _LOG.info("identified the neurons of %d directions", len(statistics.tasks))
+    if rank() == 0:
+        with replace_folder(folder) as building:
+            statistics.save(building / STATISTICS)
+            write_manifest(building)
+    obey(context.stop)
+    return statistics
+
+
+def _kept_statistics(folder: Path, *, model: str) -> ActivationStatistics | None:
+    """Those of an earlier start; without them, or if they are damaged, they are counted again."""
+    if not folder.is_dir():
+        return None
+    try:
+        verified_manifest(folder, required=(STATISTICS,))
+    except CheckpointError as error:
+        _LOG.warning("neurons are identified again: %s", error.problem)
+        return None
+    statistics = ActivationStatistics.load(folder / STATISTICS)
+    return statistics if statistics.provenance.get("model") == model else None
+
+
+def _fitting(trained: TrainedModel, context: StageContext) -> TrainedModel:
+    """The checkpoint, if it speaks this corpus's vocabulary."""
+    if trained.vocabulary.fingerprint != context.corpus.vocabulary.fingerprint:
+        raise CheckpointError(
+            "the checkpoint's vocabulary is not that of the corpus",
+            fix="prepare the corpus as it was for that checkpoint, with the same data settings",
+        )
+    if trained.atlas is not None:
+        raise CheckpointError(
+            "schedule.checkpoint is a specialised model, not a dense one",
+            fix="name the dense checkpoint that it came from",
+        )
+    # Positions have no weights: a model may be given more of them.
+    own, asked = (settings.model_dump() for settings in (trained.model.settings, context.model))
+    if own | {"max_positions": None} != asked | {"max_positions": None}:
+        differing = ", ".join(f"{key}={own[key]}" for key in own if own[key] != asked[key])
+        raise CheckpointError(
+            "the checkpoint has another shape than the configured model",
+            fix=f"set model to what the checkpoint has: {differing}",
+        )
+    roomy = context.new_model()
+    roomy.model.load_state_dict(trained.model.state_dict())
+    trained.model = roomy.model.eval()
+    trained.directions = list(context.corpus.directions)
+    return trained
+
+
+def _given_atlas(path: Path, dense: TrainedModel) -> NeuronAtlas:
+    atlas = NeuronAtlas.load(path)
+    measured = atlas.provenance.get("statistics", {}).get("model")
+    if measured is not None and measured != dense.fingerprint:
+        raise AtlasError(
+            f"{path} was identified on another model than schedule.checkpoint",
+            fix="identify the neurons of this checkpoint, or name the checkpoint of the atlas",
+        )
+    # Sites and directions must fit too.
+    DirectionMasks(atlas, dense.directions, sites=dense.model.sites)
+    return atlas
+
+

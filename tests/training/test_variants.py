@@ -1,0 +1,158 @@
+"""Claims about what takes Neuron Specialization apart: each variant's defining property."""
+
+import csv
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from small_run import train_stages
+
+from nsmt.errors import ConfigurationError
+from nsmt.methods import CONTROL, DENSE
+from nsmt.models.checkpoint import load_checkpoint
+from nsmt.neurons.selection import SelectionSettings, select
+from nsmt.neurons.statistics import ActivationStatistics
+from nsmt.training import stages as stages_module
+from nsmt.training.isolation import IsolatedRows, first_weights
+from nsmt.training.module import TranslationModule
+
+SHORT = ("schedule.dense.updates=4", "selection.k=60")
+# A sentence or two an update, so that most directions are absent from most updates.
+TINY_UPDATES = ("batch.tokens=42", "batch.per_update=1", "schedule.specialise.updates=12")
+
+
+def run(config, name):
+    train_stages(config)
+    return config.folder / name
+
+
+def weights(folder):
+    return load_file(folder / "checkpoint" / "model.safetensors")
+
+
+def is_masked(name):
+    return name.endswith("feed_forward.fc1.weight")
+
+
+def test_masks_at_inference_are_put_on_the_controls_weights(small_config):
+    folder = run(small_config("method=mask_at_inference", *SHORT), "mask_at_inference")
+    own, control = weights(folder), weights(folder.parent / CONTROL)
+    assert all(torch.equal(own[name], control[name]) for name in control)
+    atlas = load_checkpoint(folder / "checkpoint").atlas
+    statistics = ActivationStatistics.load(folder.parent / "identification/statistics.safetensors")
+    assert atlas == select(statistics, SelectionSettings(k=60.0), pivot="en")
+
+
+def test_a_model_whose_updates_were_masked_computes_with_all_neurons(small_config):
+    folder = run(small_config("method=update_mask", *SHORT), "update_mask")
+    assert load_checkpoint(folder / "checkpoint").atlas is None
+    own, control = weights(folder), weights(folder.parent / CONTROL)
+    assert any(not torch.equal(own[name], control[name]) for name in control)
+
+
+def test_what_is_frozen_stays_as_the_dense_model_has_it(small_config):
+    folder = run(small_config("method=frozen_rest", *SHORT), "frozen_rest")
+    own, dense = weights(folder), weights(folder.parent / DENSE)
+    for name in dense:
+        assert torch.equal(own[name], dense[name]) != is_masked(name), name
+
+
+@pytest.fixture
+def watched(monkeypatch):
+    """Whether each row was owned in each update, and whether it, or its moments, changed."""
+    seen = []
+
+    class Watching(IsolatedRows):
+        def on_train_start(self, trainer, pl_module):
+            super().on_train_start(trainer, pl_module)
+            self.rows = _rows(trainer, pl_module)
+
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+            present = torch.zeros(len(pl_module.directions), dtype=torch.bool)
+            present[batch.direction_C] = True
+            now = _rows(trainer, pl_module)
+            for site in pl_module.masks.sites:
+                owned = (pl_module.masks.of(site) & present[:, None]).any(0)
+                before, after = self.rows[site.name], now[site.name]
+                moved = (before != after).any(0).any(-1)
+                seen.append((owned, moved))
+            self.rows = now
+
+    def _rows(trainer, pl_module):
+        """Weight and moments [3, F, D] of each site."""
+        found = {}
+        for name, weight in first_weights(pl_module.model).items():
+            state = trainer.optimizers[0].state.get(weight, {})
+            nothing = torch.zeros_like(weight)
+            moments = [state.get(kind, nothing) for kind in ("exp_avg", "exp_avg_sq")]
+            found[name] = torch.stack([weight.detach(), *moments]).clone()
+        return found
+
+    monkeypatch.setattr(stages_module, "IsolatedRows", Watching)
+    return seen
+
+
+def test_rows_without_an_owner_in_an_update_stay_as_they_are_to_the_bit(small_config, watched):
+    run(small_config("method=isolated_updates", *SHORT, *TINY_UPDATES), "isolated_updates")
+    owned = torch.cat([rows for rows, _ in watched])
+    moved = torch.cat([rows for _, rows in watched])
+    assert not (moved & ~owned).any()
+    # The claim is not an empty one.
+    assert (~owned).float().mean() > 0.1
+    assert moved[owned].float().mean() > 0.5
+
+
+def test_without_isolation_moments_move_rows_without_an_owner(small_config, watched, monkeypatch):
+    monkeypatch.setattr(IsolatedRows, "_put_back", lambda self, *_: self._before.clear())
+    run(small_config("method=isolated_updates", *SHORT, *TINY_UPDATES), "isolated_updates")
+    owned = torch.cat([rows for rows, _ in watched])
+    moved = torch.cat([rows for _, rows in watched])
+    assert (moved & ~owned).any()
+
+
+REIDENTIFY = ("method=reidentify", "method.rounds=3", "schedule.specialise.updates=9")
+
+
+def test_masks_are_measured_again_on_the_weights_of_the_moment(small_config):
+    folder = run(small_config(*SHORT, *REIDENTIFY), "reidentify")
+    atlas = load_checkpoint(folder / "checkpoint").atlas
+    assert atlas.provenance["selection"]["k"] == 60.0
+    assert atlas.provenance["statistics"]["update"] == 6
+    dense = ActivationStatistics.load(folder.parent / "identification/statistics.safetensors")
+    assert atlas != select(dense, SelectionSettings(k=60.0), pivot="en")
+
+
+class Killed(BaseException):
+    """What no part of the training expects."""
+
+
+def metrics(folder):
+    with (folder / "metrics.csv").open() as file:
+        return [row["valid/nll"] for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("name", ["reidentify", "isolated_updates", "frozen_rest", "update_mask"])
+def test_a_variant_that_is_killed_ends_as_one_that_is_not(small_config, tmp_path, monkeypatch, name):
+    words = [*SHORT, f"method={name}", "schedule.specialise.updates=9", "states.every=2"]
+    words += ["method.rounds=3"] if name == "reidentify" else []
+    alone = run(small_config(*words), name)
+    again = small_config(*words, f"paths.runs={tmp_path}/again")
+    real, killed = TranslationModule.training_step, []
+
+    def step(module, batch, batch_idx):
+        # In the branch, with a state of two rounds behind it.
+        if module.updates == 9 and module.masks is not None and module.trainer.global_step == 7:
+            if not killed:
+                killed.append(True)
+                raise Killed
+        return real(module, batch, batch_idx)
+
+    monkeypatch.setattr(TranslationModule, "training_step", step)
+    with pytest.raises(Killed):
+        train_stages(again)
+    train_stages(again)
+    first, second = weights(alone), weights(again.folder / name)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    atlases = [load_checkpoint(each / "checkpoint").atlas for each in (alone, again.folder / name)]
+    assert atlases[0] == atlases[1]
+    assert metrics(alone) == metrics(again.folder / name)
