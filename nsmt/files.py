@@ -60,6 +60,19 @@ def replace_file(path: Path) -> Iterator[Path]:
         building.unlink(missing_ok=True)
 
 
+def link_file(path: Path, place: Path) -> None:
+    """Have the same file at another place: a hard link, or a copy where there can be none.
+
+    Only for files that are replaced and never written to.
+    """
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with replace_file(place) as building:
+        try:
+            os.link(path, building)
+        except OSError:
+            shutil.copyfile(path, building)
+
+
 def remove_unfinished(folder: Path) -> None:
     """Delete what processes that were killed while replacing something here have left.
 

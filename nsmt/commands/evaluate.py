@@ -17,12 +17,11 @@ from pydantic import Field
 from nsmt.commands.config import PathSettings, ScoringSettings, recorded_config
 from nsmt.commands.fit import require_model_fits
 from nsmt.commands.score import (
-    TRANSLATIONS,
     compare_outputs,
     score_model,
     score_systems,
-    write_translations,
 )
+from nsmt.commands.translations import TRANSLATIONS, write_translations
 from nsmt.data.corpus import Corpus
 from nsmt.data.prepare import prepare
 from nsmt.errors import ConfigurationError, DataError

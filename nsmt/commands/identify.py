@@ -17,8 +17,8 @@ from nsmt.neurons.selection import SelectionSettings, select
 from nsmt.progress import result_console
 from nsmt.settings import Settings
 from nsmt.training.identification import gather_statistics
-from nsmt.training.settings import TrainerSettings
 from nsmt.training.schedule import STATISTICS
+from nsmt.training.settings import TrainerSettings
 
 
 class IdentifyConfig(Settings):

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from pydantic import Field
 
 from nsmt.commands.config import RunConfig, recorded_config
-from nsmt.commands.score import TRANSLATIONS, comparison_path
+from nsmt.commands.score import comparison_path
+from nsmt.commands.translations import TRANSLATIONS
 from nsmt.errors import DataError
 from nsmt.evaluation.results import Comparison
 from nsmt.files import replace_text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,15 +12,19 @@ from typing import Any
 from pydantic import ValidationError
 
 from nsmt.commands.config import RunConfig, lock_of
+from nsmt.commands.translations import TRANSLATIONS, link_translations
 from nsmt.data.corpus import Corpus
 from nsmt.errors import ConfigurationError, DataError
-from nsmt.files import replace_folder
+from nsmt.files import link_file, replace_folder
+from nsmt.methods import CONTROL, DENSE, ContinueDense
 from nsmt.records import RECORD, read_record
 from nsmt.training.schedule import IDENTIFICATION
+from nsmt.training.stages import CHECKPOINT
 from nsmt.training.states import STATES
 from nsmt.training.world import launched
 from nsmt.turns import taking_turns
 
+_LOG = logging.getLogger(__name__)
 _WORDS = ("auto", "never", "must")
 _LEFT_BY_STAGES = (STATES, "metrics.csv")
 
@@ -49,8 +54,15 @@ def begin(config: RunConfig) -> None:
 
 
 def take_over(config: RunConfig, corpus: Corpus) -> None:
-    """Copy the stages of the run that `resume` names, unless this run has begun already."""
-    if config.resume in _WORDS or (config.folder / RECORD).is_file():
+    """Have the stages of another run here too, unless this run has begun already.
+
+    Those of the run that `resume` names; with resume=auto, what the control alone has made.
+    """
+    if (config.folder / RECORD).is_file():
+        return
+    if config.resume == "auto":
+        _share(config, corpus)
+    if config.resume in _WORDS:
         return
     other = Path(config.resume)
     if read_record(other)["data_fingerprint"] != corpus.fingerprint:
@@ -64,6 +76,37 @@ def take_over(config: RunConfig, corpus: Corpus) -> None:
             if stage.name == IDENTIFICATION or any((stage / n).exists() for n in _LEFT_BY_STAGES):
                 with replace_folder(config.folder / stage.name) as building:
                     shutil.copytree(stage, building, dirs_exist_ok=True)
+
+
+def control_of(config: RunConfig) -> RunConfig:
+    """The same run with continue-dense alone, whose stages are those of every method."""
+    return config.model_copy(update={"method": ContinueDense()})
+
+
+def _share(config: RunConfig, corpus: Corpus) -> None:
+    """Link what the control's own run has finished: runs of many methods train it once."""
+    other = control_of(config).folder
+    if other == config.folder or read_record(other).get("data_fingerprint") != corpus.fingerprint:
+        return
+    # Whole folders, put in place at once and never written to again: it may be running.
+    shared = [each for each in (DENSE, CONTROL) if (other / each / CHECKPOINT).is_dir()]
+    for name in (*shared, IDENTIFICATION):
+        if (other / name).is_dir():
+            with replace_folder(config.folder / name) as building:
+                for path in _finished_files(other / name):
+                    link_file(path, building / path.relative_to(other / name))
+    for name in shared:
+        link_translations(other / TRANSLATIONS, name, config.folder / TRANSLATIONS)
+    if shared:
+        _LOG.info("%s are those of %s", " and ".join(shared), other)
+
+
+def _finished_files(stage: Path) -> Iterator[Path]:
+    """The files of a stage but for its states and trackers."""
+    for path in sorted(stage.rglob("*")):
+        inside = path.relative_to(stage).parts
+        if path.is_file() and inside[0] not in (STATES, "tensorboard"):
+            yield path
 
 
 def _require_alike(config: RunConfig, other: Path) -> None:

@@ -6,9 +6,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from nsmt.commands.config import RunConfig, ScoringSettings
+from nsmt.commands.translations import TRANSLATIONS, kept_outputs, maker, write_translations
 from nsmt.data.corpus import Corpus
 from nsmt.evaluation.comparison import compare_all
 from nsmt.evaluation.groups import Group, groups_of
@@ -25,7 +24,6 @@ from nsmt.training.stages import CHECKPOINT
 from nsmt.training.trainer import device_of
 
 _LOG = logging.getLogger(__name__)
-TRANSLATIONS = "translations"
 
 # Sentences x longest side of a batch whose likelihood is found.
 _LIKELIHOOD_TOKENS = 4096
@@ -37,11 +35,17 @@ def score_systems(
 ) -> list[Comparison]:
     """Score the models in the run folder `models`, and compare them; one comparison a baseline.
 
-    Translations and comparisons are written below `into`.
+    Translations and comparisons are written below `into`; translations that are there are not made
+    again.
     """
     progress = config.callbacks.progress
     outputs: dict[str, Mapping[Direction, TestOutput]] = {}
+    place = into / TRANSLATIONS
     for name in names:
+        made_by = maker(models, name, corpus, decoding=config.decoding)
+        if (kept := kept_outputs(place, name, corpus, made_by=made_by)) is not None:
+            outputs[name] = kept
+            continue
         outputs[name] = score_model(
             load_checkpoint(models / name / CHECKPOINT),
             corpus,
@@ -51,7 +55,7 @@ def score_systems(
             progress=progress,
         )
         _LOG.info("translated the test sets with %s", name)
-        write_translations(into / TRANSLATIONS, name, corpus, outputs[name])
+        write_translations(place, name, corpus, outputs[name], made_by=made_by)
     return compare_outputs(
         outputs,
         baselines=[name for name in (DENSE, CONTROL) if name in outputs],
@@ -134,28 +138,3 @@ def score_model(
         direction: TestOutput(hypotheses[direction], references, *nlls[direction])
         for direction, (_, references) in texts.items()
     }
-
-
-def write_translations(
-    folder: Path,
-    system: str,
-    corpus: Corpus,
-    outputs: Mapping[Direction, TestOutput],
-    *,
-    split: str = "test",
-) -> None:
-    """The layout of published outputs: SRC-TGT/{src,ref,hyp.SYSTEM}.txt, and the likelihoods."""
-    for direction, output in outputs.items():
-        sources, references = corpus.texts(direction, split)
-        place = folder / str(direction)
-        for name, lines in (
-            ("src", sources),
-            ("ref", references),
-            (f"hyp.{system}", output.hypotheses),
-        ):
-            replace_text(place / f"{name}.txt", "".join(f"{line}\n" for line in lines))
-        assert output.nll is not None  # noqa: S101 -- narrows the type
-        assert output.target_tokens is not None  # noqa: S101
-        rows = zip(np.asarray(output.nll).tolist(), output.target_tokens.tolist(), strict=True)
-        text = "nll\ttarget_tokens\n" + "".join(f"{nll:.6f}\t{count}\n" for nll, count in rows)
-        replace_text(place / f"nll.{system}.tsv", text)

@@ -73,8 +73,8 @@ def _train(config: RunConfig, corpus: Corpus, stop: StopSignal, tell: Tell) -> P
         show(config.folder)
         tell(None)
         return finished
-    take_over(config, corpus)
     log_into(config.folder)
+    take_over(config, corpus)
     _LOG.info("corpus %s, %s", corpus.folder, corpus.fingerprint)
     record = _begun(config, corpus)
     write_record(config.folder, record)
@@ -162,6 +162,11 @@ def check_consistency(config: RunConfig) -> None:
         )
     if config.batch.tokens < longest:
         faults.append(f"batch.tokens={config.batch.tokens} cannot hold a sentence of {longest}")
+    if config.method.needs_whole_weights and config.trainer.strategy == "fsdp":
+        faults.append(
+            f"method={config.method.name} needs all of a weight in every rank, which "
+            "trainer.strategy=fsdp does not give; ddp does"
+        )
     if (missing := missing_tracker(config.logger)) is not None:
         faults.append(missing)
     paths = [("checkpoint", config.schedule.checkpoint), ("atlas", config.schedule.atlas)]

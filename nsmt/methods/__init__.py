@@ -40,7 +40,9 @@ _CLASSES: tuple[type[Method], ...] = get_args(get_args(AnyMethod)[0])
 DENSE = "dense"
 CONTROL = "continue_dense"
 # What tables, figures and progress bars call each method, and the dense model.
-LABELS = {DENSE: "dense"} | {name: label for each in _CLASSES for name, label in each.labels.items()}
+LABELS = {DENSE: "dense"} | {
+    name: label for each in _CLASSES for name, label in each.labels.items()
+}
 
 __all__ = [
     "CONTROL",

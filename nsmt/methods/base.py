@@ -30,10 +30,12 @@ class Evidence:
 class Method(Settings, ABC):
     """One way to go on from a dense checkpoint; its fields are those of `method=…`.
 
-    `labels` are what tables call the names that the class goes by.
+    `labels` are what tables call the names that the class goes by; `needs_whole_weights` says that
+    it cannot be trained where each rank holds a part of a weight.
     """
 
     labels: ClassVar[Mapping[str, str]]
+    needs_whole_weights: ClassVar[bool] = False
     name: str
 
     @abstractmethod

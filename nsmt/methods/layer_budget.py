@@ -20,6 +20,4 @@ class LayerBudget(Method):
 
     def treatment(self, evidence: Evidence) -> Masked:
         """The most active neurons of each direction in each stack."""
-        return Masked(
-            layer_budget(evidence.statistics, evidence.selection, pivot=evidence.pivot)
-        )
+        return Masked(layer_budget(evidence.statistics, evidence.selection, pivot=evidence.pivot))

@@ -80,6 +80,7 @@ class IsolatedUpdates(Method):
     """
 
     labels: ClassVar = {"isolated_updates": "isolated updates"}
+    needs_whole_weights: ClassVar = True
     name: Literal["isolated_updates"] = "isolated_updates"
 
     def treatment(self, evidence: Evidence) -> Masked:

@@ -41,6 +41,4 @@ class BernoulliNeurons(Method):
     def treatment(self, evidence: Evidence) -> Masked:
         """Random sets of about the same size everywhere."""
         statistics = evidence.statistics
-        return Masked(
-            bernoulli(statistics.tasks, statistics.sites, rate=self.rate, seed=self.seed)
-        )
+        return Masked(bernoulli(statistics.tasks, statistics.sites, rate=self.rate, seed=self.seed))

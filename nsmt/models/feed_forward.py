@@ -74,7 +74,7 @@ class _OwnUpdates(torch.autograd.Function):
     """x W^T + b, whose weight hears of a position only in the rows that the position may use."""
 
     @staticmethod
-    def forward(  # noqa: D102
+    def forward(
         ctx: Any,  # noqa: ANN401
         x_BSD: Tensor,
         weight_FD: Tensor,
@@ -87,7 +87,7 @@ class _OwnUpdates(torch.autograd.Function):
         return output_BSF
 
     @staticmethod
-    def backward(  # noqa: D102
+    def backward(
         ctx: Any,  # noqa: ANN401
         gradient_BSF: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, None]:

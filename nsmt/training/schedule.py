@@ -51,9 +51,7 @@ def _run_schedule(context: StageContext, schedule: ScheduleSettings, method: Met
     if schedule.kind == "dense":
         return [DENSE]
     corpus = context.corpus
-    evidence = Evidence(
-        identify(context, dense), context.selection, corpus.pivot, corpus.languages
-    )
+    evidence = Evidence(identify(context, dense), context.selection, corpus.pivot, corpus.languages)
     branches = {CONTROL: ContinueDense(), method.name: method}
     for name, branch in branches.items():
         treatment = branch.treatment(evidence)
@@ -136,5 +134,3 @@ def _given_atlas(path: Path, dense: TrainedModel) -> NeuronAtlas:
     # Sites and directions must fit too.
     DirectionMasks(atlas, dense.directions, sites=dense.model.sites)
     return atlas
-
-

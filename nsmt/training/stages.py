@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -116,7 +116,7 @@ class Stage:
     start: Callable[[], TrainedModel]
     seed: int
     parent: str | None = None
-    treatment: Masked = Masked()
+    treatment: Masked = field(default_factory=Masked)
 
     @property
     def label(self) -> str:

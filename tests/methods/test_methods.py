@@ -1,5 +1,6 @@
 """Claims about methods: what each makes of the same evidence."""
 
+from itertools import pairwise
 from typing import get_args
 
 import pytest
@@ -97,7 +98,7 @@ def test_masks_that_are_measured_again_get_tighter_until_they_are_the_methods_ow
     rounds = [treatment.tightening.atlas(evidence.statistics, number) for number in range(4)]
     assert rounds[0] == treatment.atlas
     assert rounds[-1] == select(evidence.statistics, evidence.selection, pivot="en")
-    for looser, tighter in zip(rounds, rounds[1:], strict=False):
+    for looser, tighter in pairwise(rounds):
         assert (tighter & looser) == tighter
         assert tighter != looser
 

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file
 from small_run import train_stages
 
+from nsmt.commands.train import check_consistency
 from nsmt.errors import ConfigurationError
 from nsmt.methods import CONTROL, DENSE
 from nsmt.models.checkpoint import load_checkpoint
@@ -110,6 +111,12 @@ def test_without_isolation_moments_move_rows_without_an_owner(small_config, watc
     assert (moved & ~owned).any()
 
 
+def test_updates_cannot_be_isolated_where_ranks_hold_parts_of_a_weight(small_config):
+    config = small_config("method=isolated_updates", "trainer=fsdp", "trainer.accelerator=cpu")
+    with pytest.raises(ConfigurationError, match="method=isolated_updates needs all of a weight"):
+        check_consistency(config)
+
+
 REIDENTIFY = ("method=reidentify", "method.rounds=3", "schedule.specialise.updates=9")
 
 
@@ -132,7 +139,9 @@ def metrics(folder):
 
 
 @pytest.mark.parametrize("name", ["reidentify", "isolated_updates", "frozen_rest", "update_mask"])
-def test_a_variant_that_is_killed_ends_as_one_that_is_not(small_config, tmp_path, monkeypatch, name):
+def test_a_variant_that_is_killed_ends_as_one_that_is_not(
+    small_config, tmp_path, monkeypatch, name
+):
     words = [*SHORT, f"method={name}", "schedule.specialise.updates=9", "states.every=2"]
     words += ["method.rounds=3"] if name == "reidentify" else []
     alone = run(small_config(*words), name)
@@ -141,10 +150,10 @@ def test_a_variant_that_is_killed_ends_as_one_that_is_not(small_config, tmp_path
 
     def step(module, batch, batch_idx):
         # In the branch, with a state of two rounds behind it.
-        if module.updates == 9 and module.masks is not None and module.trainer.global_step == 7:
-            if not killed:
-                killed.append(True)
-                raise Killed
+        late = module.updates == 9 and module.trainer.global_step == 7
+        if late and module.masks is not None and not killed:
+            killed.append(True)
+            raise Killed
         return real(module, batch, batch_idx)
 
     monkeypatch.setattr(TranslationModule, "training_step", step)
