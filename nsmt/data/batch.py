@@ -70,6 +70,8 @@ class BatchLayout:
     position: Position | None = None
     # All tensors in one stretch of bytes, if they were moved.
     flat: Tensor | None = None
+    # The directions of real sentences, known without asking the device.
+    rows: tuple[int, ...] = ()
 
     def to(self, device: torch.device | str, *, non_blocking: bool = False) -> BatchLayout:
         """The same batch on another device, moved in one transfer."""
@@ -160,9 +162,9 @@ class SequenceFormat:
             for side, size in zip(sides, room.sizes, strict=True)
         ]
         # Padding takes the masks of direction 0; nothing that comes out there counts.
-        rows = [*rows, *[0] * (slots - len(rows))]
-        layout = self._layout(*flat, rows=rows, update_tokens=update_tokens)
-        return replace(layout, source_spans=spans[0], target_spans=spans[1])
+        filled = [*rows, *[0] * (slots - len(rows))]
+        layout = self._layout(*flat, rows=filled, update_tokens=update_tokens)
+        return replace(layout, source_spans=spans[0], target_spans=spans[1], rows=tuple(rows))
 
     def _framed(
         self,
@@ -199,6 +201,7 @@ class SequenceFormat:
             counted_N=torch.from_numpy(counted_N),
             direction_C=torch.tensor(rows, dtype=torch.int64),
             update_tokens=update_tokens or len(counted_N),
+            rows=tuple(rows),
         )
 
     def _pad(self, sequences: Sequence[np.ndarray], *, round_to: int) -> np.ndarray:

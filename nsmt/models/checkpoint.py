@@ -1,4 +1,4 @@
-"""A trained model as a folder: safetensors, JSON, the vocabulary and, if any, the atlas.
+"""A trained model as a folder: safetensors, JSON, the vocabulary and, if any, the masks.
 
 Nothing in it is executable (design contract 7). The folder is written under a temporary name,
 synced and renamed, and its manifest holds the sha256 of every file, so that a torn or altered
@@ -24,11 +24,13 @@ from nsmt.manifest import verified_manifest, write_manifest
 from nsmt.models.masks import DirectionMasks
 from nsmt.models.settings import ModelSettings
 from nsmt.models.transformer import Transformer
+from nsmt.models.weight_masks import WeightMasks
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.tensors import save_tensors
 
 _VERSION = 1
 _WEIGHTS, _MODEL, _ATLAS = "model.safetensors", "model.json", "atlas.safetensors"
+_WEIGHT_MASKS = "weight_masks.safetensors"
 _REQUIRED = (_WEIGHTS, _MODEL, VOCABULARY)
 
 
@@ -37,7 +39,8 @@ class TrainedModel:
     """A model with all that translating needs.
 
     `directions` are those it was trained on, in the order of its masks; `atlas` is None for a
-    model that uses every neuron; `history` says how it came about.
+    model that uses every neuron; `history` says how it came about. A model with `weight_masks` is
+    one for each direction: `systems` makes these of it.
     """
 
     model: Transformer
@@ -46,9 +49,18 @@ class TrainedModel:
     atlas: NeuronAtlas | None = None
     history: dict[str, Any] = field(default_factory=dict)
     fingerprint: str = ""
+    weight_masks: WeightMasks | None = None
 
     def masks(self, directions: Sequence[Direction] | None = None) -> DirectionMasks | None:
-        """The masks of some directions (all trained ones by default)."""
+        """The masks of some directions (all trained ones by default).
+
+        A CheckpointError where they would not be all: each direction has weights of its own.
+        """
+        if self.weight_masks is not None:
+            raise CheckpointError(
+                "this model has other weights for each direction",
+                fix="read it with load_system, which gives a model for each direction",
+            )
         if self.atlas is None:
             return None
         return DirectionMasks(self.atlas, directions or self.directions, sites=self.model.sites)
@@ -63,6 +75,8 @@ def save_checkpoint(folder: Path, trained: TrainedModel) -> str:
         trained.vocabulary.save(building / VOCABULARY)
         if trained.atlas is not None:
             trained.atlas.save(building / _ATLAS)
+        if trained.weight_masks is not None:
+            trained.weight_masks.save(building / _WEIGHT_MASKS)
         description = {
             "version": _VERSION,
             "model": trained.model.settings.model_dump(mode="json"),
@@ -86,6 +100,7 @@ def load_checkpoint(folder: Path) -> TrainedModel:
         raise CheckpointError(
             f"the weights in {folder} do not fit its {_MODEL}: {error}", fix="train it again"
         ) from error
+    weight_masks = WeightMasks.load(folder / _WEIGHT_MASKS) if _WEIGHT_MASKS in manifest else None
     return TrainedModel(
         model=model.eval(),
         vocabulary=vocabulary,
@@ -93,6 +108,7 @@ def load_checkpoint(folder: Path) -> TrainedModel:
         atlas=NeuronAtlas.load(folder / _ATLAS) if _ATLAS in manifest else None,
         history=described.history,
         fingerprint=manifest[_WEIGHTS],
+        weight_masks=weight_masks,
     )
 
 

@@ -17,20 +17,25 @@ from nsmt.settings import Settings
 from nsmt.tensors import save_tensors
 
 
-class Header(Settings):
+class TaskHeader(Settings):
     """What the tensors of a file are about."""
 
     format: str
     version: int
     tasks: tuple[str, ...]
-    sites: tuple[tuple[str, int], ...]
     provenance: dict[str, Any]
 
 
-HeaderType = TypeVar("HeaderType", bound=Header)
+class Header(TaskHeader):
+    """The same for tensors of sites."""
+
+    sites: tuple[tuple[str, int], ...]
 
 
-def write_tensors(path: Path, header: Header, tensors: Mapping[str, Tensor]) -> None:
+HeaderType = TypeVar("HeaderType", bound=TaskHeader)
+
+
+def write_tensors(path: Path, header: TaskHeader, tensors: Mapping[str, Tensor]) -> None:
     """Write a file whole or not at all."""
     on_host = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     with replace_file(path) as building:

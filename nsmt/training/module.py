@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -14,6 +14,7 @@ from nsmt.data.batch import BatchLayout
 from nsmt.languages import Direction
 from nsmt.models.flops import TokenCounts, count_tokens
 from nsmt.models.loss import LossKind, smoothed_cross_entropy, token_nll
+from nsmt.models.masked_weights import Part
 from nsmt.models.masks import DirectionMasks
 from nsmt.models.transformer import Transformer
 from nsmt.training.optimization import make_optimizer, rate
@@ -59,22 +60,27 @@ class TranslationModule(pl.LightningModule):
         if self.device_mesh is not None:
             shard(self.model, self.device_mesh["data_parallel"])
 
-    def before_loss(self, batch: BatchLayout) -> tuple[Tensor, Tensor, Tensor]:
-        """Of every real target token in batch order: the model's output [N, D], the output weight
-        [V, D], and the token [N].
-        """
+    def parts(self, batch: BatchLayout) -> Iterator[Part]:
+        """The batch in parts that one set of weights reads each: here, all of it in one."""
         masks = None if self.masks is None else self.masks(batch)
-        hidden_ND = batch.counted(self.model(batch, masks))
-        return hidden_ND, output_weight(self.model), batch.counted(batch.target_out_BT)
+        # The output's weight is whole from the forward pass on.
+        hidden_BTD = self.model(batch, masks)
+        yield Part.of(batch, hidden_BTD, output_weight(self.model))
 
     def training_step(self, batch: BatchLayout, batch_idx: int) -> Tensor:
         """The batch's share of the update's loss."""
         del batch_idx
-        loss, nll = smoothed_cross_entropy(
-            *self.before_loss(batch),
-            smoothing=self.optimizer_settings.label_smoothing,
-            kind=self.loss,
-        )
+        summed = [
+            smoothed_cross_entropy(
+                part.hidden_ND,
+                part.weight_VD,
+                part.target_N,
+                smoothing=self.optimizer_settings.label_smoothing,
+                kind=self.loss,
+            )
+            for part in self.parts(batch)
+        ]
+        loss, nll = (torch.stack(each).sum() for each in zip(*summed, strict=True))
         with torch.no_grad():
             self.trained[0] += nll
             self.trained[1] += slots(batch)
@@ -90,10 +96,12 @@ class TranslationModule(pl.LightningModule):
     def validation_step(self, batch: BatchLayout, batch_idx: int) -> None:
         """Sum nll and tokens by direction."""
         del batch_idx
-        nll_N = token_nll(*self.before_loss(batch))
-        row_N = batch.counted(batch.target_direction.expand_as(batch.target_out_BT))
-        self.validated[0].index_add_(0, row_N, nll_N.to(torch.float64))
-        self.validated[1].index_add_(0, row_N, torch.ones_like(nll_N, dtype=torch.float64))
+        for part in self.parts(batch):
+            nll_N = token_nll(part.hidden_ND, part.weight_VD, part.target_N)
+            rows_BT = part.batch.target_direction.expand_as(part.batch.target_out_BT)
+            row_N = part.batch.counted(rows_BT)
+            self.validated[0].index_add_(0, row_N, nll_N.to(torch.float64))
+            self.validated[1].index_add_(0, row_N, torch.ones_like(nll_N, dtype=torch.float64))
 
     def on_validation_epoch_end(self) -> None:
         """Nll a token, by direction and their mean, for callbacks to log."""

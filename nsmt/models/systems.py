@@ -1,0 +1,94 @@
+"""A system in a run is one model, or several that share the directions out among them.
+
+One for all directions; one a direction, where directions have weight masks; one a folder, where
+pairs were trained by themselves.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import torch
+from torch import nn
+
+from nsmt.errors import CheckpointError
+from nsmt.languages import Direction
+from nsmt.manifest import MANIFEST
+from nsmt.models.checkpoint import TrainedModel, load_checkpoint
+from nsmt.models.masked_weights import masked
+from nsmt.models.transformer import Transformer
+from nsmt.models.weight_masks import OUTPUT, WeightMasks, maskable_weights
+
+CHECKPOINT: Final = "checkpoint"
+
+
+def load_system(folder: Path) -> Iterator[TrainedModel]:
+    """The models of a checkpoint, or of FOLDER/checkpoint, or of every FOLDER/*/checkpoint.
+
+    They come one after the other: besides what the caller keeps, one checkpoint and one model are
+    in memory. Folders come by name, directions in their order in the checkpoint. A CheckpointError
+    if there are none, or if two models are for one direction.
+    """
+    seen: set[Direction] = set()
+    for place in _checkpoints(folder):
+        for trained in _models(place):
+            if both := seen.intersection(trained.directions):
+                raise CheckpointError(
+                    f"{folder} holds several models for {', '.join(sorted(map(str, both)))}",
+                    fix="name the folder of one of them",
+                )
+            seen.update(trained.directions)
+            yield trained
+
+
+def materialised(trained: TrainedModel, masks: WeightMasks, direction: Direction) -> TrainedModel:
+    """The model of one direction, a copy whose weights are W ⊙ m: for use, not for training.
+
+    An output projection that has a mask is no longer tied. The fingerprint stays that of the
+    weights without masks. Directions without masks, and masks of other models, are an AtlasError.
+    """
+    masks.require_fit(trained.model)
+    row = masks.row(str(direction))
+    model = copy.deepcopy(trained.model)
+    if OUTPUT in masks.shapes:
+        _untie(model)
+    weights = maskable_weights(model, output_projection=True)
+    with torch.no_grad():
+        for name, bits_TP in masks.packed.items():
+            weights[name].copy_(masked(weights[name], bits_TP[row].to(weights[name].device)))
+    return replace(
+        trained,
+        model=model.eval(),
+        directions=[direction],
+        weight_masks=None,
+        history={**trained.history, "direction": str(direction)},
+    )
+
+
+def _untie(model: Transformer) -> None:
+    """Give the output projection, and embeddings that are shared, weights of their own."""
+    model.output.weight = nn.Parameter(model.output.weight.detach().clone())
+    model.encoder_embedding = copy.deepcopy(model.encoder_embedding)
+    model.settings = model.settings.model_copy(update={"share_embeddings": "none"})
+
+
+def _models(checkpoint: Path) -> Iterator[TrainedModel]:
+    trained = load_checkpoint(checkpoint)
+    if trained.weight_masks is None:
+        yield trained
+        return
+    for direction in trained.directions:
+        yield materialised(trained, trained.weight_masks, direction)
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    if (folder / MANIFEST).exists():
+        return [folder]
+    if (folder / CHECKPOINT).exists():
+        return [folder / CHECKPOINT]
+    # Without any, the folder itself is told to be no checkpoint.
+    return sorted(folder.glob(f"*/{CHECKPOINT}")) or [folder]
