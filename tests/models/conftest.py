@@ -9,6 +9,7 @@ from nsmt.data.packing import Room
 from nsmt.languages import Direction
 from nsmt.models.settings import ModelSettings
 from nsmt.models.transformer import Transformer
+from nsmt.models.weight_masks import WeightMasks, maskable_weights
 from nsmt.neurons.atlas import NeuronAtlas
 
 VOCABULARY = 23
@@ -116,6 +117,27 @@ def make_packed(make_batch):
             [DIRECTIONS[row] for row, _, _ in sentences],
             rows=[row for row, _, _ in sentences],
             room=Room(used[0] + spare, used[1] + spare // 2),
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_weight_masks():
+    """Random masks of the three directions for a model."""
+
+    def make(model, *, seed=0, share=0.6, scope="all", output_projection=False):
+        generator = torch.Generator().manual_seed(seed)
+        weights = maskable_weights(model, scope=scope, output_projection=output_projection)
+        return WeightMasks.from_masks(
+            (
+                str(direction),
+                {
+                    name: torch.rand(each.shape, generator=generator) < share
+                    for name, each in weights.items()
+                },
+            )
+            for direction in DIRECTIONS
         )
 
     return make
