@@ -29,12 +29,23 @@ def sequence_format(vocabulary: Vocabulary) -> SequenceFormat:
 
 
 class TableReader:
-    """Turns planned sentences of some token tables into batches."""
+    """Turns planned sentences of some token tables into batches.
 
-    def __init__(self, tables: Mapping[Direction, TokenTable], sequences: SequenceFormat) -> None:
+    `among` is the list whose rows batches name directions by: that of the tables, if not given.
+    """
+
+    def __init__(
+        self,
+        tables: Mapping[Direction, TokenTable],
+        sequences: SequenceFormat,
+        *,
+        among: Sequence[Direction] | None = None,
+    ) -> None:
         self.directions = list(tables)
         self._tables = list(tables.values())
         self._sequences = sequences
+        listed = {direction: row for row, direction in enumerate(among or tables)}
+        self._rows = [listed[direction] for direction in tables]
 
     def read(self, planned: PlannedBatch, *, update_tokens: int | None = None) -> BatchLayout:
         """Collate one planned batch."""
@@ -47,7 +58,7 @@ class TableReader:
             [self._tables[direction].source(row) for direction, row in pairs],
             [self._tables[direction].target(row) for direction, row in pairs],
             [self.directions[direction] for direction, _ in pairs],
-            rows=[direction for direction, _ in pairs],
+            rows=[self._rows[direction] for direction, _ in pairs],
             update_tokens=update_tokens,
         )
 
@@ -98,8 +109,10 @@ class PlannedSlice(Dataset[BatchLayout | NsmtError]):
 class TranslationData(pl.LightningDataModule):
     """Training and validation batches of a prepared corpus, the same for any number of ranks.
 
-    `background` plans and reads them in a process of its own, ahead of the trainer. `even` refuses
-    validation sets of which ranks would get unequal numbers of batches.
+    `directions` are those that are read, `among` the run's list, whose rows batches name them by:
+    all of the corpus, and those that are read, if not given. `background` plans and reads them in a
+    process of its own, ahead of the trainer. `even` refuses validation sets of which ranks would
+    get unequal numbers of batches.
     """
 
     def __init__(
@@ -111,6 +124,7 @@ class TranslationData(pl.LightningDataModule):
         seed: int,
         curriculum: Sequence[MixSettings] = (),
         directions: Sequence[Direction] | None = None,
+        among: Sequence[Direction] | None = None,
         background: bool = False,
         even: bool = False,
     ) -> None:
@@ -121,6 +135,7 @@ class TranslationData(pl.LightningDataModule):
         self.seed = seed
         self.curriculum = tuple(curriculum)
         self.directions = list(directions or corpus.directions)
+        self.among = list(among or self.directions)
         self.background = background
         self.even = even
         # Where training begins.
@@ -136,6 +151,7 @@ class TranslationData(pl.LightningDataModule):
             seed=self.seed,
             curriculum=self.curriculum,
             directions=self.directions,
+            among=self.among,
             background=self.background,
             even=self.even,
         )
@@ -162,7 +178,7 @@ class TranslationData(pl.LightningDataModule):
 
     def largest_batch(self) -> BatchLayout:
         """The batch of the plan's first window that holds the longest sentence."""
-        return TableReader(self._tables("train"), self.sequences).read(self.plan().largest())
+        return self._reader("train").read(self.plan().largest())
 
     def sentences_of(self, position: Position) -> Iterator[dict[str, object]]:
         """The sentence pairs of one update: direction, row in its table, and both texts."""
@@ -186,24 +202,23 @@ class TranslationData(pl.LightningDataModule):
         """This rank's part of the plan."""
         rank, world = self._ranks()
         self.accumulation(world)
-        reader = TableReader(self._tables("train"), self.sequences)
         plan = self.plan()
-        dataset = PlannedUpdates(plan, reader, rank=rank, world=world, position=self.position)
+        dataset = PlannedUpdates(
+            plan, self._reader("train"), rank=rank, world=world, position=self.position
+        )
         return self._loader(dataset)
 
     def val_dataloader(self) -> DataLoader[BatchLayout | NsmtError]:
         """This rank's part of every direction's validation set."""
         rank, world = self._ranks()
-        tables = self._tables("valid")
-        batches = in_order(tables, self.batch, multiple=world)
+        batches = in_order(self._tables("valid"), self.batch, multiple=world)
         if self.even and len(batches) % world:
             raise ConfigurationError(
                 f"{len(batches)} batches of validation sentences cannot be shared evenly by "
                 f"{world} ranks, as trainer.strategy=fsdp needs it",
                 fix="use fewer ranks, trainer.strategy=ddp, or more validation sentences",
             )
-        reader = TableReader(tables, self.sequences)
-        return self._loader(PlannedSlice(batches[rank::world], reader))
+        return self._loader(PlannedSlice(batches[rank::world], self._reader("valid")))
 
     def transfer_batch_to_device(
         self, batch: BatchLayout | NsmtError, device: torch.device, dataloader_idx: int
@@ -219,6 +234,9 @@ class TranslationData(pl.LightningDataModule):
 
     def _tables(self, split: str) -> dict[Direction, TokenTable]:
         return {direction: self.corpus.table(direction, split) for direction in self.directions}
+
+    def _reader(self, split: str) -> TableReader:
+        return TableReader(self._tables(split), self.sequences, among=self.among)
 
     def _ranks(self) -> tuple[int, int]:
         trainer = self.trainer

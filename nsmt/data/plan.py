@@ -54,6 +54,11 @@ class BatchSettings(Settings):
         description="lengths of padded batches are rounded up to a multiple of it: fewer shapes; "
         "None: 8 on a GPU, 1 elsewhere",
     )
+    homogeneous: bool = Field(
+        default=False,
+        description="every micro-batch holds one direction, as in the papers' code; updates mix "
+        "them as far as they have several micro-batches",
+    )
 
     def on(self, accelerator: str) -> BatchSettings:
         """These settings with what they leave to the machine decided."""
@@ -200,20 +205,20 @@ class Mix:
         """The updates of one window: their micro-batches and target tokens."""
         direction, row, source, target = self.drawn(epoch, window)
         rng = np.random.default_rng((*self._seed, epoch, window))
-        if self.room is None:
-            # Ties between equal lengths are broken at random, so that batches mix directions.
-            ties = rng.random(len(row))
-            batches = _padded(source, target, self._batch, tie_break=ties)
-        else:
-            batches = self._packed(source, target, self.room)
+        # Ties between equal lengths are broken at random, so that batches mix directions.
+        ties = rng.random(len(row)) if self.room is None else np.arange(len(row))
         per_update = self._batch.per_update
+        if self.room is not None:
+            self._require_room(source, target, self.room)
+        batches = _batched(
+            direction, source, target, self._batch, room=self.room, multiple=per_update, ties=ties
+        )
         if len(batches) < per_update:
             raise ConfigurationError(
                 f"an epoch has {len(batches)} micro-batches, fewer than batch.per_update",
                 fix=f"set batch.per_update to {len(batches)} or less, or lower batch.tokens",
             )
-        if self.room is None:
-            batches = split_to_multiple(batches, per_update)
+        batches = split_to_multiple(batches, per_update)
         shuffled = [batches[place] for place in rng.permutation(len(batches))]
         # Anything is left out only where sentences are too few to be split up further.
         shuffled = shuffled[: len(shuffled) // per_update * per_update]
@@ -243,16 +248,14 @@ class Mix:
         direction, row, source, target = map(np.concatenate, zip(*parts, strict=True))
         return direction, row, source, target
 
-    def _packed(self, source: np.ndarray, target: np.ndarray, room: Room) -> list[np.ndarray]:
-        try:
-            return packed(source, target, room=room, multiple=self._batch.per_update)
-        except ValueError:
-            longest = max(source.max(), target.max())
+    def _require_room(self, source: np.ndarray, target: np.ndarray, room: Room) -> None:
+        longest = max(source.max(), target.max())
+        if source.max() > room.source or target.max() > room.target:
             raise ConfigurationError(
                 f"a sentence of {longest} tokens is longer than a packed batch, which holds "
                 f"{room.source} source and {room.target} target tokens",
                 fix="raise batch.tokens, or lower data.cleaning.max_tokens",
-            ) from None
+            )
 
     def after(self, epoch: int, window: int) -> tuple[int, int]:
         """The epoch and window that follow."""
@@ -294,17 +297,45 @@ def in_order(
     if room is not None:
         # Held-out sentences are few, and may be longer on the whole than the room expects.
         room = Room(max(room.source, int(source.max())), max(room.target, int(target.max())))
-        batches = packed(source, target, room=room, multiple=multiple)
-    else:
-        # The order of the tables breaks ties.
-        batches = _padded(source, target, batch, tie_break=np.arange(len(row)))
-        batches = split_to_multiple(batches, multiple)
+    # The order of the tables breaks ties.
+    ties = np.arange(len(row))
+    batches = _batched(direction, source, target, batch, room=room, multiple=multiple, ties=ties)
+    batches = split_to_multiple(batches, multiple)
     return [PlannedBatch(direction[each], row[each], room, batch.round_to or 1) for each in batches]
 
 
-def _padded(
-    source: np.ndarray, target: np.ndarray, batch: BatchSettings, *, tie_break: np.ndarray
+def _batched(
+    direction: np.ndarray,
+    source: np.ndarray,
+    target: np.ndarray,
+    batch: BatchSettings,
+    *,
+    room: Room | None,
+    multiple: int,
+    ties: np.ndarray,
 ) -> list[np.ndarray]:
-    multiple = batch.round_to or 1
-    source, target = (-(-side // multiple) * multiple for side in (source, target))
-    return padded(source, target, limit=batch.tokens, tie_break=tie_break)
+    """Positions in the arrays by micro-batch, every position once.
+
+    Packed batches come in the multiple, if sentences are enough; padded ones as they fill up.
+    """
+    if batch.homogeneous:
+        alone = batch.model_copy(update={"homogeneous": False})
+        found = [
+            members[each]
+            for members in (np.flatnonzero(direction == own) for own in np.unique(direction))
+            for each in _batched(
+                direction[members],
+                source[members],
+                target[members],
+                alone,
+                room=room,
+                multiple=1,
+                ties=ties[members],
+            )
+        ]
+        return found if room is None else split_to_multiple(found, multiple)
+    if room is not None:
+        return packed(source, target, room=room, multiple=multiple)
+    to = batch.round_to or 1
+    source, target = (-(-side // to) * to for side in (source, target))
+    return padded(source, target, limit=batch.tokens, tie_break=ties)

@@ -104,14 +104,18 @@ class TranslationModule(pl.LightningModule):
             self.validated[1].index_add_(0, row_N, torch.ones_like(nll_N, dtype=torch.float64))
 
     def on_validation_epoch_end(self) -> None:
-        """Nll a token, by direction and their mean, for callbacks to log."""
+        """Nll a token, by direction and their mean, for callbacks to log.
+
+        Of the directions that have validation text here: a stage may read some of a run's alone.
+        """
         sums = self.validated.clone()
         if self.trainer.world_size > 1:
             torch.distributed.all_reduce(sums)
-        nll_T = sums[0] / sums[1].clamp(min=1)
+        rows = sums[1].nonzero()[:, 0].tolist()
+        nll_T = sums[0, rows] / sums[1, rows]
         values = {
-            f"valid/nll/{direction}": nll_T[row].item()
-            for row, direction in enumerate(self.directions)
+            f"valid/nll/{self.directions[row]}": nll
+            for row, nll in zip(rows, nll_T.tolist(), strict=True)
         }
         self.log_dict({"valid/nll": nll_T.mean().item(), **values}, logger=False)
 

@@ -30,12 +30,11 @@ def tables_like(sizes, seed=0, longest=12):
     }
 
 
-def plan_like(
-    tables, *, tokens=64, per_update=4, temperature=1.0, seed=3, curriculum=(), layout="padded"
-):
+def plan_like(tables, *, tokens=64, per_update=4, temperature=1.0, seed=3, curriculum=(), **batch):
+    batch = {"layout": "padded"} | batch
     return TrainingPlan(
         tables,
-        batch=BatchSettings(tokens=tokens, per_update=per_update, layout=layout),
+        batch=BatchSettings(tokens=tokens, per_update=per_update, **batch),
         temperature=temperature,
         seed=seed,
         curriculum=curriculum,

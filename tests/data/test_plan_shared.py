@@ -93,6 +93,33 @@ def test_the_data_module_may_take_some_of_the_directions():
     assert sum(len(batch) for batch in data.val_dataloader()) == 40
 
 
+@pytest.mark.parametrize("background", [False, True])
+def test_batches_of_some_directions_may_name_them_by_the_rows_of_the_runs_list(background):
+    sizes = (30, 20, 60)
+    tables = CorpusOfTables(sizes)
+    chosen = Direction.parse("fr-en")
+    data = data_like(sizes, directions=[chosen], among=tables.directions, background=background)
+    alone = data_like(sizes, directions=[chosen])
+    for loader in ("train_dataloader", "val_dataloader"):
+        found, expected = (
+            list(itertools.islice(getattr(each, loader)(), 3)) for each in (data, alone)
+        )
+        for batch, own in zip(found, expected, strict=True):
+            assert batch.direction_C.tolist() == [2] * len(own)
+            assert batch.rows == (2,) * len(own)
+            assert own.rows == (0,) * len(own)
+            assert batch.source_BS.tolist() == own.source_BS.tolist()
+            assert batch.target_out_BT.tolist() == own.target_out_BT.tolist()
+    assert {row for batch in data.padded().val_dataloader() for row in batch.rows} == {2}
+    assert set(data.largest_batch().rows) == {2}
+
+
+def test_a_direction_that_the_runs_list_lacks_is_a_key_error():
+    data = data_like(directions=[Direction.parse("fr-en")], among=[Direction.parse("en-de")])
+    with pytest.raises(KeyError):
+        next(iter(data.train_dataloader()))
+
+
 def test_ranks_that_cannot_share_an_update_are_refused():
     data = data_like()
     assert [data.accumulation(world) for world in (1, 2, 4)] == [4, 2, 1]
