@@ -50,5 +50,9 @@ class AtlasError(NsmtError):
     """A neuron atlas that is damaged or belongs to another model."""
 
 
+class AdapterError(NsmtError):
+    """Adapters that do not fit a model, or are not there for a direction."""
+
+
 class TrainingError(NsmtError):
     """Training that went wrong in a way that settings can mend."""

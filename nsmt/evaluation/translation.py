@@ -21,7 +21,7 @@ from nsmt.models.checkpoint import TrainedModel
 from nsmt.models.decoding import DecodingSettings, search
 from nsmt.models.linear import packed_weights
 from nsmt.models.loss import token_nll
-from nsmt.models.masks import DirectionMasks
+from nsmt.models.masks import Permits
 
 Advance = Callable[[int], None]
 
@@ -90,7 +90,7 @@ def _translate_batch(
     members: Sequence[_Sentence],
     directions: Sequence[Direction],
     *,
-    masks: DirectionMasks | None,
+    masks: Permits | None,
     decoding: DecodingSettings,
     device: torch.device | str,
 ) -> list[str]:
@@ -155,6 +155,6 @@ def likelihoods(
 
 def _masks(
     trained: TrainedModel, directions: Sequence[Direction], device: torch.device | str
-) -> DirectionMasks | None:
+) -> Permits | None:
     masks = trained.masks(directions)
     return None if masks is None else masks.to(device)

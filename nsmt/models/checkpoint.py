@@ -1,5 +1,7 @@
 """A trained model as a folder: safetensors, JSON, the vocabulary and, if any, the masks.
 
+Adapters are among the weights; `model.json` says whose they are.
+
 Nothing in it is executable (design contract 7). The folder is written under a temporary name,
 synced and renamed, and its manifest holds the sha256 of every file, so that a torn or altered
 checkpoint is noticed before it is used.
@@ -21,7 +23,8 @@ from nsmt.errors import CheckpointError, ConfigurationError
 from nsmt.files import replace_folder
 from nsmt.languages import Direction
 from nsmt.manifest import verified_manifest, write_manifest
-from nsmt.models.masks import DirectionMasks
+from nsmt.models.adapters import Adapters, AdapterSettings
+from nsmt.models.masks import AllOf, DirectionMasks, Permits
 from nsmt.models.settings import ModelSettings
 from nsmt.models.transformer import Transformer
 from nsmt.models.weight_masks import WeightMasks
@@ -51,19 +54,27 @@ class TrainedModel:
     fingerprint: str = ""
     weight_masks: WeightMasks | None = None
 
-    def masks(self, directions: Sequence[Direction] | None = None) -> DirectionMasks | None:
-        """The masks of some directions (all trained ones by default).
+    def masks(self, directions: Sequence[Direction] | None = None) -> Permits | None:
+        """What tells the masks and adapters of some directions (all trained ones by default).
 
-        A CheckpointError where they would not be all: each direction has weights of its own.
+        None for a model in which all directions use the same; AtlasError or AdapterError for a
+        direction that has none. A CheckpointError where these would not be all: each direction has
+        weights of its own.
         """
         if self.weight_masks is not None:
             raise CheckpointError(
                 "this model has other weights for each direction",
                 fix="read it with load_system, which gives a model for each direction",
             )
-        if self.atlas is None:
-            return None
-        return DirectionMasks(self.atlas, directions or self.directions, sites=self.model.sites)
+        directions = directions or self.directions
+        permits: list[Permits] = []
+        if self.atlas is not None:
+            permits.append(DirectionMasks(self.atlas, directions, sites=self.model.sites))
+        if self.model.adapters is not None:
+            permits.append(self.model.adapters.choice(directions))
+        if len(permits) > 1:
+            return AllOf(*permits)
+        return permits[0] if permits else None
 
 
 def save_checkpoint(folder: Path, trained: TrainedModel) -> str:
@@ -81,6 +92,7 @@ def save_checkpoint(folder: Path, trained: TrainedModel) -> str:
             "version": _VERSION,
             "model": trained.model.settings.model_dump(mode="json"),
             "directions": [str(direction) for direction in trained.directions],
+            "adapters": _description_of(trained.model.adapters),
             "history": trained.history,
         }
         (building / _MODEL).write_text(json.dumps(description, indent=1), encoding="utf-8")
@@ -94,6 +106,8 @@ def load_checkpoint(folder: Path) -> TrainedModel:
     described = _described(folder)
     vocabulary = Vocabulary.load(folder / VOCABULARY)
     model = Transformer(described.model, vocabulary_size=vocabulary.size, pad=vocabulary.pad)
+    if described.adapters is not None:
+        model.adapters = Adapters(described.model, *described.adapters)
     try:
         safetensors.torch.load_model(model, str(folder / _WEIGHTS))
     except RuntimeError as error:
@@ -119,6 +133,7 @@ class _Described:
     model: ModelSettings
     directions: list[Direction]
     history: dict[str, Any]
+    adapters: tuple[AdapterSettings, dict[Direction, str]] | None
 
 
 def _described(folder: Path) -> _Described:
@@ -134,11 +149,27 @@ def _described(folder: Path) -> _Described:
             ModelSettings.model_validate_json(json.dumps(told["model"])),
             [Direction.parse(name) for name in told["directions"]],
             told["history"],
+            _adapters_in(told),
         )
     except (KeyError, ValidationError, ConfigurationError) as error:
         raise CheckpointError(
             f"{folder / _MODEL} does not describe a model: {error}", fix="train it again"
         ) from error
+
+
+def _description_of(adapters: Adapters | None) -> dict[str, Any] | None:
+    if adapters is None:
+        return None
+    groups = {str(direction): group for direction, group in adapters.group_of.items()}
+    return {"settings": adapters.settings.model_dump(mode="json"), "groups": groups}
+
+
+def _adapters_in(told: dict[str, Any]) -> tuple[AdapterSettings, dict[Direction, str]] | None:
+    # Checkpoints of earlier releases say nothing of adapters.
+    if (adapters := told.get("adapters")) is None:
+        return None
+    groups = {Direction.parse(name): str(group) for name, group in adapters["groups"].items()}
+    return AdapterSettings.model_validate(adapters["settings"]), groups
 
 
 def is_complete(folder: Path) -> bool:

@@ -1,4 +1,4 @@
-"""The masks of all directions inside a model: bits, looked up by the directions of a batch.
+"""What each position of a batch may use, looked up by its direction; above all, masks, as bits.
 
 Shape suffixes: T directions, B rows of a batch, Q its positions (1 if a row is one sentence's),
 P bytes of packed bits.
@@ -18,11 +18,33 @@ from nsmt.languages import Direction
 from nsmt.neurons.atlas import NeuronAtlas, unpack_bits
 from nsmt.neurons.sites import Site, require_same_sites
 
-# For a site's name, which neurons each position may use: packed bits, uint8 [B, Q, P].
+# For a site's name, which neurons each position may use: packed bits, uint8 [B, Q, P]; all of them at
+# a site that is not named. With adapters, the group of each position too (nsmt.models.adapters):
+# int64 [B, Q]. Either has a row for each of the batch, and beam search keeps some of them.
 SiteMasks = Mapping[str, Tensor]
 
 
-class DirectionMasks(nn.Module):
+class Permits(nn.Module):
+    """Tells of a batch, which may mix directions, what each of its positions may use."""
+
+    def forward(self, batch: BatchLayout) -> dict[str, Tensor]:
+        """See SiteMasks."""
+        raise NotImplementedError
+
+
+class AllOf(Permits):
+    """What several permits tell, together."""
+
+    def __init__(self, *members: Permits) -> None:
+        super().__init__()
+        self.members = nn.ModuleList(members)
+
+    def forward(self, batch: BatchLayout) -> dict[str, Tensor]:
+        """What each of them tells."""
+        return {name: told for member in self.members for name, told in member(batch).items()}
+
+
+class DirectionMasks(Permits):
     """An atlas on the device; `forward` gives the masks of a batch that may mix directions."""
 
     packed_TP: Tensor

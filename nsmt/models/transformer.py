@@ -20,6 +20,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from nsmt.data.batch import BatchLayout, Spans
+from nsmt.models.adapters import Adapters, Routes
 from nsmt.models.attention import Attention, KeyValues, Reach
 from nsmt.models.cache import DecoderCache, SelfCache
 from nsmt.models.dropout import Dropout
@@ -102,6 +103,7 @@ class Transformer(nn.Module):
         self.pad = pad
         # Whether layers keep nothing for the backward pass but their inputs.
         self.recompute = False
+        self.adapters: Adapters | None = None
         width = settings.d_model
         self.decoder_embedding = nn.Embedding(vocabulary_size, width, padding_idx=pad)
         if settings.share_embeddings == "all":
@@ -154,8 +156,10 @@ class Transformer(nn.Module):
         spans = batch.source_spans
         x_BSD = self._embed(self.encoder_embedding, batch.source_BS, spans)
         reach = _reach_of(batch.source_real_BS, spans, spans)
+        routes = self._routes("encoder", masks, x_BSD)
         for depth, layer in enumerate(self.encoder_stack):
             x_BSD = self._run(layer, x_BSD, reach, _at(masks, f"encoder.{depth}"))
+            x_BSD = self._adapted(x_BSD, "encoder", depth, routes)
         output: Tensor = self.encoder_norm(x_BSD)
         return output
 
@@ -166,9 +170,11 @@ class Transformer(nn.Module):
         x_BTD = self._embed(self.decoder_embedding, batch.target_in_BT, spans)
         own = Reach(causal=True, query_spans=spans, key_spans=spans)
         reach = _reach_of(batch.source_real_BS, spans, batch.source_spans)
+        routes = self._routes("decoder", masks, x_BTD)
         for depth, layer in enumerate(self.decoder_stack):
             mask_BQP = _at(masks, f"decoder.{depth}")
             x_BTD = self._run(layer, x_BTD, own, memory_BSD, reach, mask_BQP)
+            x_BTD = self._adapted(x_BTD, "decoder", depth, routes)
         output: Tensor = self.decoder_norm(x_BTD)
         return output
 
@@ -192,6 +198,17 @@ class Transformer(nn.Module):
             output = layer(*inputs)
         return output
 
+    def _routes(self, stack: str, masks: SiteMasks | None, x_BSD: Tensor) -> Routes | None:
+        if self.adapters is None:
+            return None
+        return self.adapters.routes(stack, masks, x_BSD.shape[:2])
+
+    def _adapted(self, x_BSD: Tensor, stack: str, depth: int, routes: Routes | None) -> Tensor:
+        """What a layer put out, through its adapters if there are any; never compiled with it."""
+        if self.adapters is None:
+            return x_BSD
+        return self._run(self.adapters.after(stack, depth), x_BSD, routes)
+
     def memories(self, memory_BSD: Tensor) -> list[KeyValues]:
         """What each decoder layer attends to, computed once a sentence when decoding."""
         return [layer.cross_attention.project(memory_BSD) for layer in self.decoder_stack]
@@ -210,6 +227,7 @@ class Transformer(nn.Module):
         x_BKD = self._embed_at(self.decoder_embedding, token_BK, place, end=cache.length + 1)
         own = Reach(allowed=cache.grow()[:, None])
         reach = _reach_of(real_BS, None, None)
+        routes = self._routes("decoder", masks, x_BKD)
         for depth, layer in enumerate(self.decoder_stack):
             x_BKD = layer(
                 x_BKD,
@@ -219,6 +237,7 @@ class Transformer(nn.Module):
                 _at(masks, f"decoder.{depth}"),
                 cache.layers[depth],
             )
+            x_BKD = self._adapted(x_BKD, "decoder", depth, routes)
         logits: Tensor = self.output(self.decoder_norm(x_BKD))
         return logits
 
@@ -248,7 +267,7 @@ def _reach_of(real_BS: Tensor, query_spans: Spans | None, key_spans: Spans | Non
 
 
 def _at(masks: SiteMasks | None, site: str) -> Tensor | None:
-    return None if masks is None else masks[site]
+    return None if masks is None else masks.get(site)
 
 
 def _attention(settings: ModelSettings) -> Attention:

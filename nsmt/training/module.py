@@ -15,7 +15,7 @@ from nsmt.languages import Direction
 from nsmt.models.flops import TokenCounts, count_tokens
 from nsmt.models.loss import LossKind, smoothed_cross_entropy, token_nll
 from nsmt.models.masked_weights import Part
-from nsmt.models.masks import DirectionMasks
+from nsmt.models.masks import Permits
 from nsmt.models.transformer import Transformer
 from nsmt.training.optimization import make_optimizer, rate
 from nsmt.training.settings import OptimizerSettings
@@ -35,7 +35,7 @@ class TranslationModule(pl.LightningModule):
         model: Transformer,
         *,
         directions: Sequence[Direction],
-        masks: DirectionMasks | None,
+        masks: Permits | None,
         optimizer: OptimizerSettings,
         updates: int,
         loss: LossKind = "chunked",

@@ -19,7 +19,8 @@ def shard(model: Transformer, mesh: DeviceMesh) -> None:
     """
     if isinstance(model, FSDPModule):
         return
-    for layer in (*model.encoder_stack, *model.decoder_stack):
+    adapters = () if model.adapters is None else (*model.adapters.encoder, *model.adapters.decoder)
+    for layer in (*model.encoder_stack, *model.decoder_stack, *adapters):
         fully_shard(layer, mesh=mesh)
     fully_shard(model, mesh=mesh)
 
@@ -42,6 +43,8 @@ def whole(model: Transformer) -> Transformer:
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
     weights = get_model_state_dict(model, options=options)
     gathered = Transformer(model.settings, vocabulary_size=model.output.out_features, pad=model.pad)
+    if model.adapters is not None:
+        gathered.adapters = model.adapters.anew(model.settings)
     if rank() == 0:
         gathered.load_state_dict(weights)
     return gathered
