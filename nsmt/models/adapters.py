@@ -216,9 +216,7 @@ class Blocks:
 
     def through(self, normed_ND: Tensor, *parts: Tensor) -> Tensor:
         """What `parts`, see LayerAdapters, make of each position: [N, D]."""
-        device = normed_ND.device.type
-        mixed = torch.is_autocast_enabled(device)
-        kind = torch.get_autocast_dtype(device) if mixed else normed_ND.dtype
+        kind = _type_of_products(normed_ND)
         norm, norm_bias, down, down_bias, up, up_bias = (part.to(kind) for part in parts)
         filled = normed_ND.new_zeros(len(self.group_M) * self.size, normed_ND.shape[-1], dtype=kind)
         filled = filled.index_copy(0, self.slot_N, normed_ND.to(kind))
@@ -263,6 +261,13 @@ class _Product(torch.autograd.Function):
             of_weight = (group_G1 == group_M).to(of_blocks.dtype) @ of_blocks
             of_weight = of_weight.view_as(weight_GHD)
         return of_x, of_weight, None
+
+
+def _type_of_products(x: Tensor) -> torch.dtype:
+    device = x.device.type
+    if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+        return torch.get_autocast_dtype(device)
+    return x.dtype
 
 
 def _inverse(order_N: Tensor) -> Tensor:

@@ -87,7 +87,8 @@ class _Chunked(torch.autograd.Function):
         packed_back = reordered(low_VD, rows=len(target_N), transposed=True)
         of_logits = _compiled() if hidden_ND.is_cuda else _of_logits
         hidden_grad_ND = torch.empty_like(hidden_ND)
-        weight_grad_VD = torch.zeros_like(weight_VD)
+        # A frozen output needs none, which is a third of the work.
+        weight_grad_VD = torch.zeros_like(weight_VD) if ctx.needs_input_grad[1] else None
         loss, nll = (hidden_ND.new_zeros((), dtype=torch.float32) for _ in range(2))
         for chunk in _chunks(target_N):
             logits = product(low_ND[chunk], low_VD, packed)
@@ -95,6 +96,8 @@ class _Chunked(torch.autograd.Function):
             loss += its_loss
             nll += its_nll
             hidden_grad_ND[chunk] = product(gradient, low_VD.T, packed_back)
+            if weight_grad_VD is None:
+                continue
             if weight_grad_VD.dtype == gradient.dtype:
                 weight_grad_VD.addmm_(gradient.T, low_ND[chunk])
             else:
@@ -107,7 +110,7 @@ class _Chunked(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, loss_grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # noqa: ANN401
         # Scaled in place, a copy of the output's weight is saved; so they serve once.
-        gradients = [gradient.mul_(loss_grad) for gradient in ctx.gradients]
+        gradients = [None if each is None else each.mul_(loss_grad) for each in ctx.gradients]
         ctx.gradients = None
         return *gradients, None, None
 

@@ -18,9 +18,9 @@ from nsmt.languages import Direction
 from nsmt.neurons.atlas import NeuronAtlas, unpack_bits
 from nsmt.neurons.sites import Site, require_same_sites
 
-# For a site's name, which neurons each position may use: packed bits, uint8 [B, Q, P]; all of them at
-# a site that is not named. With adapters, the group of each position too (nsmt.models.adapters):
-# int64 [B, Q]. Either has a row for each of the batch, and beam search keeps some of them.
+# For a site's name, which neurons each position may use: packed bits, uint8 [B, Q, P]; all of them
+# at a site that is not named. With adapters, the group of each position too: int64 [B, Q], see
+# nsmt.models.adapters. Either has a row for each of the batch, and beam search keeps some of them.
 SiteMasks = Mapping[str, Tensor]
 
 

@@ -1,0 +1,50 @@
+"""Whose adapters a direction trains: its own, or those of a family of languages.
+
+`adapter_pair` (Bapna & Firat 2019, arXiv 1909.08478) has one set for each direction;
+`adapter_family` (Chronopoulou et al. 2023, arXiv 2209.15236) has one for each family, shared by all
+directions between the pivot and its languages, both ways. Directions that are not trained have none
+of their own. X→Y without the pivot has its family's if X and Y are of one; between two families, no
+set was trained to read the one and write the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from nsmt.errors import AdapterError
+from nsmt.languages import Direction, Language
+
+
+def pair_groups(
+    directions: Iterable[Direction], *, trained: Sequence[Direction]
+) -> dict[Direction, str]:
+    """Each direction by itself; AdapterError for one that is not trained."""
+    directions = list(directions)
+    if unseen := [str(each) for each in directions if each not in trained]:
+        raise AdapterError(
+            f"{', '.join(unseen)} was not trained, and adapters of pairs belong to one direction",
+            fix="translate trained directions, or use method=adapter_family",
+        )
+    return {direction: str(direction) for direction in directions}
+
+
+def family_groups(
+    directions: Iterable[Direction], languages: Mapping[str, Language], *, pivot: str
+) -> dict[Direction, str]:
+    """The family of the language that is not the pivot.
+
+    AdapterError for a direction without the pivot between two families.
+    """
+    return {direction: _family(direction, languages, pivot=pivot) for direction in directions}
+
+
+def _family(direction: Direction, languages: Mapping[str, Language], *, pivot: str) -> str:
+    sides = [code for code in (direction.source, direction.target) if code != pivot]
+    families = list(dict.fromkeys(languages[code].family for code in sides))
+    if len(families) > 1:
+        raise AdapterError(
+            f"{direction} lies between two families ({' and '.join(families)}), and adapters of "
+            "families belong to one",
+            fix=f"translate from or into '{pivot}', or within a family",
+        )
+    return families[0]
