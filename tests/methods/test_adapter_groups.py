@@ -1,0 +1,39 @@
+"""Claims about whose adapters a direction trains."""
+
+import pytest
+
+from nsmt.errors import AdapterError
+from nsmt.languages import Direction, LanguageTable
+from nsmt.methods.adapters import family_groups, pair_groups
+
+LANGUAGES = LanguageTable(("en", "de", "nl", "fr", "he", "ar"))
+TRAINED = [Direction.parse(name) for name in ("en-de", "de-en", "en-he", "ar-en", "fr-en")]
+
+
+def test_pairs_have_a_set_for_each_direction():
+    groups = pair_groups(TRAINED, trained=TRAINED)
+    assert list(groups) == TRAINED
+    assert len(set(groups.values())) == len(TRAINED)
+    with pytest.raises(AdapterError, match="de-fr was not trained"):
+        pair_groups([*TRAINED, Direction("de", "fr")], trained=TRAINED)
+
+
+@pytest.mark.parametrize("pivot", ["en", "fr"])
+def test_families_are_those_of_the_language_that_is_not_the_pivot(pivot):
+    directions = [
+        each
+        for code in LANGUAGES
+        if code != pivot
+        for each in (Direction(pivot, code), Direction(code, pivot))
+    ]
+    groups = family_groups(directions, LANGUAGES, pivot=pivot)
+    for direction, family in groups.items():
+        assert family == LANGUAGES[direction.other(pivot)].family
+        assert family == groups[direction.reverse]
+
+
+def test_unseen_directions_have_adapters_within_a_family_alone():
+    within = Direction("de", "nl")
+    assert family_groups([within], LANGUAGES, pivot="en") == {within: "Germanic"}
+    with pytest.raises(AdapterError, match="de-fr lies between two families"):
+        family_groups([within, Direction("de", "fr")], LANGUAGES, pivot="en")
