@@ -46,13 +46,13 @@ _VERSION = 1
 
 def maskable_weights(
     model: nn.Module, *, scope: Scope = "all", output_projection: bool = False
-) -> dict[str, nn.Parameter]:
+) -> dict[str, Tensor]:
     """The weights that LaSS masks, by name: those of all linear layers of the stacks in `scope`.
 
     The output projection counts to the decoder, as in the released code. Where it is tied to the
     embeddings, its mask is for the projection alone: embeddings are used whole.
     """
-    stacks = {"encoder", "decoder"} if scope == "all" else {scope}
+    stacks: set[str] = {"encoder", "decoder"} if scope == "all" else {scope}
     if output_projection and "decoder" in stacks:
         stacks.add(OUTPUT.partition(".")[0])
     return {
