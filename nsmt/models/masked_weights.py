@@ -4,7 +4,9 @@ A sentence sees W ⊙ m of its own direction, and the gradient of a weight is m 
 over directions. Masks of single weights do not commute with a product as those of rows do, so
 directions cannot share one: a batch is split by direction, and every part has a copy of the masked
 weights until the backward pass. That is cheap where batches hold one direction (batch.homogeneous),
-as in the papers' code; a batch of 60 directions holds 60 copies.
+as in the papers' code; a batch of 60 directions holds 60 copies. On one core, with 44M weights that
+have masks, a step of 2,048 tokens takes 1.01 of the dense time for one direction and 2.2 for 16
+together; of 4,096 tokens, 1.02 and 1.8.
 
 Shape suffixes: N target tokens of a part, D model width, V vocabulary, T directions, P bytes.
 """
@@ -22,7 +24,7 @@ from torch.func import functional_call
 from nsmt.data.batch import BatchLayout
 from nsmt.data.parts import by_direction
 from nsmt.languages import Direction
-from nsmt.models.masks import SiteMasks
+from nsmt.models.masks import Permits
 from nsmt.models.transformer import Transformer
 from nsmt.models.weight_masks import OUTPUT, WeightMasks, maskable_weights
 from nsmt.neurons.atlas import unpack_bits
@@ -77,14 +79,18 @@ def masked_parts(
     model: Transformer,
     weights: DirectionWeights,
     batch: BatchLayout,
-    masks: SiteMasks | None = None,
+    permits: Permits | None = None,
 ) -> Iterator[Part]:
-    """The teacher-forced pass of each direction in the batch, with its own weights."""
+    """The teacher-forced pass of each direction in the batch, with its own weights.
+
+    `permits` tell the masks of neurons, or adapters, that a part has besides.
+    """
     for row, part in by_direction(batch):
         own = weights(model, row)
         # The forward pass ends before the output projection, whose weight the loss takes.
         output = own.pop(OUTPUT, model.output.weight)
         # Tied weights are those of embeddings too, which have no masks.
+        masks = None if permits is None else permits(part)
         hidden_BTD = functional_call(model, own, (part, masks), tie_weights=False)
         yield Part.of(part, hidden_BTD, output)
 

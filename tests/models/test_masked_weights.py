@@ -152,17 +152,31 @@ def test_one_stack_alone_may_have_masks(
     assert part.weight_VD is model.output.weight
 
 
-def test_neuron_masks_and_weight_masks_go_together(
-    make_model, make_weight_masks, make_atlas, make_sentences, make_batch, directions
+@pytest.mark.parametrize("layout", ["padded", "packed"])
+@torch.no_grad()
+def test_each_part_has_its_own_masks_of_neurons_besides(
+    make_model,
+    make_weight_masks,
+    make_atlas,
+    make_sentences,
+    make_batch,
+    make_packed,
+    directions,
+    layout,
 ):
     model = make_model()
-    full = magnitude_masks(maskable_weights(model), 0)
-    masks = WeightMasks.from_masks((str(direction), full) for direction in directions)
+    masks = make_weight_masks(model)
     neurons = DirectionMasks(make_atlas(model), directions, sites=model.sites)
-    batch = make_batch([s for s in make_sentences(20) if s[0] == 2])
+    sentences = make_sentences(12)
+    batch = make_batch(sentences) if layout == "padded" else make_packed(sentences, 5)
     weights = DirectionWeights(masks, directions, model=model)
-    (part,) = masked_parts(model, weights, batch, neurons(batch))
-    assert torch.allclose(part.hidden_ND, batch.counted(model(batch, neurons(batch))), atol=1e-5)
+    for part in masked_parts(model, weights, batch, neurons):
+        own = copy.deepcopy(model)
+        for name, weight in maskable_weights(own).items():
+            weight.mul_(masks.mask(str(directions[part.batch.rows[0]]), name))
+        expected = part.batch.counted(own(part.batch, neurons(part.batch)))
+        assert torch.allclose(part.hidden_ND, expected, atol=1e-5)
+        assert not torch.allclose(expected, part.batch.counted(own(part.batch)), atol=1e-2)
 
 
 def test_masks_are_no_parameters_and_not_in_the_state(make_model, make_weight_masks, directions):

@@ -13,6 +13,7 @@ from nsmt.models.checkpoint import TrainedModel
 from nsmt.models.systems import materialised
 from nsmt.models.transformer import Transformer
 from nsmt.models.weight_masks import WeightMasks, magnitude_masks, maskable_weights
+from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.training.masked_weights_module import MaskedWeightsModule, make_module
 from nsmt.training.module import TranslationModule
 from nsmt.training.trainer import make_trainer
@@ -90,12 +91,20 @@ def test_masks_that_keep_all_train_as_the_dense_model(config, corpus, start, tmp
         assert found[name].item() == pytest.approx(value.item(), rel=1e-3), name
 
 
+def random_atlas(trained):
+    sites, tasks = trained.model.sites, [str(direction) for direction in trained.directions]
+    masks = {site.name: torch.rand(len(tasks), site.width) < 0.5 for site in sites}
+    return NeuronAtlas.from_masks(tasks, sites, masks)
+
+
+@pytest.mark.parametrize("neurons", [False, True])
 @pytest.mark.parametrize("homogeneous", [False, True])
 @pytest.mark.parametrize("layout", ["padded", "packed"])
 def test_validation_reads_each_direction_with_the_weights_that_translate_it(
-    config, corpus, start, tmp_path, homogeneous, layout
+    config, corpus, start, tmp_path, homogeneous, layout, neurons
 ):
     trained = with_masks(start, 0.5, output_projection=True)
+    trained.atlas = random_atlas(trained) if neurons else None
     batch = {"homogeneous": homogeneous, "layout": layout}
     logged = fitted(trained, config, corpus, tmp_path, batch=batch)
     for direction in trained.directions:
