@@ -6,8 +6,10 @@ itself. A group is a direction, or a family of languages (Chronopoulou et al. 20
 2209.15236). One adapter of width b on a stream of width d has 2db + b + d + 2d parameters.
 
 A layer's adapters of all groups are stacked tensors, so that groups that are absent from a batch,
-or from a rank's, have gradients that are zeros and not missing. Adam goes on moving such groups by
-their momentum, as it does all that is trained together.
+or from a rank's, have gradients that are zeros and not missing. All groups train together, on one
+plan with one optimiser: as the base is frozen and groups share nothing, that is the training of
+each by itself, but for Adam's momentum, which goes on in updates without a group, and the clipped
+norm.
 
 Shape suffixes: B rows, S positions of a row, Q positions of groups (1 if a row is one sentence's),
 N positions of all rows, T directions, G groups, D model width, H width of the bottleneck, M blocks
@@ -151,8 +153,9 @@ class LayerAdapters(nn.Module):
 class Turns:
     """Positions sorted by group, and groups one after the other: for a CPU.
 
-    There the number of each group's positions is known without waiting, and products with the
-    weights where they lie are the fastest. On a GPU, 60 groups would be thousands of small kernels.
+    There the number of each group's positions is known without waiting, and weights are multiplied
+    where they lie: 4,096 positions of width 512 take 0.15 s forwards and backwards in 16 groups and
+    0.28 s in 60 on one core, in blocks 0.27 and 1.1 s. On a GPU it would be thousands of kernels.
     """
 
     order_N: Tensor
@@ -167,7 +170,7 @@ class Turns:
 
     def through(self, normed_ND: Tensor, *parts: Tensor) -> Tensor:
         """What `parts`, see LayerAdapters, make of each position: [N, D]."""
-        turns = normed_ND.index_select(0, self.order_N).split(self.counts)
+        turns = torch.split(normed_ND.index_select(0, self.order_N), self.counts)
         # Unbound once: the gradients of a selected row are a tensor of all rows for each of them.
         rows = zip(*(part.unbind(0) for part in parts), strict=True)
         found = [

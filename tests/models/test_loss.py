@@ -70,6 +70,17 @@ def test_the_chunk_is_not_noticed(offset, smoothing):
     assert_equals_the_definition(*inputs_like(tokens, 7, 33), smoothing)
 
 
+def test_a_frozen_output_changes_no_gradient_of_the_model():
+    hidden, weight, target = inputs_like(30, 5, 11)
+    gradients = []
+    for frozen in (False, True):
+        loss, _ = smoothed_cross_entropy(
+            hidden, weight.detach() if frozen else weight, target, smoothing=0.1
+        )
+        gradients.append(torch.autograd.grad(loss, hidden)[0])
+    assert torch.equal(*gradients)
+
+
 @pytest.mark.parametrize("chunk", [1, 3, 10, 64])
 def test_results_do_not_depend_on_the_size_of_chunks(monkeypatch, chunk):
     monkeypatch.setitem(loss_module._CHUNK, "cpu", chunk)
