@@ -19,10 +19,10 @@ from nsmt.data.prepare import prepare
 from nsmt.errors import PreemptionError
 from nsmt.files import replace_text
 from nsmt.methods import CONTROL, DENSE
-from nsmt.models.checkpoint import is_complete
+from nsmt.models.systems import is_whole
 from nsmt.training.schedule import run_schedule
 from nsmt.training.signals import GO_ON, StopSignal
-from nsmt.training.stages import CHECKPOINT, StageContext
+from nsmt.training.stages import StageContext
 from nsmt.training.tracking import tracked
 from nsmt.training.world import launched, rank
 
@@ -91,7 +91,8 @@ def _torchrun(config: RunConfig, stop: StopSignal) -> None:
     status = run_ranks(command, environment=environment, stop=stop)
     if status:
         raise RankError(f"the ranks ended with status {status}", fix="the first error is above")
-    missing = [n for n in stage_names(config) if not is_complete(config.folder / n / CHECKPOINT)]
+    directions = config.data.parsed_directions
+    missing = [n for n in stage_names(config) if not is_whole(config.folder / n, directions)]
     if missing:
         raise PreemptionError(
             f"stopped by a signal in the stage {missing[0]}; its state is in {config.folder}",

@@ -17,10 +17,10 @@ from nsmt.evaluation.translation import likelihoods, translate
 from nsmt.files import replace_text
 from nsmt.languages import Direction
 from nsmt.methods import CONTROL, DENSE, LABELS
-from nsmt.models.checkpoint import TrainedModel, load_checkpoint
+from nsmt.models.checkpoint import TrainedModel
 from nsmt.models.decoding import DecodingSettings
+from nsmt.models.systems import load_system
 from nsmt.progress import progress_bar
-from nsmt.training.stages import CHECKPOINT
 from nsmt.training.trainer import device_of
 
 _LOG = logging.getLogger(__name__)
@@ -46,14 +46,18 @@ def score_systems(
         if (kept := kept_outputs(place, name, corpus, made_by=made_by)) is not None:
             outputs[name] = kept
             continue
-        outputs[name] = score_model(
-            load_checkpoint(models / name / CHECKPOINT),
-            corpus,
-            decoding=config.decoding,
-            label=LABELS[name],
-            accelerator=config.trainer.accelerator,
-            progress=progress,
-        )
+        found: dict[Direction, TestOutput] = {}
+        for trained in load_system(models / name):
+            found |= score_model(
+                trained,
+                corpus,
+                decoding=config.decoding,
+                label=LABELS[name],
+                accelerator=config.trainer.accelerator,
+                progress=progress,
+            )
+        # A system of several models comes in their order.
+        outputs[name] = {direction: found[direction] for direction in corpus.directions}
         _LOG.info("translated the test sets with %s", name)
         write_translations(place, name, corpus, outputs[name], made_by=made_by)
     return compare_outputs(

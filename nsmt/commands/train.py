@@ -167,6 +167,8 @@ def check_consistency(config: RunConfig) -> None:
             f"method={config.method.name} needs all of a weight in every rank, which "
             "trainer.strategy=fsdp does not give; ddp does"
         )
+    if config.method.name == "lass" and config.trainer.recompute:
+        faults.append("trainer.recompute would compute layers without the weight masks of lass")
     if (missing := missing_tracker(config.logger)) is not None:
         faults.append(missing)
     paths = [("checkpoint", config.schedule.checkpoint), ("atlas", config.schedule.atlas)]

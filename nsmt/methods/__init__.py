@@ -6,9 +6,12 @@ from typing import Annotated, get_args
 
 from pydantic import Field
 
+from nsmt.methods.adapters import AdapterMethod
 from nsmt.methods.base import Evidence, Method
+from nsmt.methods.bilingual import Bilingual
 from nsmt.methods.continue_dense import ContinueDense
 from nsmt.methods.factorised import Factorised
+from nsmt.methods.lass import Lass
 from nsmt.methods.layer_budget import LayerBudget
 from nsmt.methods.neuron_specialization import (
     FrozenRest,
@@ -19,7 +22,16 @@ from nsmt.methods.neuron_specialization import (
 )
 from nsmt.methods.random_neurons import BernoulliNeurons, RandomNeurons
 from nsmt.methods.reidentify import Reidentify
-from nsmt.methods.treatments import Masked, MasksAct, Tightening, Treatment
+from nsmt.methods.treatments import (
+    Adapted,
+    Masked,
+    MasksAct,
+    OwnTraining,
+    Separate,
+    Tightening,
+    Treatment,
+    WeightMasked,
+)
 
 AnyMethod = Annotated[
     ContinueDense
@@ -32,7 +44,10 @@ AnyMethod = Annotated[
     | Factorised
     | LayerBudget
     | RandomNeurons
-    | BernoulliNeurons,
+    | BernoulliNeurons
+    | Lass
+    | AdapterMethod
+    | Bilingual,
     Field(discriminator="name"),
 ]
 _CLASSES: tuple[type[Method], ...] = get_args(get_args(AnyMethod)[0])
@@ -48,12 +63,16 @@ __all__ = [
     "CONTROL",
     "DENSE",
     "LABELS",
+    "Adapted",
     "AnyMethod",
     "ContinueDense",
     "Evidence",
     "Masked",
     "MasksAct",
     "Method",
+    "OwnTraining",
+    "Separate",
     "Tightening",
     "Treatment",
+    "WeightMasked",
 ]

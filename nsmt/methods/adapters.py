@@ -10,9 +10,36 @@ set was trained to read the one and write the other.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import ClassVar, Literal
+
+from pydantic import Field
 
 from nsmt.errors import AdapterError
 from nsmt.languages import Direction, Language
+from nsmt.methods.base import Evidence, Method
+from nsmt.methods.treatments import Adapted
+from nsmt.models.adapters import AdapterSettings
+from nsmt.models.settings import Count
+
+
+class AdapterMethod(Method):
+    """Adapters on the frozen dense model, a set for each direction or family."""
+
+    labels: ClassVar = {
+        "adapter_pair": "adapters of directions",
+        "adapter_family": "adapters of families",
+    }
+    name: Literal["adapter_pair", "adapter_family"] = "adapter_pair"
+    bottleneck: Count = Field(256, description="width of an adapter")
+
+    def treatment(self, evidence: Evidence) -> Adapted:
+        """Whose adapters each trained direction has."""
+        directions = [Direction.parse(task) for task in evidence.statistics.tasks]
+        if self.name == "adapter_pair":
+            groups = pair_groups(directions, trained=directions)
+        else:
+            groups = family_groups(directions, evidence.languages, pivot=evidence.pivot)
+        return Adapted(groups, AdapterSettings(bottleneck=self.bottleneck))
 
 
 def pair_groups(

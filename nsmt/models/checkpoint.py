@@ -54,6 +54,11 @@ class TrainedModel:
     fingerprint: str = ""
     weight_masks: WeightMasks | None = None
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether all directions use the same weights and neurons."""
+        return self.atlas is None and self.weight_masks is None and self.model.adapters is None
+
     def masks(self, directions: Sequence[Direction] | None = None) -> Permits | None:
         """What tells the masks and adapters of some directions (all trained ones by default).
 
@@ -170,6 +175,11 @@ def _adapters_in(told: dict[str, Any]) -> tuple[AdapterSettings, dict[Direction,
         return None
     groups = {Direction.parse(name): str(group) for name, group in adapters["groups"].items()}
     return AdapterSettings.model_validate(adapters["settings"]), groups
+
+
+def directions_of(folder: Path) -> list[Direction]:
+    """The directions that a checkpoint was trained on."""
+    return _described(folder).directions
 
 
 def is_complete(folder: Path) -> bool:

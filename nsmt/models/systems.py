@@ -7,7 +7,7 @@ pairs were trained by themselves.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -18,7 +18,7 @@ from torch import nn
 from nsmt.errors import CheckpointError
 from nsmt.languages import Direction
 from nsmt.manifest import MANIFEST
-from nsmt.models.checkpoint import TrainedModel, load_checkpoint
+from nsmt.models.checkpoint import TrainedModel, directions_of, is_complete, load_checkpoint
 from nsmt.models.masked_weights import masked
 from nsmt.models.transformer import Transformer
 from nsmt.models.weight_masks import OUTPUT, WeightMasks, maskable_weights
@@ -43,6 +43,14 @@ def load_system(folder: Path) -> Iterator[TrainedModel]:
                 )
             seen.update(trained.directions)
             yield trained
+
+
+def is_whole(folder: Path, directions: Iterable[Direction]) -> bool:
+    """Whether a system's checkpoints are there, unaltered, for all the directions."""
+    places = _checkpoints(folder)
+    if not all(map(is_complete, places)):
+        return False
+    return set(directions) <= {each for place in places for each in directions_of(place)}
 
 
 def materialised(trained: TrainedModel, masks: WeightMasks, direction: Direction) -> TrainedModel:

@@ -186,9 +186,16 @@ class Transformer(nn.Module):
         for layer in (*self.encoder_stack, *self.decoder_stack):
             layer.compile(dynamic=None, fullgraph=True, backend=backend)
 
+    def set_dropout(self, probability: float) -> None:
+        """Drop another share of what layers and embeddings put out; that of attention stays."""
+        layers: list[EncoderLayer | DecoderLayer] = [*self.encoder_stack, *self.decoder_stack]
+        for dropout in (self.dropout, *(layer.dropout for layer in layers)):
+            dropout.p = probability
+
     def mask_updates_only(self, updates_only: bool) -> None:  # noqa: FBT001 -- a switch
         """Whether masks act on the updates of a direction instead of on what it computes."""
-        for layer in (*self.encoder_stack, *self.decoder_stack):
+        layers: list[EncoderLayer | DecoderLayer] = [*self.encoder_stack, *self.decoder_stack]
+        for layer in layers:
             layer.feed_forward.update_only = updates_only
 
     def _run(self, layer: nn.Module, *inputs: object) -> Tensor:

@@ -174,6 +174,20 @@ class WeightMasks:
         packed = {name: torch.stack(bits) for name, bits in rows.items()}
         return cls(tasks, shapes, packed, provenance=provenance)
 
+    @classmethod
+    def joined(cls, parts: Sequence[WeightMasks]) -> WeightMasks:
+        """The masks of several sets of directions; AtlasError if they are of other weights."""
+        first = parts[0]
+        if any(part.shapes != first.shapes for part in parts):
+            raise AtlasError(
+                "weight masks of models of different shapes cannot be joined",
+                fix="make the masks of all directions from models of one shape",
+            )
+        packed = {name: torch.cat([part.packed[name] for part in parts]) for name in first.packed}
+        tasks = [task for part in parts for task in part.tasks]
+        provenance = {"joined": [part.provenance for part in parts]}
+        return cls(tasks, first.shapes, packed, provenance=provenance)
+
     def row(self, task: str) -> int:
         """The row of a direction in `packed`; unknown ones are an AtlasError."""
         if task not in self._rows:

@@ -2,9 +2,29 @@
 
 from __future__ import annotations
 
-from nsmt.methods import CONTROL, DENSE, Masked
+import logging
+import shutil
+from collections.abc import Sequence
+from typing import assert_never
+
+from torch import Tensor
+
+from nsmt.languages import Direction
+from nsmt.methods import (
+    CONTROL,
+    DENSE,
+    Adapted,
+    Masked,
+    OwnTraining,
+    Separate,
+    Treatment,
+    WeightMasked,
+)
+from nsmt.models.adapters import with_adapters
 from nsmt.models.checkpoint import TrainedModel, load_checkpoint
-from nsmt.training.settings import ScheduleSettings
+from nsmt.models.weight_masks import WeightMasks, magnitude_masks, maskable_weights
+from nsmt.training.settings import ScheduleSettings, StageSettings
+from nsmt.training.snapshot import wait_for_all_ranks
 from nsmt.training.stages import (
     CHECKPOINT,
     Stage,
@@ -13,30 +33,64 @@ from nsmt.training.stages import (
     keep,
     train_stage,
 )
+from nsmt.training.world import rank
+
+_LOG = logging.getLogger(__name__)
+# Below the folder of a method that trains several models first: the models, then what they gave.
+_TUNING, _MASKS = "tuning", "weight_masks"
 
 
 def train_branch(
     context: StageContext,
     schedule: ScheduleSettings,
     name: str,
-    treatment: Masked,
+    treatment: Treatment,
     *,
     dense: TrainedModel,
 ) -> None:
     """Train one branch from the dense model, unless it is there."""
-    if treatment.act == "after":
-        _mask_afterwards(context, name, treatment)
-        return
+    match treatment:
+        case Masked(act="after"):
+            _mask_afterwards(context, name, treatment)
+        case Masked():
+            _train_on(context, schedule, name, dense=dense, treatment=treatment)
+        case Adapted():
+            _train_on(context, schedule, name, dense=dense, adapters=treatment)
+        case WeightMasked():
+            _train_on_own_weights(context, schedule, name, treatment, dense=dense)
+        case Separate():
+            _train_separately(context, schedule, name, treatment)
+        case _:
+            assert_never(treatment)
+
+
+def _train_on(
+    context: StageContext,
+    schedule: ScheduleSettings,
+    name: str,
+    *,
+    dense: TrainedModel,
+    treatment: Masked | None = None,
+    adapters: Adapted | None = None,
+    weight_masks: WeightMasks | None = None,
+) -> None:
+    def start() -> TrainedModel:
+        trained = load_checkpoint(context.folder / DENSE / CHECKPOINT)
+        trained.weight_masks = weight_masks
+        if adapters is not None:
+            trained = with_adapters(trained, adapters.groups, adapters.settings)
+        return trained
+
     train_stage(
         context,
         Stage(
             name,
             schedule.specialise,
-            start=lambda: load_checkpoint(context.folder / DENSE / CHECKPOINT),
+            start=start,
             # All branches have the same batches and dropout.
             seed=context.seed + 1,
             parent=dense.fingerprint,
-            treatment=treatment,
+            treatment=treatment or Masked(),
         ),
     )
 
@@ -47,3 +101,108 @@ def _mask_afterwards(context: StageContext, name: str, treatment: Masked) -> Non
     if finished_stage(context, name, parent=control.fingerprint) is None:
         control.atlas = treatment.atlas
         keep(context, name, control, updates=0)
+
+
+def _train_on_own_weights(
+    context: StageContext,
+    schedule: ScheduleSettings,
+    name: str,
+    treatment: WeightMasked,
+    *,
+    dense: TrainedModel,
+) -> None:
+    """LaSS: tune on each direction, take the largest weights, train the dense model on."""
+    if finished_stage(context, name, parent=dense.fingerprint) is not None:
+        return
+    settings = _share(schedule.specialise, treatment.training, parts=len(dense.directions))
+    rows = [
+        _own_weights(context, name, treatment, settings, dense, direction)
+        for direction in dense.directions
+    ]
+    masks = WeightMasks.joined(rows)
+    _LOG.info("%s: masks of %d directions take %d bytes", name, len(masks.tasks), masks.nbytes)
+    _train_on(context, schedule, name, dense=dense, weight_masks=masks)
+    # The checkpoint has them.
+    if rank() == 0:
+        shutil.rmtree(context.folder / name / _MASKS, ignore_errors=True)
+
+
+def _own_weights(
+    context: StageContext,
+    name: str,
+    treatment: WeightMasked,
+    settings: StageSettings,
+    dense: TrainedModel,
+    direction: Direction,
+) -> WeightMasks:
+    """The masks of one direction, from disk if they were made before; its model is not kept."""
+    path = context.folder / name / _MASKS / f"{direction}.safetensors"
+    part = f"{name}/{_TUNING}/{direction}"
+    if not path.is_file():
+        tuned = _tuned(context, part, settings, dense, direction, dropout=treatment.dropout)
+        if rank() == 0:
+            own = _largest(tuned, treatment)
+            provenance = {
+                "rule": "magnitude",
+                "rate": treatment.rate,
+                "dense": dense.fingerprint,
+                "tuned": tuned.fingerprint,
+            }
+            WeightMasks.from_masks([(str(direction), own)], provenance=provenance).save(path)
+        wait_for_all_ranks()
+    if rank() == 0:
+        shutil.rmtree(context.folder / part, ignore_errors=True)
+    return WeightMasks.load(path)
+
+
+def _tuned(
+    context: StageContext,
+    part: str,
+    settings: StageSettings,
+    dense: TrainedModel,
+    direction: Direction,
+    *,
+    dropout: float,
+) -> TrainedModel:
+    def start() -> TrainedModel:
+        trained = load_checkpoint(context.folder / DENSE / CHECKPOINT)
+        trained.directions = [direction]
+        trained.model.set_dropout(dropout)
+        return trained
+
+    seed = context.seed + 1
+    return train_stage(context, Stage(part, settings, start, seed, parent=dense.fingerprint))
+
+
+def _largest(tuned: TrainedModel, treatment: WeightMasked) -> dict[str, Tensor]:
+    weights = maskable_weights(
+        tuned.model, scope=treatment.scope, output_projection=treatment.output_projection
+    )
+    return magnitude_masks(weights, treatment.rate)
+
+
+def _train_separately(
+    context: StageContext, schedule: ScheduleSettings, name: str, treatment: Separate
+) -> None:
+    """A model of its own for each part of the directions."""
+    settings = _share(schedule.dense, treatment.training, parts=len(treatment.parts))
+    for part, directions in treatment.parts.items():
+
+        def start(own: Sequence[Direction] = directions) -> TrainedModel:
+            trained = context.new_model()
+            trained.directions = list(own)
+            return trained
+
+        train_stage(context, Stage(f"{name}/{part}", settings, start, context.seed))
+
+
+def _share(stage: StageSettings, own: OwnTraining, *, parts: int) -> StageSettings:
+    """The settings of one of several models that take a stage's updates together."""
+    updates = own.updates or max(1, stage.updates // parts)
+    return stage.model_copy(
+        update={
+            "updates": updates,
+            "validate_every": min(stage.validate_every, updates),
+            **own.model_dump(exclude={"updates"}, exclude_none=True),
+        }
+    )

@@ -9,15 +9,16 @@ Shape suffixes: T directions, F neurons, D model width.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nsmt.data.batch import BatchLayout
 from nsmt.models.masks import DirectionMasks
-from nsmt.models.transformer import Transformer
+from nsmt.models.transformer import DecoderLayer, EncoderLayer, Transformer
 from nsmt.training.module import TranslationModule
 
 
@@ -27,14 +28,14 @@ class IsolatedRows(pl.Callback):
     def __init__(self) -> None:
         self._present_T = torch.empty(0)
         # By parameter: itself and its moments as they were before the step.
-        self._before: dict[nn.Parameter, dict[str, Tensor]] = {}
-        self._weights: dict[str, nn.Parameter] = {}
+        self._before: dict[Tensor, dict[str, Tensor]] = {}
+        self._weights: dict[str, Tensor] = {}
         self._masks: DirectionMasks | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Listen to the optimiser."""
         assert isinstance(pl_module, TranslationModule)  # noqa: S101 -- narrows the type
-        self._masks, self._weights = pl_module.masks, first_weights(pl_module.model)
+        self._masks, self._weights = pl_module.neuron_masks, first_weights(pl_module.model)
         self._present_T = torch.zeros(
             len(pl_module.directions), dtype=torch.bool, device=pl_module.device
         )
@@ -79,15 +80,18 @@ class IsolatedRows(pl.Callback):
         self._present_T.zero_()
 
 
-def first_weights(model: Transformer) -> dict[str, nn.Parameter]:
+def first_weights(model: Transformer) -> dict[str, Tensor]:
     """The first weight of every feed-forward layer [F, D], by its site's name."""
-    stacks = {"encoder": model.encoder_stack, "decoder": model.decoder_stack}
+    stacks: dict[str, Sequence[EncoderLayer | DecoderLayer]] = {
+        "encoder": model.encoder_stack,
+        "decoder": model.decoder_stack,
+    }
     return {
         site.name: stacks[site.stack][site.layer].feed_forward.fc1.weight for site in model.sites
     }
 
 
-def _moments(optimizer: torch.optim.Optimizer, weight: nn.Parameter) -> dict[str, Tensor]:
+def _moments(optimizer: torch.optim.Optimizer, weight: Tensor) -> dict[str, Tensor]:
     """The optimiser's tensors of the weight's own shape."""
     state = optimizer.state.get(weight, {})
     return {kind: each for kind, each in state.items() if each.shape == weight.shape}

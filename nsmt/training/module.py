@@ -15,7 +15,7 @@ from nsmt.languages import Direction
 from nsmt.models.flops import TokenCounts, count_tokens
 from nsmt.models.loss import LossKind, smoothed_cross_entropy, token_nll
 from nsmt.models.masked_weights import Part
-from nsmt.models.masks import Permits
+from nsmt.models.masks import DirectionMasks, Permits
 from nsmt.models.transformer import Transformer
 from nsmt.training.optimization import make_optimizer, rate
 from nsmt.training.settings import OptimizerSettings
@@ -59,6 +59,13 @@ class TranslationModule(pl.LightningModule):
         """Under FSDP, shard the model layer by layer over the ranks."""
         if self.device_mesh is not None:
             shard(self.model, self.device_mesh["data_parallel"])
+
+    @property
+    def neuron_masks(self) -> DirectionMasks:
+        """The masks of neurons that the model is trained with; a TypeError if there are none."""
+        if not isinstance(self.masks, DirectionMasks):
+            raise TypeError("the model is trained without masks of neurons")
+        return self.masks
 
     def parts(self, batch: BatchLayout) -> Iterator[Part]:
         """The batch in parts that one set of weights reads each: here, all of it in one."""

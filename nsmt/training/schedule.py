@@ -9,7 +9,7 @@ from pathlib import Path
 from nsmt.errors import AtlasError, CheckpointError
 from nsmt.files import replace_folder
 from nsmt.manifest import verified_manifest, write_manifest
-from nsmt.methods import CONTROL, DENSE, ContinueDense, Evidence, Method
+from nsmt.methods import CONTROL, DENSE, ContinueDense, Evidence, Masked, Method
 from nsmt.models.checkpoint import TrainedModel, load_checkpoint
 from nsmt.models.masks import DirectionMasks
 from nsmt.neurons.atlas import NeuronAtlas
@@ -55,7 +55,7 @@ def _run_schedule(context: StageContext, schedule: ScheduleSettings, method: Met
     branches = {CONTROL: ContinueDense(), method.name: method}
     for name, branch in branches.items():
         treatment = branch.treatment(evidence)
-        if given is not None and treatment.atlas is not None:
+        if given is not None and isinstance(treatment, Masked) and treatment.atlas is not None:
             treatment = dataclasses.replace(treatment, atlas=given)
         train_branch(context, schedule, name, treatment, dense=dense)
     return [DENSE, *branches]
@@ -103,7 +103,7 @@ def _fitting(trained: TrainedModel, context: StageContext) -> TrainedModel:
             "the checkpoint's vocabulary is not that of the corpus",
             fix="prepare the corpus as it was for that checkpoint, with the same data settings",
         )
-    if trained.atlas is not None:
+    if not trained.is_plain:
         raise CheckpointError(
             "schedule.checkpoint is a specialised model, not a dense one",
             fix="name the dense checkpoint that it came from",

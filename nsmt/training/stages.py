@@ -23,7 +23,6 @@ from nsmt.errors import CheckpointError, PreemptionError
 from nsmt.languages import Direction
 from nsmt.methods import LABELS, Masked
 from nsmt.models.checkpoint import TrainedModel, load_checkpoint, save_checkpoint
-from nsmt.models.masks import DirectionMasks
 from nsmt.models.settings import ModelSettings
 from nsmt.models.transformer import Transformer
 from nsmt.neurons.selection import SelectionSettings
@@ -32,7 +31,7 @@ from nsmt.training.divergence import Guard, RollBackError
 from nsmt.training.going import AVERAGED, Going
 from nsmt.training.isolation import IsolatedRows, first_weights
 from nsmt.training.keeping import KeepAverage, KeepBest, KeepMean, Remembering
-from nsmt.training.module import TranslationModule
+from nsmt.training.masked_weights_module import make_module
 from nsmt.training.optimization import for_stage
 from nsmt.training.resuming import Resuming
 from nsmt.training.settings import (
@@ -84,12 +83,13 @@ class StageContext:
     def data(
         self, *, stage_seed: int, directions: Sequence[Direction] | None = None
     ) -> TranslationData:
-        """The batches of a stage, of all directions or some."""
+        """The batches of a stage, of all directions or some; a curriculum is one of them all."""
+        every = directions is None or list(directions) == list(self.corpus.directions)
         return TranslationData(
             self.corpus,
             batch=self.batch,
             temperature=self.temperature,
-            curriculum=self.curriculum,
+            curriculum=self.curriculum if every else (),
             seed=stage_seed,
             directions=directions,
             background=self.trainer.background,
@@ -198,11 +198,9 @@ def _fit(context: StageContext, stage: Stage, trained: TrainedModel, *, going: G
     """Train in place until the stage's end; the number of updates taken."""
     folder, state, settings = context.folder / stage.name, going.state(), stage.settings
     optimizer = for_stage(context.optimizer, settings)
-    masks = _prepare(trained, stage.treatment)
-    module = TranslationModule(
-        trained.model,
-        directions=trained.directions,
-        masks=masks,
+    _prepare(trained, stage.treatment)
+    module = make_module(
+        trained,
         optimizer=optimizer,
         updates=settings.updates,
         loss=context.trainer.loss,
@@ -227,21 +225,20 @@ def _fit(context: StageContext, stage: Stage, trained: TrainedModel, *, going: G
         trainer.fit(module, datamodule=data)
     trained.model = whole(trained.model).eval()
     # They may have been measured again; those of gradients alone have no part in the result.
-    trained.atlas = masks.atlas if masks is not None and stage.treatment.act == "forward" else None
+    own = stage.treatment.atlas is not None and stage.treatment.act == "forward"
+    trained.atlas = module.neuron_masks.atlas if own else None
     _LOG.info("%s: %d updates done", stage.name, trainer.global_step)
     return trainer.global_step
 
 
-def _prepare(trained: TrainedModel, treatment: Masked) -> DirectionMasks | None:
-    """Set the model up for a treatment; the masks that it trains with."""
+def _prepare(trained: TrainedModel, treatment: Masked) -> None:
+    """Set a model up for a treatment."""
     if treatment.freeze_rest:
         trained.model.requires_grad_(requires_grad=False)
         for weight in first_weights(trained.model).values():
             weight.requires_grad_()
-    if treatment.atlas is None:
-        return None
+    trained.atlas = treatment.atlas
     trained.model.mask_updates_only(treatment.act == "gradient")
-    return DirectionMasks(treatment.atlas, trained.directions, sites=trained.model.sites)
 
 
 def _callbacks(

@@ -36,8 +36,7 @@ class TightenMasks(Remembering):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Begin with the stage's masks, or with those of the state that it goes on from."""
         self._update = trainer.global_step
-        masks = _module(pl_module).masks
-        assert masks is not None  # noqa: S101 -- narrows the type
+        masks = _module(pl_module).neuron_masks
         if self._recalled is not None:
             packed, provenance = self._recalled
             sites = masks.atlas.sites
@@ -63,9 +62,8 @@ class TightenMasks(Remembering):
             return
         module = _module(pl_module)
         statistics = self._measured(trainer, module)
-        assert module.masks is not None  # noqa: S101 -- narrows the type
-        module.masks.replace(self.tightening.atlas(statistics, number))
-        self._atlas = module.masks.atlas
+        module.neuron_masks.replace(self.tightening.atlas(statistics, number))
+        self._atlas = module.neuron_masks.atlas
 
     @torch.no_grad()
     def _measured(self, trainer: pl.Trainer, module: TranslationModule) -> ActivationStatistics:

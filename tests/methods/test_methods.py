@@ -10,7 +10,7 @@ from small_run import train_stages
 
 from nsmt.commands.compose import conf_folder
 from nsmt.languages import LanguageTable
-from nsmt.methods import CONTROL, DENSE, LABELS, AnyMethod, Evidence
+from nsmt.methods import CONTROL, DENSE, LABELS, AnyMethod, Evidence, Masked
 from nsmt.models.checkpoint import load_checkpoint
 from nsmt.neurons.selection import SelectionSettings, select
 from nsmt.neurons.sites import Site
@@ -49,9 +49,11 @@ def test_every_method_has_a_name_a_label_and_a_configuration():
     assert files == NAMES
 
 
-def test_only_the_control_has_no_masks(evidence):
-    without = [name for name in sorted(NAMES) if method(name).treatment(evidence).atlas is None]
-    assert without == [CONTROL]
+def test_methods_of_neurons_have_sets_of_neurons_and_the_control_has_none(evidence):
+    treatments = {name: method(name).treatment(evidence) for name in NAMES}
+    masked = {name: each for name, each in treatments.items() if isinstance(each, Masked)}
+    assert [name for name, each in masked.items() if each.atlas is None] == [CONTROL]
+    assert NAMES - set(masked) == {"lass", "adapter_pair", "adapter_family", "bilingual"}
 
 
 @pytest.mark.parametrize("stack", ["encoder", "decoder"])

@@ -24,9 +24,9 @@ from nsmt.models.transformer import Transformer
 from nsmt.training.module import TranslationModule
 from nsmt.training.sharding import shard, whole
 from nsmt.training.signals import StopSignal
-from nsmt.training.stages import train_stage
+from nsmt.training.stages import Stage, train_stage
 
-NAME = "neuron_specialization"
+NAME = "adapter_pair"
 STAGE = ("states.every=3", "schedule.specialise.updates=12", "schedule.specialise.validate_every=4")
 DIRECTIONS = [Direction.parse(name) for name in ("en-de", "de-en", "en-fr")]
 SEQUENCES = SequenceFormat(pad=0, eos=2, tags={"en": 4, "de": 5, "fr": 6})
@@ -49,11 +49,13 @@ def train_adapters(small_config, finished_run, monkeypatch):
 
         trained = train_stage(
             replace(contexts[0], stop=StopSignal()),
-            NAME,
-            config.schedule.specialise,
-            start=start,
-            seed=5,
-            parent=load_checkpoint(dense).fingerprint,
+            Stage(
+                NAME,
+                config.schedule.specialise,
+                start=start,
+                seed=5,
+                parent=load_checkpoint(dense).fingerprint,
+            ),
         )
         return trained, config.folder / NAME
 

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 from small_run import train_stages
 
-from nsmt.commands.train import check_consistency
+from nsmt.commands.train import check_consistency, train
 from nsmt.errors import ConfigurationError
 from nsmt.methods import CONTROL, DENSE
 from nsmt.models.checkpoint import load_checkpoint
@@ -165,3 +165,54 @@ def test_a_variant_that_is_killed_ends_as_one_that_is_not(
     atlases = [load_checkpoint(each / "checkpoint").atlas for each in (alone, again.folder / name)]
     assert atlases[0] == atlases[1]
     assert metrics(alone) == metrics(again.folder / name)
+
+
+OTHERS = ("decoding.max_length_extra=2", "test.bootstrap_samples=5")
+
+
+def test_lass_keeps_the_largest_weights_of_models_tuned_on_each_direction(small_config):
+    words = ("method=lass", "method.rate=0.4", "method.tuning.updates=3", *SHORT, *OTHERS)
+    config = small_config(*words)
+    train(config)
+    folder = config.folder / "lass"
+    masks = load_checkpoint(folder / "checkpoint").weight_masks
+    directions = [str(each) for each in config.data.parsed_directions]
+    assert list(masks.tasks) == directions
+    for task in directions:
+        for name, shape in masks.shapes.items():
+            size = shape[0] * shape[1]
+            assert int(masks.mask(task, name).sum()) == size - int(0.4 * size)
+    assert masks.mask(directions[0], name).ne(masks.mask(directions[1], name)).any()
+    # What the masks were made of is not kept.
+    assert not (folder / "tuning").exists() or not list((folder / "tuning").iterdir())
+    assert not (folder / "weight_masks").exists()
+    assert (config.folder / "results" / "against-continue_dense.json").is_file()
+
+
+@pytest.mark.parametrize("name", ["adapter_pair", "adapter_family"])
+def test_adapters_are_trained_and_the_dense_model_is_not(small_config, name):
+    config = small_config(f"method={name}", "method.bottleneck=8", *SHORT, *OTHERS)
+    train(config)
+    own, dense = weights(config.folder / name), weights(config.folder / DENSE)
+    assert all(torch.equal(own[key], dense[key]) for key in dense)
+    adapters = load_checkpoint(config.folder / name / "checkpoint").model.adapters
+    directions = config.data.parsed_directions
+    groups = len(directions) if name == "adapter_pair" else len(set(adapters.group_of.values()))
+    assert len(adapters.groups) == groups
+    assert own.keys() - dense.keys()
+
+
+@pytest.mark.parametrize("unit", ["direction", "pair"])
+def test_bilingual_models_share_the_updates_and_each_knows_its_directions(small_config, unit):
+    config = small_config(
+        "method=bilingual", f"method.unit={unit}", "schedule.dense.updates=8", *OTHERS
+    )
+    train(config)
+    folders = sorted((config.folder / "bilingual").iterdir())
+    models = [load_checkpoint(folder / "checkpoint") for folder in folders]
+    directions = config.data.parsed_directions
+    expected = len(directions) if unit == "direction" else len(directions) // 2
+    assert len(models) == expected
+    assert {each for model in models for each in model.directions} == set(directions)
+    assert {model.history["updates"] for model in models} == {8 // expected}
+    assert (config.folder / "results" / "against-dense.json").is_file()

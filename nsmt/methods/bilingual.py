@@ -1,0 +1,33 @@
+"""Models of one direction, or one pair, each: what sharing a model costs or brings (Table 4)."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from nsmt.languages import Direction
+from nsmt.methods.base import Evidence, Method
+from nsmt.methods.treatments import OwnTraining, Separate
+
+
+class Bilingual(Method):
+    """Models of the dense model's shape and vocabulary, from random weights."""
+
+    labels: ClassVar = {"bilingual": "bilingual models"}
+    name: Literal["bilingual"] = "bilingual"
+    unit: Literal["direction", "pair"] = Field(
+        "direction", description="what a model is for: one direction, or a pair both ways"
+    )
+    training: OwnTraining = Field(OwnTraining(), description="of each model")
+
+    def treatment(self, evidence: Evidence) -> Separate:
+        """The directions of each model."""
+        parts: dict[str, list[Direction]] = {}
+        for direction in map(Direction.parse, evidence.statistics.tasks):
+            if self.unit == "direction":
+                name = str(direction)
+            else:
+                name = "-".join(sorted((direction.source, direction.target)))
+            parts.setdefault(name, []).append(direction)
+        return Separate({name: tuple(own) for name, own in parts.items()}, self.training)
