@@ -8,7 +8,7 @@ from pathlib import Path
 
 from nsmt.commands.config import RunConfig, ScoringSettings
 from nsmt.commands.translations import TRANSLATIONS, kept_outputs, maker, write_translations
-from nsmt.data.corpus import Corpus
+from nsmt.data.corpus import Corpus, TokenTable
 from nsmt.evaluation.comparison import compare_all
 from nsmt.evaluation.groups import Group, groups_of
 from nsmt.evaluation.results import Comparison, TestOutput
@@ -81,6 +81,7 @@ def compare_outputs(
     into: Path,
     tokenizer: str = DEFAULT_TOKENIZER,
     together: bool = False,
+    meanings: Mapping[Direction, Sequence[str]] | None = None,
     progress: bool = True,
 ) -> list[Comparison]:
     """Compare systems with each baseline and keep the comparisons below `into`."""
@@ -95,6 +96,7 @@ def compare_outputs(
             labels=labels,
             tokenizer=tokenizer,
             together=together,
+            meanings=meanings,
             advance=lambda: bar.advance(task),
         )
     for name, comparison in comparisons.items():
@@ -118,8 +120,29 @@ def score_model(
     progress: bool = True,
 ) -> dict[Direction, TestOutput]:
     """Translate a split in every direction and find the likelihood of its references."""
+    return score_texts(
+        trained,
+        {direction: corpus.texts(direction, split) for direction in trained.directions},
+        {direction: corpus.table(direction, split) for direction in trained.directions},
+        decoding=decoding,
+        label=label,
+        accelerator=accelerator,
+        progress=progress,
+    )
+
+
+def score_texts(
+    trained: TrainedModel,
+    texts: Mapping[Direction, tuple[Sequence[str], Sequence[str]]],
+    tables: Mapping[Direction, TokenTable],
+    *,
+    decoding: DecodingSettings,
+    label: str,
+    accelerator: str = "cpu",
+    progress: bool = True,
+) -> dict[Direction, TestOutput]:
+    """The same for any source and target sentences, and the pieces of both."""
     device = device_of(accelerator)
-    texts = {direction: corpus.texts(direction, split) for direction in trained.directions}
     total = sum(len(sources) for sources, _ in texts.values())
     with progress_bar(shown=progress) as bar:
         task = bar.add_task(f"translate {label}", total=total, status="")
@@ -133,7 +156,7 @@ def score_model(
         task = bar.add_task(f"likelihood {label}", total=total, status="")
         nlls = likelihoods(
             trained,
-            {direction: corpus.table(direction, split) for direction in trained.directions},
+            tables,
             tokens=_LIKELIHOOD_TOKENS,
             device=device,
             advance=lambda count: bar.advance(task, count),

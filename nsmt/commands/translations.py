@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,17 +54,7 @@ def write_translations(
     split: str = "test",
 ) -> None:
     """Write a system's outputs, the note last; without `made_by` they are not read again."""
-    for direction, output in outputs.items():
-        sources, references = corpus.texts(direction, split)
-        place = folder / str(direction)
-        texts = {"src": sources, "ref": references, f"hyp.{system}": output.hypotheses}
-        for name, lines in texts.items():
-            replace_text(place / f"{name}.txt", "".join(f"{line}\n" for line in lines))
-        assert output.nll is not None  # noqa: S101 -- narrows the type
-        assert output.target_tokens is not None  # noqa: S101
-        rows = zip(np.asarray(output.nll).tolist(), output.target_tokens.tolist(), strict=True)
-        text = "".join(f"{nll!r}\t{count}\n" for nll, count in rows)
-        replace_text(place / f"nll.{system}.tsv", f"{_HEAD}\n{text}")
+    write_outputs(folder, system, {d: corpus.texts(d, split)[0] for d in outputs}, outputs)
     if made_by is not None:
         files = {
             str(path.relative_to(folder)): sha256(path)
@@ -73,6 +63,29 @@ def write_translations(
         }
         note = {"made_by": made_by, "directions": [*map(str, outputs)], "files": files}
         replace_text(_note(folder, system), json.dumps(note, indent=1) + "\n")
+
+
+def write_outputs(
+    folder: Path,
+    system: str,
+    sources: Mapping[Direction, Sequence[str]],
+    outputs: Mapping[Direction, TestOutput],
+) -> None:
+    """Write outputs for any source sentences, without a note."""
+    for direction, output in outputs.items():
+        place = folder / str(direction)
+        texts = {
+            "src": sources[direction],
+            "ref": output.references,
+            f"hyp.{system}": output.hypotheses,
+        }
+        for name, lines in texts.items():
+            replace_text(place / f"{name}.txt", "".join(f"{line}\n" for line in lines))
+        assert output.nll is not None  # noqa: S101 -- narrows the type
+        assert output.target_tokens is not None  # noqa: S101
+        rows = zip(np.asarray(output.nll).tolist(), output.target_tokens.tolist(), strict=True)
+        text = "".join(f"{nll!r}\t{count}\n" for nll, count in rows)
+        replace_text(place / f"nll.{system}.tsv", f"{_HEAD}\n{text}")
 
 
 def kept_outputs(

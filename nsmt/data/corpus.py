@@ -131,6 +131,19 @@ class TokenTable:
         return self.targets[row]
 
 
+def encoded_table(
+    vocabulary: Vocabulary, sources: Sequence[str], targets: Sequence[str]
+) -> TokenTable:
+    """The pieces of text that no corpus holds, in memory; row n is sentence n of both sides."""
+
+    def column(texts: Sequence[str]) -> TokenColumn:
+        ids, lengths = vocabulary.encode_flat(texts)
+        offsets = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
+        return TokenColumn(ids, offsets)
+
+    return TokenTable(column(sources), column(targets))
+
+
 class Corpus:
     """A prepared corpus, opened in milliseconds whatever its size."""
 

@@ -3,7 +3,8 @@
 Scripts are told by Unicode's property through `regex`, which knows ISO 15924 codes. Languages are
 told by py3langid (naive Bayes over byte n-grams, 142 languages, no network), an extra: it errs on
 short texts and between close relatives, so a text is dropped only if it is long enough and the
-expected language all but ruled out.
+expected language all but ruled out. Where the question is which of a few languages a text is in,
+`LanguageIdentifier` knows those alone.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from __future__ import annotations
 import importlib
 from collections.abc import Collection, Iterable
 from functools import cache
-from typing import Any, Final
+from importlib import metadata
+from typing import Any, Final, Protocol
 
 import regex
 
@@ -56,17 +58,9 @@ def identifier_codes(
     Scripts are left out: zho_Hans is zho, and by the catalogue zh. Languages that the identifier
     does not know are a ConfigurationError, all of them at once: no text of theirs would be kept.
     """
-    known = set(_identifier().nb_classes)
-    found, unknown = {}, []
-    for language in languages:
-        if language.code in unidentified:
-            continue
-        name = next((name for name in _names(language) if name in known), None)
-        if name is None:
-            unknown.append(language.code)
-        else:
-            found[language.code] = name
-    if unknown:
+    judged = [language for language in languages if language.code not in unidentified]
+    found = _known(judged, _identifier())
+    if unknown := [language.code for language in judged if language.code not in found]:
         raise ConfigurationError(
             f"the cleaning step 'language' cannot identify {', '.join(unknown)}",
             fix=f"set data.cleaning.unidentified_languages=[{','.join(unknown)}] to keep their "
@@ -81,6 +75,62 @@ def probability(text: str, name: str) -> float:
     return float(dict(_identifier().rank(text))[name])
 
 
+class Identifier(Protocol):
+    """Tells which of some languages a text is in."""
+
+    # What a rate that it gave must be printed with.
+    signature: str
+    languages: tuple[str, ...]
+
+    def identify(self, text: str) -> str:
+        """The code of the likeliest of `languages`."""
+        ...
+
+
+class LanguageIdentifier:
+    """py3langid among the languages of a corpus, by the codes that the corpus has for them.
+
+    Those of `languages` that it does not know are left out; that one of `required` is unknown, or
+    cannot be told from another, is a ConfigurationError.
+    """
+
+    def __init__(self, languages: Iterable[Language], *, required: Collection[str]) -> None:
+        self._model = _loaded("the off-target rate", without=_UNIDENTIFIED)
+        found = _known(languages, self._model)
+        if unknown := [code for code in required if code not in found]:
+            raise ConfigurationError(
+                f"the language identifier does not know {', '.join(unknown)}",
+                fix=f"name the other languages in eval.languages, or {_UNIDENTIFIED}",
+            )
+        self._codes: dict[str, str] = {}
+        for code, name in found.items():
+            if name in self._codes:
+                raise ConfigurationError(
+                    f"the language identifier cannot tell {code} from {self._codes[name]}",
+                    fix=_UNIDENTIFIED,
+                )
+            self._codes[name] = code
+        self._model.set_languages(list(self._codes))
+        self.languages = tuple(found)
+        version = metadata.version("py3langid")
+        self.signature = f"py3langid:{version}|languages:{','.join(sorted(found))}"
+
+    def identify(self, text: str) -> str:
+        """The code of the likeliest language."""
+        name, _ = self._model.classify(text)
+        return self._codes[name]
+
+
+def _known(languages: Iterable[Language], identifier: Any) -> dict[str, str]:  # noqa: ANN401
+    """The identifier's code of each language that it knows."""
+    known = set(identifier.nb_classes)
+    names = {
+        language.code: next((name for name in _names(language) if name in known), None)
+        for language in languages
+    }
+    return {code: name for code, name in names.items() if name is not None}
+
+
 def _names(language: Language) -> list[str]:
     """What a language may be called: its code without the script, or the catalogue's code."""
     code, iso = (name.partition("_")[0] for name in (language.code, language.flores))
@@ -88,6 +138,7 @@ def _names(language: Language) -> list[str]:
     return [code, *(by_iso[each] for each in (code, iso) if each in by_iso)]
 
 
+_UNIDENTIFIED: Final = "score without off-target rates: eval.identify=false"
 _LETTERS: Final = regex.compile(r"\p{L}")
 
 
@@ -106,11 +157,15 @@ def _pattern(script: str) -> Any:  # noqa: ANN401 -- a pattern of `regex`
 
 @cache
 def _identifier() -> Any:  # noqa: ANN401 -- an untyped library
+    return _loaded("the cleaning step 'language'", without="leave the step out")
+
+
+def _loaded(wanted_by: str, *, without: str) -> Any:  # noqa: ANN401
     try:
         module = importlib.import_module("py3langid.langid")
     except ImportError:
         raise ConfigurationError(
-            "the cleaning step 'language' needs py3langid",
-            fix='pip install "nsmt[langid]", or leave the step out',
+            f"{wanted_by} needs py3langid",
+            fix=f'pip install "nsmt[langid]", or {without}',
         ) from None
     return module.LanguageIdentifier.from_model_file(module.MODEL_FILE, norm_probs=True)

@@ -22,6 +22,7 @@ from nsmt.evaluation.significance import (
     Difference,
     Floats,
     SentenceStatistics,
+    Units,
     likelihood_statistics,
     resample,
     summarise,
@@ -72,11 +73,13 @@ def compare_all(
     labels: Mapping[str, str] | None = None,
     together: bool = False,
     tokenizer: str = DEFAULT_TOKENIZER,
+    meanings: Mapping[Direction, Sequence[str]] | None = None,
     advance: Advance = lambda: None,
 ) -> dict[str, Comparison]:
     """One comparison a baseline, from one measurement and the same resamples.
 
-    `advance` is called twice a direction.
+    `meanings` tell which sentences of different directions say the same, where test sets overlap
+    without being equal: they are drawn together. `advance` is called twice a direction.
 
     Raises DataError unless all systems translated the same sentences in the same directions, and
     ConfigurationError if a baseline or a group names what was not evaluated.
@@ -84,12 +87,20 @@ def compare_all(
     _check_comparable(systems, baselines=baselines, groups=groups)
     measured = _measure(systems, tokenizer=tokenizer, advance=advance)
     results = tuple(
-        _result(name, (labels or {}).get(name, name), measured[name], tokenizer=tokenizer)
-        for name in systems
+        _result(name, (labels or {}).get(name, name), measured[name], outputs, tokenizer=tokenizer)
+        for name, outputs in systems.items()
     )
     sentences = {d: len(out.references) for d, out in next(iter(systems.values())).items()}
+    units = None if meanings is None else _units(meanings)
+    together = together or units is not None
     drawn = _draw(
-        measured, sentences, samples=samples, seed=seed, together=together, advance=advance
+        measured,
+        sentences,
+        samples=samples,
+        seed=seed,
+        together=together,
+        units=units,
+        advance=advance,
     )
     comparisons = {}
     for base in (result for name in baselines for result in results if result.name == name):
@@ -128,6 +139,7 @@ def measure(
             name,
             (labels or {}).get(name, name),
             _measure({name: outputs}, tokenizer=tokenizer, advance=advance)[name],
+            outputs,
             tokenizer=tokenizer,
         )
         for name, outputs in systems.items()
@@ -198,6 +210,8 @@ def _measure(
             if output.nll is not None and output.target_tokens is not None:
                 statistics = likelihood_statistics(output.nll, output.target_tokens)
                 measured[name][direction][NLL_KEY] = statistics
+            for metric, further in output.further.items():
+                measured[name][direction][metric] = further.statistics
         advance()
     return measured
 
@@ -206,6 +220,7 @@ def _result(
     name: str,
     label: str,
     measured: Mapping[Direction, Mapping[str, SentenceStatistics]],
+    outputs: Mapping[Direction, TestOutput],
     *,
     tokenizer: str,
 ) -> SystemResult:
@@ -216,6 +231,9 @@ def _result(
     signatures = {key: signature_of(m) for key, m in metrics(tokenizer=tokenizer).items()}
     if scores and all(NLL_KEY in of_metric for of_metric in scores.values()):
         signatures[NLL_KEY] = _NLL_SIGNATURE
+    further = {key: m.signature for out in outputs.values() for key, m in out.further.items()}
+    complete = {key for key in further if all(key in of_metric for of_metric in scores.values())}
+    signatures |= {key: text for key, text in further.items() if key in complete}
     return SystemResult(name, label, scores, signatures)
 
 
@@ -226,10 +244,11 @@ def _draw(
     samples: int,
     seed: int,
     together: bool,
+    units: Mapping[Direction, Units] | None,
     advance: Advance,
 ) -> Drawn:
     """Scores on resampled test sets: [system][metric][direction] -> [samples]."""
-    if together and len(set(sentences.values())) > 1:
+    if together and units is None and len(set(sentences.values())) > 1:
         raise ConfigurationError(
             "directions with test sets of different sizes cannot be resampled together",
             fix="resample them independently, or use a multi-parallel test set",
@@ -238,16 +257,27 @@ def _draw(
     for direction in sentences:
         entries = {
             (name, metric): entry
-            for name, of_direction in measured.items()
-            for metric, entry in of_direction[direction].items()
+            for name, of_system in measured.items()
+            for metric, entry in of_system[direction].items()
         }
         stream = "" if together else str(direction)
+        of_direction = None if units is None else units[direction]
         for (name, metric), values in resample(
-            entries, samples=samples, seed=seed, stream=stream
+            entries, samples=samples, seed=seed, stream=stream, units=of_direction
         ).items():
             drawn[name].setdefault(metric, {})[direction] = values
         advance()
     return drawn
+
+
+def _units(meanings: Mapping[Direction, Sequence[str]]) -> dict[Direction, Units]:
+    """Every meaning numbered, in order of first appearance."""
+    rows: dict[str, int] = {}
+    places = {
+        direction: np.array([rows.setdefault(meaning, len(rows)) for meaning in of_direction])
+        for direction, of_direction in meanings.items()
+    }
+    return {direction: Units(len(rows), of_N) for direction, of_N in places.items()}
 
 
 def _compare_with(

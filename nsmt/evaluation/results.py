@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,10 +17,18 @@ import numpy.typing as npt
 from nsmt.errors import DataError
 from nsmt.evaluation.groups import Group
 from nsmt.evaluation.scoring import check_parallel
-from nsmt.evaluation.significance import Difference
+from nsmt.evaluation.significance import Difference, SentenceStatistics
 from nsmt.languages import Direction
 
 SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class FurtherMetric:
+    """A metric that is not made from hypotheses and references alone, with its signature."""
+
+    statistics: SentenceStatistics
+    signature: str
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -28,7 +36,7 @@ class TestOutput:
     """A system's detokenised output for one test set, with its references.
 
     `nll` is the negative log-likelihood of each reference, summed over its `target_tokens`; both
-    are there or neither is. Raises DataError if the lengths differ.
+    are there or neither is. `further` metrics are by name. Raises DataError if the lengths differ.
     """
 
     __test__: ClassVar[bool] = False
@@ -37,6 +45,7 @@ class TestOutput:
     references: Sequence[str]
     nll: npt.NDArray[np.floating[Any]] | None = None
     target_tokens: npt.NDArray[np.integer[Any]] | None = None
+    further: Mapping[str, FurtherMetric] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_parallel(self.hypotheses, self.references)
@@ -46,6 +55,13 @@ class TestOutput:
                 "nll and target_tokens do not hold one value a sentence",
                 fix="give both, with one sum for each reference, or neither",
             )
+        for name, metric in self.further.items():
+            if metric.statistics.sentences != len(self.references):
+                raise DataError(
+                    f"{name} was measured on {metric.statistics.sentences} sentences, not on the "
+                    f"{len(self.references)} of the test set",
+                    fix="measure it on the hypotheses as they are",
+                )
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ Floats = npt.NDArray[np.float64]
 Key = TypeVar("Key", bound=Hashable)
 
 NLL_KEY: Final = "nll"
+OFF_TARGET_KEY: Final = "off-target"
 CONFIDENCE: Final = 0.95
 SIGNIFICANCE_LEVEL: Final = 0.05
 _NGRAM_ORDER: Final = 4
@@ -110,13 +111,34 @@ def likelihood_statistics(nll_N: npt.ArrayLike, tokens_N: npt.ArrayLike) -> Sent
     return SentenceStatistics(NLL_KEY, values_NK)
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Units:
+    """What is drawn where test sets overlap: of `number` meanings, sentence n says `of_N[n]`."""
+
+    number: int
+    of_N: npt.NDArray[np.integer]
+
+
+def share_statistics(is_so_N: npt.ArrayLike, *, metric: str) -> SentenceStatistics:
+    """Statistics of the percentage of sentences of which something is so, from booleans."""
+    is_so_N = np.asarray(is_so_N, float)
+    return SentenceStatistics(metric, np.stack([is_so_N, np.ones_like(is_so_N)], axis=1))
+
+
 def resample(
-    statistics: Mapping[Key, SentenceStatistics], *, samples: int, seed: int, stream: str = ""
+    statistics: Mapping[Key, SentenceStatistics],
+    *,
+    samples: int,
+    seed: int,
+    stream: str = "",
+    units: Units | None = None,
 ) -> dict[Key, Floats]:
     """The scores [S] of each entry on the same `samples` resampled test sets.
 
     `stream` names an independent stream of resamples, so that the intervals of a direction do not
-    depend on which other directions were evaluated. Raises DataError if entries differ in length.
+    depend on which other directions were evaluated. With `units`, meanings are drawn instead of
+    sentences: directions whose test sets overlap vary together where they do. Raises DataError if
+    entries differ in length.
     """
     sizes = {entry.sentences for entry in statistics.values()}
     if len(sizes) != 1:
@@ -125,7 +147,9 @@ def resample(
             fix="compare outputs for one and the same test set",
         )
     parts: dict[Key, list[Floats]] = {key: [] for key in statistics}
-    for weights_SN in _multiplicities(sizes.pop(), samples=samples, seed=seed, stream=stream):
+    number = sizes.pop() if units is None else units.number
+    for drawn_SU in _multiplicities(number, samples=samples, seed=seed, stream=stream):
+        weights_SN = drawn_SU if units is None else drawn_SU[:, units.of_N]
         for key, entry in statistics.items():
             parts[key].append(entry.values_of(weights_SN @ entry.values_NK))
     return {key: np.concatenate(blocks) for key, blocks in parts.items()}
@@ -207,8 +231,13 @@ def _nll_per_token(sums_SK: Floats) -> Floats:
     return np.asarray(sums_SK[:, 0] / sums_SK[:, 1], np.float64)
 
 
+def _percentage(sums_SK: Floats) -> Floats:
+    return np.asarray(100 * sums_SK[:, 0] / sums_SK[:, 1], np.float64)
+
+
 _FORMULAS: Final[Mapping[str, Callable[[Floats], Floats]]] = {
     BLEU_KEY: _bleu,
     CHRF_KEY: _chrf,
     NLL_KEY: _nll_per_token,
+    OFF_TARGET_KEY: _percentage,
 }

@@ -118,20 +118,31 @@ def iou_heatmaps(
     `matrices` maps a panel's title to a [T, T] array in the order of `labels`; `families` names
     the family of each label. The colour scale runs from 0 to 1 and is the same in all panels.
     """
-    order = _family_order(families)
-    names = [labels[place] for place in order]
-    grouped = [families[place] for place in order]
-    figure, panels = _panels(len(matrices), width=3.9, height=3.8)
-    image: AxesImage | None = None
-    for axes, (title, matrix) in zip(panels, matrices.items(), strict=True):
-        ordered = np.asarray(matrix, float)[np.ix_(order, order)]
-        image = axes.imshow(ordered, cmap="viridis", vmin=0, vmax=1, interpolation="none")
-        axes.set_title(title)
-        _mark_families(axes, names, grouped)
-    if image is not None:
-        bar = figure.colorbar(image, ax=panels, shrink=0.8, aspect=35, pad=0.015)
-        bar.set_label("IoU of neuron sets")
-        bar.outline.set_visible(False)
+    figure, _ = _heatmaps(matrices, labels, families, scale=(0, 1), meaning="IoU of neuron sets")
+    return figure
+
+
+@_styled
+def direction_heatmaps(
+    matrices: Mapping[str, Matrix],
+    labels: Sequence[str],
+    families: Sequence[str],
+    *,
+    meaning: str,
+    scale: tuple[float, float] | None = None,
+) -> Figure:
+    """One panel a system: a value by source language (row) and target language (column).
+
+    `matrices` maps a panel's title to a [T, T] array in the order of `labels`, NaN where there is
+    no value; `families` names the family of each label. All panels have one colour scale, from the
+    smallest to the largest value unless `scale` is given; `meaning` labels it.
+    """
+    if scale is None:
+        known = np.concatenate([each[~np.isnan(each)] for each in matrices.values()])
+        scale = (float(known.min()), float(known.max()))
+    figure, panels = _heatmaps(matrices, labels, families, scale=scale, meaning=meaning)
+    for axes in panels:
+        axes.set(xlabel="into", ylabel="from")
     return figure
 
 
@@ -258,6 +269,33 @@ def to_svg(figure: Figure, *, salt: str, facecolor: str = "none") -> str:
             text, format="svg", facecolor=facecolor, metadata={"Date": None, "Creator": None}
         )
     return text.getvalue()
+
+
+def _heatmaps(
+    matrices: Mapping[str, Matrix],
+    labels: Sequence[str],
+    families: Sequence[str],
+    *,
+    scale: tuple[float, float],
+    meaning: str,
+) -> tuple[Figure, list[Axes]]:
+    """Square matrices ordered by family, on one colour scale."""
+    order = _family_order(families)
+    names = [labels[place] for place in order]
+    grouped = [families[place] for place in order]
+    figure, panels = _panels(len(matrices), width=3.9, height=3.8)
+    image: AxesImage | None = None
+    for axes, (title, matrix) in zip(panels, matrices.items(), strict=True):
+        ordered = np.asarray(matrix, float)[np.ix_(order, order)]
+        low, high = scale
+        image = axes.imshow(ordered, cmap="viridis", vmin=low, vmax=high, interpolation="none")
+        axes.set_title(title)
+        _mark_families(axes, names, grouped)
+    if image is not None:
+        bar = figure.colorbar(image, ax=panels, shrink=0.8, aspect=35, pad=0.015)
+        bar.set_label(meaning)
+        bar.outline.set_visible(False)
+    return figure, panels
 
 
 def _panels(

@@ -1,0 +1,254 @@
+"""`evaluate eval=zero_shot`: every direction between two languages that are not the pivot.
+
+Systems of a finished run translate directions that they never saw, with the neurons that fit
+(`nsmt.evaluation.zero_shot`). Scores, likelihoods and off-target rates make matrices from source to
+target, and comparisons with the dense model and its continuation.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nsmt.commands.config import RunConfig
+from nsmt.commands.evaluations import (
+    EvaluateConfig,
+    OpenedRun,
+    about_run,
+    evaluation_certificate,
+    keep,
+    keep_comparisons,
+    opened_run,
+)
+from nsmt.commands.score import compare_outputs, score_texts
+from nsmt.commands.translations import TRANSLATIONS, write_outputs
+from nsmt.commands.zero_shot_report import (
+    Measured,
+    TestSets,
+    summary,
+    write_everything,
+    write_matrices,
+)
+from nsmt.data.corpus import Corpus, encoded_table
+from nsmt.data.identification import Identifier, LanguageIdentifier
+from nsmt.data.pivot_join import unseen_texts
+from nsmt.errors import ConfigurationError, DataError
+from nsmt.evaluation.comparison import measure
+from nsmt.evaluation.groups import groups_of
+from nsmt.evaluation.off_target import Found, Judge, with_off_target
+from nsmt.evaluation.results import TestOutput
+from nsmt.evaluation.zero_shot import (
+    SEEN_ONLY,
+    Variant,
+    ZeroShotSettings,
+    unseen_directions,
+    variants,
+)
+from nsmt.languages import Direction, Language
+from nsmt.methods import CONTROL, DENSE, LABELS
+from nsmt.models.checkpoint import load_checkpoint
+from nsmt.neurons.statistics import ActivationStatistics
+from nsmt.reporting.zero_shot_tables import REFERENCES
+from nsmt.training.stages import CHECKPOINT, IDENTIFICATION, STATISTICS
+
+_LOG = logging.getLogger(__name__)
+IdentifierOf = Callable[[Sequence[Language], Sequence[str]], Identifier]
+
+
+@dataclass(frozen=True, slots=True)
+class _Translated:
+    """By system: outputs, labels, and (of references too) which language each text is in."""
+
+    outputs: dict[str, Mapping[Direction, TestOutput]] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    found: dict[str, Mapping[Direction, Found]] = field(default_factory=dict)
+    either_way: list[str] = field(default_factory=list)
+
+
+def language_identifier(languages: Sequence[Language], required: Sequence[str]) -> Identifier:
+    """py3langid, among the languages of the corpus."""
+    return LanguageIdentifier(languages, required=required)
+
+
+def zero_shot(
+    config: EvaluateConfig,
+    settings: ZeroShotSettings,
+    *,
+    identifier_of: IdentifierOf = language_identifier,
+) -> Path:
+    """Evaluate unseen directions; the folder of the results."""
+    opened = opened_run(config)
+    corpus = opened.corpus
+    directions = unseen_directions(settings.languages, corpus.languages, pivot=corpus.pivot)
+    names, passed_over = chosen_systems(opened, settings.systems)
+    judge = _judge(settings, corpus, directions, identifier_of)
+    sets = _test_sets(corpus, directions, settings)
+    effective = {"decoding": opened.config.decoding, "test": opened.config.test}
+    into = config.folder(below=opened.folder, **effective)
+    record = evaluation_certificate(config, fingerprint=corpus.fingerprint, **effective)
+    record["run"] = about_run(opened)
+    done = _translated(opened, names, sets, judge, into)
+    several = len(done.outputs) > 1
+    comparisons = compare_outputs(
+        done.outputs,
+        baselines=[name for name in (DENSE, CONTROL) if name in done.outputs and several],
+        groups=groups_of(sets.unseen, corpus.languages, pivot=corpus.pivot),
+        scoring=opened.config.test,
+        labels=done.labels,
+        into=into,
+        meanings={direction: text.meanings for direction, text in sets.texts.items()},
+        progress=opened.config.callbacks.progress,
+    )
+    systems = comparisons[-1].systems if comparisons else measure(done.outputs, labels=done.labels)
+    measured = Measured(systems, done.found)
+    notes = _notes(sets, settings, done, passed_over, pivot=corpus.pivot)
+    write_matrices(into, measured, sets, corpus, notes)
+    write_everything(into, measured, sets, passed_over, pivot=corpus.pivot)
+    keep(into, {"summary": summary(measured, sets, corpus, notes)}, systems, record)
+    keep_comparisons(into, comparisons)
+    return into
+
+
+def chosen_systems(
+    opened: OpenedRun, chosen: Sequence[str] | None
+) -> tuple[list[str], dict[str, str]]:
+    """The run's systems to evaluate, and those that cannot translate unseen directions, with why.
+
+    One that was asked for by name and cannot, or is not there, is a ConfigurationError.
+    """
+    stages: list[str] = opened.record["stages"]
+    for name in chosen or ():
+        if name not in stages:
+            near = difflib.get_close_matches(name, stages, n=1)
+            hint = f"did you mean '{near[0]}'? " if near else ""
+            raise ConfigurationError(
+                f"eval.systems: {opened.folder} has no '{name}'",
+                fix=f"{hint}it has {', '.join(stages)}",
+            )
+        if name in SEEN_ONLY:
+            raise ConfigurationError(
+                f"eval.systems: '{name}' cannot translate unseen directions: {SEEN_ONLY[name]}",
+                fix="leave it out",
+            )
+    names = [name for name in stages if chosen is None or name in chosen]
+    passed_over = {name: SEEN_ONLY[name] for name in names if name in SEEN_ONLY}
+    return [name for name in names if name not in passed_over], passed_over
+
+
+def _judge(
+    settings: ZeroShotSettings,
+    corpus: Corpus,
+    directions: Sequence[Direction],
+    identifier_of: IdentifierOf,
+) -> Judge | None:
+    if not settings.identify:
+        return None
+    required = list(dict.fromkeys([*(d.source for d in directions), corpus.pivot]))
+    identifier = identifier_of(list(corpus.languages.values()), required)
+    return Judge(identifier, min_letter_bytes=settings.min_letter_bytes)
+
+
+def _test_sets(
+    corpus: Corpus, directions: Sequence[Direction], settings: ZeroShotSettings
+) -> TestSets:
+    texts = unseen_texts(corpus, directions)
+    enough = {d: text for d, text in texts.items() if len(text) >= settings.min_sentences}
+    too_small = {d: len(text) for d, text in texts.items() if d not in enough}
+    trained = tuple(direction for direction in enough if direction in corpus.directions)
+    if len(trained) == len(enough):
+        most = max(too_small.values(), default=0)
+        raise DataError(
+            f"no unseen direction has {settings.min_sentences} test sentences: test sets joined by "
+            f"their {corpus.pivot} side have {most} at most",
+            fix="lower eval.min_sentences, or train on a corpus whose test sets share sentences",
+        )
+    kept = {d: text.at_most(settings.max_sentences) for d, text in enough.items()}
+    return TestSets(kept, too_small, trained)
+
+
+def _variants(
+    opened: OpenedRun, names: Sequence[str], directions: Sequence[Direction]
+) -> Iterator[Variant]:
+    path = opened.folder / IDENTIFICATION / STATISTICS
+    statistics = ActivationStatistics.load(path) if path.is_file() else None
+    for name in names:
+        yield from variants(
+            name,
+            LABELS[name],
+            load_checkpoint(opened.folder / name / CHECKPOINT),
+            directions,
+            pivot=opened.corpus.pivot,
+            statistics=statistics,
+        )
+
+
+def _translated(
+    opened: OpenedRun, names: Sequence[str], sets: TestSets, judge: Judge | None, into: Path
+) -> _Translated:
+    """Translate with every system, one model at a time, and keep the text below `into`."""
+    done = _Translated()
+    sources = {direction: text.sources for direction, text in sets.texts.items()}
+    for variant in _variants(opened, names, list(sets.texts)):
+        outputs = _translate(variant, sets, opened.config)
+        if judge is not None:
+            found = {d: judge(d, output.hypotheses) for d, output in outputs.items()}
+            outputs = with_off_target(outputs, found, signature=judge.signature)
+            done.found[variant.name] = found
+        write_outputs(into / TRANSLATIONS, variant.name, sources, outputs)
+        done.outputs[variant.name], done.labels[variant.name] = outputs, variant.label
+        if variant.either_way:
+            done.either_way.append(variant.label)
+    if judge is not None:
+        done.found[REFERENCES] = {d: judge(d, text.targets) for d, text in sets.texts.items()}
+    return done
+
+
+def _translate(variant: Variant, sets: TestSets, config: RunConfig) -> dict[Direction, TestOutput]:
+    vocabulary = variant.trained.vocabulary
+    outputs = score_texts(
+        variant.trained,
+        {d: (text.sources, text.targets) for d, text in sets.texts.items()},
+        {d: encoded_table(vocabulary, t.sources, t.targets) for d, t in sets.texts.items()},
+        decoding=config.decoding,
+        label=variant.label,
+        accelerator=config.trainer.accelerator,
+        progress=config.callbacks.progress,
+    )
+    _LOG.info("translated %d unseen directions with %s", len(outputs), variant.name)
+    return outputs
+
+
+def _notes(
+    sets: TestSets,
+    settings: ZeroShotSettings,
+    done: _Translated,
+    passed_over: Mapping[str, str],
+    *,
+    pivot: str,
+) -> list[str]:
+    """What must stand below every table of unseen directions."""
+    notes = [
+        f"Directions between languages other than {pivot}. Unless a system says otherwise, its "
+        f"neurons are merged: the encoder's of X→{pivot} and the decoder's of {pivot}→Y."
+    ]
+    if done.either_way:
+        notes.append(
+            f"Sets of languages (factorised) are the merged ones here: {', '.join(done.either_way)}."
+        )
+    if sets.too_small:
+        named = ", ".join(f"{direction} ({count})" for direction, count in sets.too_small.items())
+        notes.append(f"Left out, having fewer than {settings.min_sentences} sentences: {named}.")
+    if sets.trained:
+        named = ", ".join(map(str, sets.trained))
+        notes.append(f"Seen in training, and in no mean of the summary: {named}.")
+    notes += [f"{name} is not here: {reason}." for name, reason in passed_over.items()]
+    if settings.identify:
+        notes.append(
+            f"Texts with fewer than {settings.min_letter_bytes} bytes of letters are not judged; "
+            "they count as sentences, and in no language. The references are judged in the same "
+            "way: their rate is the identifier's own error."
+        )
+    return notes
