@@ -235,9 +235,8 @@ def _notes(
         f"neurons are merged: the encoder's of X→{pivot} and the decoder's of {pivot}→Y."
     ]
     if done.either_way:
-        notes.append(
-            f"Sets of languages (factorised) are the merged ones here: {', '.join(done.either_way)}."
-        )
+        named = ", ".join(done.either_way)
+        notes.append(f"Sets of languages (factorised) are the merged ones here: {named}.")
     if sets.too_small:
         named = ", ".join(f"{direction} ({count})" for direction, count in sets.too_small.items())
         notes.append(f"Left out, having fewer than {settings.min_sentences} sentences: {named}.")
