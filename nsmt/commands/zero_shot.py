@@ -52,7 +52,8 @@ from nsmt.methods import CONTROL, DENSE, LABELS
 from nsmt.models.checkpoint import load_checkpoint
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.reporting.zero_shot_tables import REFERENCES
-from nsmt.training.stages import CHECKPOINT, IDENTIFICATION, STATISTICS
+from nsmt.training.schedule import IDENTIFICATION, STATISTICS
+from nsmt.training.stages import CHECKPOINT
 
 _LOG = logging.getLogger(__name__)
 IdentifierOf = Callable[[Sequence[Language], Sequence[str]], Identifier]

@@ -37,7 +37,7 @@ class TestText:
         return len(self.meanings)
 
     def at_most(self, number: int | None) -> TestText:
-        """So many of the sentences, in their order; null: all.
+        """So many of the sentences, in their order; None: all.
 
         Chosen by a hash of what they say: the same in all directions, from all of the test set.
         """
@@ -45,8 +45,10 @@ class TestText:
             return self
         ranked = sorted(range(len(self)), key=lambda row: digest(self.meanings[row]))
         kept = sorted(ranked[:number])
-        columns = (self.meanings, self.sources, self.targets)
-        return TestText(*(tuple(each[row] for row in kept) for each in columns), self.joined)
+        meanings, sources, targets = (
+            tuple(each[row] for row in kept) for each in (self.meanings, self.sources, self.targets)
+        )
+        return TestText(meanings, sources, targets, self.joined)
 
 
 def join(of_source: Rows, of_target: Rows) -> TestText:
