@@ -12,12 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
 from nsmt.neurons.sites import Site
-from nsmt.neurons.statistics import ActivationStatistics
 
 # For a site: the second projection of its block. Models offer this mapping.
 Projections = Mapping[Site, nn.Module]
@@ -31,10 +30,26 @@ class Positions:
     sentence_S: Tensor | None = None
 
 
+class Counts(Protocol):
+    """What counts activations: `ActivationStatistics`, or another way to add up the same."""
+
+    def update(
+        self,
+        site: str,
+        activation_BSF: Tensor,
+        *,
+        task_C: Tensor,
+        real_BS: Tensor,
+        sentence_S: Tensor | None = None,
+    ) -> None:
+        """Add the post-ReLU activations of one batch."""
+        ...
+
+
 class ActivationRecorder:
     """Feeds `statistics` from forward pre-hooks on the second projections of a model."""
 
-    def __init__(self, statistics: ActivationStatistics) -> None:
+    def __init__(self, statistics: Counts) -> None:
         self.statistics = statistics
         self._task_C: Tensor | None = None
         self._positions: Mapping[str, Positions] = {}

@@ -1,0 +1,102 @@
+"""Do related languages share neurons, and how does sharing change with depth.
+
+After Neuron Specialization (arXiv 2404.11201), section 5.1: encoders over X→pivot, decoders over
+pivot→X. The paper shows heat maps; here the overlap within families is compared with that between
+them, by a rank correlation that is tested over languages (`nsmt.probing.ranks`).
+
+The shape bars: from the first layer to the last the decoders' mean overlap falls by 0.15 at least,
+and the encoders' rises. Whether they hold is said either way.
+
+Shape suffixes: L languages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+import torch
+from torch import Tensor
+
+from nsmt.languages import Direction, LanguageTable
+from nsmt.neurons.atlas import NeuronAtlas
+from nsmt.neurons.overlap import chance_iou, pair_values, site_iou, varying_tasks
+from nsmt.probing.ranks import mantel
+from nsmt.probing.settings import FamilySettings
+
+DECODER_FALL: Final = 0.15
+
+
+def family_overlap(
+    atlas: NeuronAtlas, languages: LanguageTable, settings: FamilySettings, *, pivot: str
+) -> dict[str, Any]:
+    """Plain data by stack: each layer, the mean over layers, and the shape bars.
+
+    A stack with fewer than two languages is left out.
+    """
+    stacks = {}
+    for stack in ("encoder", "decoder"):
+        tasks = varying_tasks(atlas.tasks, stack, pivot=pivot)
+        if len(tasks) < 2:
+            continue
+        codes = [Direction.parse(task).other(pivot) for task in tasks]
+        same_LL = same_family(codes, languages)
+        matrices = {site.name: site_iou(atlas, tasks, site) for site in atlas.stack(stack)}
+        stacks[stack] = {
+            "languages": codes,
+            "layers": {
+                site.name: _compared(matrices[site.name], same_LL, settings)
+                | {"chance": chance_iou(atlas, tasks, site)}
+                for site in atlas.stack(stack)
+            },
+            "mean over layers": _compared(
+                torch.stack(list(matrices.values())).mean(0), same_LL, settings
+            ),
+        }
+    return {"stacks": stacks, "shape": shape_bars(stacks)}
+
+
+def same_family(codes: Sequence[str], languages: LanguageTable) -> Tensor:
+    """Which languages are of one family: bool [L, L]."""
+    families = [languages[code].family for code in codes]
+    return torch.tensor([[one == other for other in families] for one in families])
+
+
+def shape_bars(stacks: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The change of the mean overlap from the first layer to the last, against its bar."""
+    found = []
+    for stack, sign, bar in (("decoder", -1, DECODER_FALL), ("encoder", 1, 0.0)):
+        if stack not in stacks or len(stacks[stack]["layers"]) < 2:
+            continue
+        means = [layer["all"] for layer in stacks[stack]["layers"].values()]
+        change = means[-1] - means[0]
+        found.append(
+            {
+                "stack": stack,
+                "first": means[0],
+                "last": means[-1],
+                "change": change,
+                "bar": f"falls by {bar:g} at least" if sign < 0 else "rises",
+                "holds": sign * change >= bar if sign < 0 else change > 0,
+            }
+        )
+    return found
+
+
+def _compared(iou_LL: Tensor, same_LL: Tensor, settings: FamilySettings) -> dict[str, Any]:
+    values, same = pair_values(iou_LL), pair_values(same_LL)
+    tested = mantel(
+        iou_LL.numpy(),
+        same_LL.double().numpy(),
+        permutations=settings.permutations,
+        seed=settings.seed,
+    )
+    return {
+        "all": values.mean().item(),
+        "related": values[same].mean().item() if same.any() else None,
+        "unrelated": values[~same].mean().item() if not same.all() else None,
+        "related pairs": int(same.sum()),
+        "unrelated pairs": int((~same).sum()),
+        "mantel": asdict(tested),
+    }
