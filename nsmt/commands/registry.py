@@ -71,6 +71,9 @@ COMMANDS = {
     "report": Command(
         "report", "report", "ReportConfig", "report_run", "write a run's tables and page again"
     ),
+    "probe": Command(
+        "probe", "probe", "ProbeConfig", "probe", "what the neurons of a run's models do"
+    ),
     "sweep table": Command(
         "sweep_table",
         "sweep_table",

@@ -17,7 +17,8 @@ from nsmt.evaluation.results import SystemResult
 from nsmt.evaluation.significance import OFF_TARGET_KEY
 from nsmt.files import replace_text
 from nsmt.languages import Direction
-from nsmt.reporting.figures import direction_heatmaps, save_figure
+from nsmt.reporting.figures import save_figure
+from nsmt.reporting.heatmaps import direction_heatmaps
 from nsmt.reporting.results_tables import HEADINGS
 from nsmt.reporting.tables import Table, save_tables
 from nsmt.reporting.zero_shot_tables import REFERENCES, matrix_table, zero_shot_summary

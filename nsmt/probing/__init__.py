@@ -1,1 +1,1 @@
-"""What the neurons of a trained model do: interventions on masks, gradients, stability, families."""
+"""What the neurons of a trained model do: masks, gradients, transfer, stability, families."""

@@ -79,21 +79,23 @@ class Portion:
 def gradient_products(
     trained: TrainedModel,
     samples: Mapping[Direction, Sample],
-    owners: NeuronAtlas,
+    owners: NeuronAtlas | None,
     *,
     memory: int,
 ) -> ByPart:
     """All inner products, by part and place; `memory` is in bytes, `owners` says whose rows are.
 
-    Places are the layers, each stack, and all of a part. The model is left as it is.
+    Places are the layers, each stack, and all of a part. Without owners all parameters are other
+    parameters. The model is left as it is.
     """
-    site_of = {f"{site.name}.{_FIRST}": site for site in trained.model.sites}
-    found: ByPart = {part: {} for part in PARTS}
+    sites = () if owners is None else trained.model.sites
+    site_of = {f"{site.name}.{_FIRST}": site for site in sites}
+    found: ByPart = {part: {} for part in (PARTS if owners else (OTHER,))}
     for portions in portions_of(trained, directions=len(samples), memory=memory):
         kept = _kept_gradients(trained, samples, portions)
         for portion in portions:
             rows_TND = kept.pop(portion)
-            if portion.name in site_of:
+            if owners is not None and portion.name in site_of:
                 site = site_of[portion.name]
                 owner_TF = owners.select([str(each) for each in samples]).masks(site)
                 owner_TF = owner_TF[:, portion.start : portion.stop]

@@ -27,7 +27,6 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
 # Okabe and Ito's palette, told apart in all common forms of colour blindness.
@@ -65,7 +64,6 @@ _STYLE: Final[dict[Any, Any]] = {
 }
 _PNG_DPI: Final = 200
 _PANELS_A_ROW: Final = 3
-_LABEL_LIMIT: Final = 40
 _MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")
 _DASHES: Final = ("-", "--", "-.", ":")
 
@@ -96,7 +94,7 @@ def _style() -> Iterator[None]:
         yield
 
 
-def _styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
+def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
     """Draw under the house style, and lay the figure out before the style is gone."""
 
     @wraps(draw)
@@ -109,44 +107,24 @@ def _styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
     return styled
 
 
-@_styled
-def iou_heatmaps(
-    matrices: Mapping[str, Matrix], labels: Sequence[str], families: Sequence[str]
+@styled
+def layer_curves(
+    panels: Mapping[str, Mapping[str, Sequence[float]]], *, meaning: str, zero: bool = False
 ) -> Figure:
-    """One panel a layer of pairwise IoU, tasks ordered by family with lines between families.
-
-    `matrices` maps a panel's title to a [T, T] array in the order of `labels`; `families` names
-    the family of each label. The colour scale runs from 0 to 1 and is the same in all panels.
-    """
-    figure, _ = _heatmaps(matrices, labels, families, scale=(0, 1), meaning="IoU of neuron sets")
+    """A panel a stack: values by layer, a line for each name; `zero` draws the zero line."""
+    figure, places = make_panels(len(panels), width=4.6, height=3.4, share_y=True)
+    for axes, (title, series) in zip(places, panels.items(), strict=True):
+        _lines(axes, {name: Curve(range(1, len(v) + 1), v) for name, v in series.items()})
+        depth = max((len(values) for values in series.values()), default=0)
+        axes.set(title=title, xlabel="Layer", xticks=range(1, depth + 1))
+        if zero:
+            axes.axhline(0, color=MUTED, linewidth=1)
+    places[0].set_ylabel(meaning)
+    places[-1].legend(loc="best")
     return figure
 
 
-@_styled
-def direction_heatmaps(
-    matrices: Mapping[str, Matrix],
-    labels: Sequence[str],
-    families: Sequence[str],
-    *,
-    meaning: str,
-    scale: tuple[float, float] | None = None,
-) -> Figure:
-    """One panel a system: a value by source language (row) and target language (column).
-
-    `matrices` maps a panel's title to a [T, T] array in the order of `labels`, NaN where there is
-    no value; `families` names the family of each label. All panels have one colour scale, from the
-    smallest to the largest value unless `scale` is given; `meaning` labels it.
-    """
-    if scale is None:
-        known = np.concatenate([each[~np.isnan(each)] for each in matrices.values()])
-        scale = (float(known.min()), float(known.max()))
-    figure, panels = _heatmaps(matrices, labels, families, scale=scale, meaning=meaning)
-    for axes in panels:
-        axes.set(xlabel="into", ylabel="from")
-    return figure
-
-
-@_styled
+@styled
 def iou_by_depth(
     encoder: Sequence[Sequence[float]],
     decoder: Sequence[Sequence[float]],
@@ -160,7 +138,7 @@ def iou_by_depth(
     the pivot; `chance` maps "encoder" and "decoder" to one value a layer.
     """
     titles = (f"Encoder, directions X→{pivot}", f"Decoder, directions {pivot}→X")
-    figure, panels = _panels(2, width=4.6, height=3.6, share_y=True)
+    figure, panels = make_panels(2, width=4.6, height=3.6, share_y=True)
     stacks = zip(panels, ("encoder", "decoder"), (encoder, decoder), titles, PALETTE, strict=False)
     for axes, stack, layers, title, colour in stacks:
         places = np.arange(1, len(layers) + 1)
@@ -175,12 +153,12 @@ def iou_by_depth(
     return figure
 
 
-@_styled
+@styled
 def sparsity(
     encoder: Mapping[str, Sequence[float]], decoder: Mapping[str, Sequence[float]]
 ) -> Figure:
     """The share of masked neurons by layer, a line for each type of direction."""
-    figure, panels = _panels(2, width=4.6, height=3.4, share_y=True)
+    figure, panels = make_panels(2, width=4.6, height=3.4, share_y=True)
     for axes, series, title in zip(panels, (encoder, decoder), ("Encoder", "Decoder"), strict=True):
         _lines(axes, {name: Curve(range(1, len(v) + 1), v) for name, v in series.items()})
         depth = max((len(values) for values in series.values()), default=0)
@@ -192,7 +170,7 @@ def sparsity(
     return figure
 
 
-@_styled
+@styled
 def training_curves(
     loss: Mapping[str, Curve], validation: Mapping[str, Curve], *, starts: Sequence[float] = ()
 ) -> Figure:
@@ -204,7 +182,7 @@ def training_curves(
     panels_of = [("Training loss", loss), ("Validation nll per token", validation)]
     if starts:
         panels_of.append(("Validation nll, last stage", _since(validation, max(starts))))
-    figure, panels = _panels(len(panels_of), width=4.1, height=3.4)
+    figure, panels = make_panels(len(panels_of), width=4.1, height=3.4)
     for axes, (title, curves) in zip(panels, panels_of, strict=True):
         _lines(axes, curves, markers=False)
         for start in starts:
@@ -216,10 +194,10 @@ def training_curves(
     return figure
 
 
-@_styled
+@styled
 def length_histograms(counts: Mapping[str, Sequence[int]], lower_ends: Sequence[int]) -> Figure:
     """The share of sentences by length, a panel a language; bins begin at `lower_ends`."""
-    figure, panels = _panels(len(counts), width=3.2, height=2.2, share_y=True)
+    figure, panels = make_panels(len(counts), width=3.2, height=2.2, share_y=True)
     for axes, (name, values) in zip(panels, counts.items(), strict=True):
         total = max(sum(values), 1)
         axes.bar(range(len(values)), [value / total for value in values], color=PALETTE[0])
@@ -230,7 +208,7 @@ def length_histograms(counts: Mapping[str, Sequence[int]], lower_ends: Sequence[
     return figure
 
 
-@_styled
+@styled
 def swept_curves(
     panels: Mapping[str, Mapping[str, SpreadCurve]], values: Sequence[str], *, key: str, metric: str
 ) -> Figure:
@@ -239,7 +217,7 @@ def swept_curves(
     Values that are all numbers lie on a scale, others side by side.
     """
     numbers = _numbers(values)
-    figure, places = _panels(len(panels), width=4.1, height=3.4, share_y=True)
+    figure, places = make_panels(len(panels), width=4.1, height=3.4, share_y=True)
     for axes, (title, curves) in zip(places, panels.items(), strict=True):
         _spread_lines(axes, curves, numbers)
         axes.set(title=title, xlabel=key)
@@ -271,36 +249,10 @@ def to_svg(figure: Figure, *, salt: str, facecolor: str = "none") -> str:
     return text.getvalue()
 
 
-def _heatmaps(
-    matrices: Mapping[str, Matrix],
-    labels: Sequence[str],
-    families: Sequence[str],
-    *,
-    scale: tuple[float, float],
-    meaning: str,
-) -> tuple[Figure, list[Axes]]:
-    """Square matrices ordered by family, on one colour scale."""
-    order = _family_order(families)
-    names = [labels[place] for place in order]
-    grouped = [families[place] for place in order]
-    figure, panels = _panels(len(matrices), width=3.9, height=3.8)
-    image: AxesImage | None = None
-    for axes, (title, matrix) in zip(panels, matrices.items(), strict=True):
-        ordered = np.asarray(matrix, float)[np.ix_(order, order)]
-        low, high = scale
-        image = axes.imshow(ordered, cmap="viridis", vmin=low, vmax=high, interpolation="none")
-        axes.set_title(title)
-        _mark_families(axes, names, grouped)
-    if image is not None:
-        bar = figure.colorbar(image, ax=panels, shrink=0.8, aspect=35, pad=0.015)
-        bar.set_label(meaning)
-        bar.outline.set_visible(False)
-    return figure, panels
-
-
-def _panels(
+def make_panels(
     count: int, *, width: float, height: float, share_y: bool = False
 ) -> tuple[Figure, list[Axes]]:
+    """A figure with so many panels of one size in inches, in rows, without axes left over."""
     columns = min(max(count, 1), _PANELS_A_ROW)
     rows = max(-(-count // columns), 1)
     figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
@@ -310,25 +262,6 @@ def _panels(
     for spare in flat[count:]:
         spare.set_visible(False)
     return figure, flat[:count]
-
-
-def _family_order(families: Sequence[str]) -> list[int]:
-    first = {family: place for place, family in reversed(list(enumerate(families)))}
-    return sorted(range(len(families)), key=lambda place: first[families[place]])
-
-
-def _mark_families(axes: Axes, names: Sequence[str], families: Sequence[str]) -> None:
-    count = len(names)
-    size = 9.0 if count <= _LABEL_LIMIT // 2 else 6.0
-    shown = range(count) if count <= _LABEL_LIMIT else range(0, count, count // _LABEL_LIMIT + 1)
-    axes.set_xticks(shown, [names[place] for place in shown], rotation=90, fontsize=size)
-    axes.set_yticks(shown, [names[place] for place in shown], fontsize=size)
-    axes.tick_params(length=0, pad=2)
-    axes.spines[:].set_visible(False)
-    edges = [place for place in range(1, count) if families[place] != families[place - 1]]
-    for edge in edges:
-        axes.axhline(edge - 0.5, color="white", linewidth=1.4)
-        axes.axvline(edge - 0.5, color="white", linewidth=1.4)
 
 
 def _boxes(

@@ -12,7 +12,8 @@ from nsmt.languages import Direction, LanguageTable
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.overlap import chance_iou, pair_values, site_iou, varying_tasks
 from nsmt.neurons.sites import Site
-from nsmt.reporting.figures import iou_by_depth, iou_heatmaps, sparsity
+from nsmt.reporting.figures import iou_by_depth, sparsity
+from nsmt.reporting.heatmaps import iou_heatmaps
 
 STACKS = ("encoder", "decoder")
 

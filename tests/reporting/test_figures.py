@@ -6,7 +6,8 @@ from nsmt.languages import LanguageTable
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.sites import Site
 from nsmt.reporting import neurons
-from nsmt.reporting.figures import Curve, iou_heatmaps, save_figure, to_svg, training_curves
+from nsmt.reporting.figures import Curve, save_figure, to_svg, training_curves
+from nsmt.reporting.heatmaps import iou_heatmaps
 
 CODES = ["de", "fr", "nl", "ar"]
 SITES = [Site("encoder", 0, 40), Site("encoder", 1, 40), Site("decoder", 0, 40)]

@@ -1,0 +1,117 @@
+"""Heat maps of square matrices of languages or directions, ordered by family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+
+from nsmt.reporting.figures import Matrix, make_panels, styled
+
+_LABEL_LIMIT: Final = 40
+
+
+@styled
+def iou_heatmaps(
+    matrices: Mapping[str, Matrix], labels: Sequence[str], families: Sequence[str]
+) -> Figure:
+    """One panel a layer of pairwise IoU, tasks ordered by family with lines between families.
+
+    `matrices` maps a panel's title to a [T, T] array in the order of `labels`; `families` names
+    the family of each label. The colour scale runs from 0 to 1 and is the same in all panels.
+    """
+    figure, _ = _heatmaps(
+        matrices, labels, families, colours="viridis", ends=(0, 1), meaning="IoU of neuron sets"
+    )
+    return figure
+
+
+@styled
+def direction_heatmaps(
+    matrices: Mapping[str, Matrix],
+    labels: Sequence[str],
+    families: Sequence[str],
+    *,
+    meaning: str,
+    scale: tuple[float, float] | None = None,
+) -> Figure:
+    """One panel a system: a value by source language (row) and target language (column).
+
+    `matrices` maps a panel's title to a [T, T] array in the order of `labels`, NaN where there is
+    no value; `families` names the family of each label. All panels have one colour scale, from the
+    smallest to the largest value unless `scale` is given; `meaning` labels it.
+    """
+    if scale is None:
+        known = np.concatenate([each[~np.isnan(each)] for each in matrices.values()])
+        scale = (float(known.min()), float(known.max()))
+    figure, panels = _heatmaps(
+        matrices, labels, families, colours="viridis", ends=scale, meaning=meaning
+    )
+    for axes in panels:
+        axes.set(xlabel="into", ylabel="from")
+    return figure
+
+
+@styled
+def signed_heatmaps(
+    matrices: Mapping[str, Matrix], labels: Sequence[str], families: Sequence[str], *, meaning: str
+) -> Figure:
+    """The same for values of both signs; not-a-number is left blank.
+
+    One colour scale about 0 for all panels, as wide as the largest value off the diagonals.
+    """
+    apart = [np.asarray(each, float)[~np.eye(len(each), dtype=bool)] for each in matrices.values()]
+    end = float(np.nan_to_num(np.abs(np.concatenate(apart))).max(initial=0)) or 1.0
+    figure, _ = _heatmaps(
+        matrices, labels, families, colours="RdBu_r", ends=(-end, end), meaning=meaning
+    )
+    return figure
+
+
+def _heatmaps(
+    matrices: Mapping[str, Matrix],
+    labels: Sequence[str],
+    families: Sequence[str],
+    *,
+    colours: str,
+    ends: tuple[float, float],
+    meaning: str,
+) -> tuple[Figure, list[Axes]]:
+    """Square matrices ordered by family, on one colour scale."""
+    order = _family_order(families)
+    names = [labels[place] for place in order]
+    grouped = [families[place] for place in order]
+    figure, panels = make_panels(len(matrices), width=3.9, height=3.8)
+    image: AxesImage | None = None
+    for axes, (title, matrix) in zip(panels, matrices.items(), strict=True):
+        ordered = np.asarray(matrix, float)[np.ix_(order, order)]
+        image = axes.imshow(ordered, cmap=colours, vmin=ends[0], vmax=ends[1], interpolation="none")
+        axes.set_title(title)
+        _mark_families(axes, names, grouped)
+    if image is not None:
+        bar = figure.colorbar(image, ax=panels, shrink=0.8, aspect=35, pad=0.015)
+        bar.set_label(meaning)
+        bar.outline.set_visible(False)
+    return figure, panels
+
+
+def _family_order(families: Sequence[str]) -> list[int]:
+    first = {family: place for place, family in reversed(list(enumerate(families)))}
+    return sorted(range(len(families)), key=lambda place: first[families[place]])
+
+
+def _mark_families(axes: Axes, names: Sequence[str], families: Sequence[str]) -> None:
+    count = len(names)
+    size = 9.0 if count <= _LABEL_LIMIT // 2 else 6.0
+    shown = range(count) if count <= _LABEL_LIMIT else range(0, count, count // _LABEL_LIMIT + 1)
+    axes.set_xticks(shown, [names[place] for place in shown], rotation=90, fontsize=size)
+    axes.set_yticks(shown, [names[place] for place in shown], fontsize=size)
+    axes.tick_params(length=0, pad=2)
+    axes.spines[:].set_visible(False)
+    edges = [place for place in range(1, count) if families[place] != families[place - 1]]
+    for edge in edges:
+        axes.axhline(edge - 0.5, color="white", linewidth=1.4)
+        axes.axvline(edge - 0.5, color="white", linewidth=1.4)
