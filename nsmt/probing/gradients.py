@@ -187,7 +187,7 @@ def portions_of(trained: TrainedModel, *, directions: int, memory: int) -> Itera
         rows, width = parameter.shape[0], parameter[0].numel()
         start = 0
         while start < rows:
-            fitting = min(rows - start, left // width)
+            fitting = max(0, min(rows - start, left // width))
             if fitting == 0 and members:
                 yield members
                 members, left = [], room

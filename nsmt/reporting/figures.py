@@ -108,17 +108,13 @@ def styled(draw: Callable[Arguments, Figure]) -> Callable[Arguments, Figure]:
 
 
 @styled
-def layer_curves(
-    panels: Mapping[str, Mapping[str, Sequence[float]]], *, meaning: str, zero: bool = False
-) -> Figure:
-    """A panel a stack: values by layer, a line for each name; `zero` draws the zero line."""
+def layer_curves(panels: Mapping[str, Mapping[str, Sequence[float]]], *, meaning: str) -> Figure:
+    """Values by layer, a line for each name, in panels by title."""
     figure, places = make_panels(len(panels), width=4.6, height=3.4, share_y=True)
     for axes, (title, series) in zip(places, panels.items(), strict=True):
         _lines(axes, {name: Curve(range(1, len(v) + 1), v) for name, v in series.items()})
         depth = max((len(values) for values in series.values()), default=0)
         axes.set(title=title, xlabel="Layer", xticks=range(1, depth + 1))
-        if zero:
-            axes.axhline(0, color=MUTED, linewidth=1)
     places[0].set_ylabel(meaning)
     places[-1].legend(loc="best")
     return figure

@@ -216,23 +216,19 @@ def _gradient_figures(result: Mapping[str, Any]) -> Iterator[tuple[str, Figure]]
         }
         figure = signed_heatmaps(matrices, labels, groups, meaning="cosine of gradients")
         yield f"gradients-{system}", figure
-        panels = {}
-        for stack in _STACKS:
-            panels[stack] = {
-                f"{part}, {relation}": _by_layer(
-                    of_place,
-                    stack,
-                    lambda found, relation=relation: found["means"][relation]["mean"],
+        panels = {
+            f"{stack}, {relation} directions": {
+                part: _by_layer(
+                    of_place, stack, lambda found, name=relation: found["means"][name]["mean"]
                 )
                 for part, of_place in of_part.items()
-                for relation in ("related", "unrelated")
-                if result["pairs"][relation]
             }
-        if any(panels.values()):
-            yield (
-                f"gradients-by-layer-{system}",
-                layer_curves(panels, meaning="mean cosine", zero=True),
-            )
+            for stack in _STACKS
+            for relation in ("related", "unrelated")
+            if result["pairs"][relation]
+        }
+        if panels:
+            yield f"gradients-by-layer-{system}", layer_curves(panels, meaning="mean cosine")
 
 
 def _transfer_figures(result: Mapping[str, Any]) -> Iterator[tuple[str, Figure]]:
