@@ -141,7 +141,9 @@ def test_rows_that_a_direction_may_not_use_have_no_gradient(make_trained, make_a
 
 def test_the_parts_sum_to_the_whole_gradient(make_trained, make_atlas, make_samples):
     trained = make_trained()
-    split = total(gradient_products(trained, make_samples(), make_atlas(trained.model), memory=9999))
+    split = total(
+        gradient_products(trained, make_samples(), make_atlas(trained.model), memory=9999)
+    )
     whole = total(gradient_products(trained, make_samples(), None, memory=1 << 30))
     torch.testing.assert_close(split.dot_TT, whole.dot_TT, rtol=1e-5, atol=1e-8)
 
