@@ -220,7 +220,7 @@ def _kept_gradients(
 def _gram(flat_TN: Tensor) -> Products:
     count = len(flat_TN)
     dot_TT = torch.zeros(count, count, dtype=torch.float64)
-    for block_TN in flat_TN.split(max(1, _BLOCK // count), dim=1):
+    for block_TN in torch.split(flat_TN, max(1, _BLOCK // count), dim=1):
         wide_TN = block_TN.double()
         dot_TT += (wide_TN @ wide_TN.T).cpu()
     return Products(dot_TT, dot_TT.diagonal()[:, None].expand_as(dot_TT).clone())

@@ -79,7 +79,7 @@ def neighbours(
     Only languages that have a direction on that side count; a side with one language has no
     neighbours.
     """
-    found = {}
+    found: dict[Direction, Direction] = {}
     for side in _sides(directions, pivot=pivot):
         by_language = {each.other(pivot): each for each in side}
         ordered = [by_language[e.code] for e in languages.by_family() if e.code in by_language]
@@ -100,7 +100,7 @@ def most_similar(
     Of equals it is the first in the order of languages.
     """
     rank = {entry.code: place for place, entry in enumerate(languages.by_family())}
-    found = {}
+    found: dict[Direction, Direction] = {}
     for side in _sides(directions, pivot=pivot):
         tasks = [str(each) for each in side]
         if len(tasks) < 2:

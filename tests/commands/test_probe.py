@@ -1,4 +1,4 @@
-"""Claims about `nsmt probe`: what it leaves, that it measures once, what it leaves out and alone."""
+"""Claims about `nsmt probe`: what it leaves, that it measures once, and what it leaves alone."""
 
 import json
 import shutil
@@ -127,6 +127,7 @@ def test_weights_in_memory_are_the_same_bits_after_each_probe(probed_copy, monke
         return loaded[-1][1]
 
     monkeypatch.setattr(Subject, "load", watched)
+    monkeypatch.setattr(command, "save_figure", lambda *_: None)
     shutil.rmtree(probed_copy / "probes")
     for name in PROBES:
         loaded.clear()
@@ -146,6 +147,7 @@ def test_what_is_there_is_not_measured_again(probed_copy, nsmt, monkeypatch, cap
         raise AssertionError("measured again")
 
     monkeypatch.setattr(command, "_MEASURES", dict.fromkeys(PROBES, refuse))
+    monkeypatch.setattr(command, "save_figure", lambda *_: None)
     before = results(probed_copy)
     shutil.rmtree(probed_copy / "probes" / "tables")
     nsmt("probe", f"run={probed_copy}", *QUICK)
@@ -158,7 +160,8 @@ def test_what_is_there_is_not_measured_again(probed_copy, nsmt, monkeypatch, cap
 
 def test_other_settings_are_measured_and_the_other_probes_kept(probed_copy, nsmt):
     before = results(probed_copy)
-    nsmt("probe", f"run={probed_copy}", *QUICK, "stability.replicas=6")
+    asked = "probes=[stability,family,interventions]"
+    nsmt("probe", f"run={probed_copy}", *QUICK, asked, "stability.replicas=6")
     after = results(probed_copy)
     assert after["stability"]["result"]["replicas"] == 6
     for name in set(PROBES) - {"stability"}:
