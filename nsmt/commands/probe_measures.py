@@ -49,6 +49,8 @@ def probe_interventions(
         return Found({}, {DENSE: NO_IDENTIFICATION})
     skipped = subject.skipped()
     directions = with_pivot(subject.directions, pivot=subject.pivot)
+    if not directions:
+        return Found({}, {DENSE: f"no direction reads or writes {subject.pivot}"})
     dense = subject.load(DENSE)
     arms = interventions.dense_arms(dense, subject.identified(), subject.statistics, settings)
     partners: dict[str, dict[Direction, Direction]] = {}
@@ -123,8 +125,10 @@ def probe_stability(
     """Neuron sets of halves and of resampled validation sets, in the dense model."""
     selection, overlap_k = subject.run.selection, subject.run.report.overlap_k
     percents: Percents = {
-        f"{selection.k:g}": lambda task, site: selection.percent(task, site, pivot=subject.pivot),
-        f"{overlap_k:g}": lambda task, site: overlap_k,  # noqa: ARG005 -- one k for all
+        f"{selection.k:g} (selection)": lambda task, site: selection.percent(
+            task, site, pivot=subject.pivot
+        ),
+        f"{overlap_k:g} (overlap)": lambda task, site: overlap_k,  # noqa: ARG005 -- one k for all
     }
     corpus = subject.corpus
     waiting = iter(subject.directions)
