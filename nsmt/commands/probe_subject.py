@@ -21,7 +21,8 @@ from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.selection import select
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.records import read_record
-from nsmt.training.stages import CHECKPOINT, IDENTIFICATION, STATISTICS
+from nsmt.training.schedule import IDENTIFICATION, STATISTICS
+from nsmt.training.stages import CHECKPOINT
 from nsmt.training.trainer import device_of
 
 # Methods whose system is not one model whose directions differ in their masks.

@@ -26,7 +26,7 @@ from torch import Tensor
 from nsmt.languages import Direction
 from nsmt.models.checkpoint import TrainedModel
 from nsmt.models.loss import smoothed_cross_entropy
-from nsmt.models.masks import DirectionMasks
+from nsmt.models.masks import Permits
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.sites import Site
 from nsmt.probing.sentences import Sample
@@ -114,12 +114,10 @@ def total(products: ByPart) -> Products:
     return Products(dot_TT, square_T[:, None].expand_as(dot_TT).clone())
 
 
-def masks_for(
-    trained: TrainedModel, directions: Sequence[Direction]
-) -> list[DirectionMasks | None]:
+def masks_for(trained: TrainedModel, directions: Sequence[Direction]) -> list[Permits | None]:
     """Each direction's own masks, on the model's device; batches of samples name no other."""
     device = next(trained.model.parameters()).device
-    found = []
+    found: list[Permits | None] = []
     for direction in directions:
         masks = trained.masks([direction])
         found.append(None if masks is None else masks.to(device))
@@ -129,7 +127,7 @@ def masks_for(
 def gradient(
     trained: TrainedModel,
     sample: Sample,
-    masks: DirectionMasks | None,
+    masks: Permits | None,
     names: Sequence[str],
 ) -> dict[str, Tensor]:
     """The gradient of the mean nll a token on some parameters, in nats; none is left in `.grad`."""

@@ -20,7 +20,7 @@ from nsmt.errors import TrainingError
 from nsmt.languages import Direction
 from nsmt.models.checkpoint import TrainedModel
 from nsmt.models.loss import token_nll
-from nsmt.models.masks import DirectionMasks
+from nsmt.models.masks import Permits
 from nsmt.models.transformer import Transformer
 from nsmt.probing.gradients import gradient, masks_for
 from nsmt.probing.sentences import Sample
@@ -87,7 +87,7 @@ def stepped(model: Transformer, gradient: Mapping[str, Tensor], step: float) -> 
 
 
 @torch.no_grad()
-def mean_nll(model: Transformer, sample: Sample, masks: DirectionMasks | None) -> float:
+def mean_nll(model: Transformer, sample: Sample, masks: Permits | None) -> float:
     """The nll a token of a sample, in nats, summed in float64."""
     sums = []
     for batch in sample.batches:
@@ -100,7 +100,7 @@ def mean_nll(model: Transformer, sample: Sample, masks: DirectionMasks | None) -
 
 
 def _nlls(
-    model: Transformer, samples: Mapping[Direction, Sample], masks: list[DirectionMasks | None]
+    model: Transformer, samples: Mapping[Direction, Sample], masks: list[Permits | None]
 ) -> Tensor:
     pairs = zip(samples.values(), masks, strict=True)
     return torch.tensor([mean_nll(model, *pair) for pair in pairs], dtype=torch.float64)
