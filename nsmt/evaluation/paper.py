@@ -1,0 +1,99 @@
+"""What the paper reports (arXiv 2404.11201), with how firm each number is: `paper.yaml`, read.
+
+Neuron Specialization's tables are known in part from files that its authors published (firm), in
+part from memory of its text (unconfirmed). A number never leaves here without its firmness, and
+what is unconfirmed is marked wherever it is shown.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+import yaml
+from pydantic import Field
+
+from nsmt.evaluation.scoring import BLEU_KEY, CHRF_KEY
+from nsmt.languages import Direction
+from nsmt.settings import Settings
+
+Firmness = Literal["firm", "derived", "unconfirmed"]
+MARKS: Final[dict[Firmness, str]] = {"firm": "", "derived": "‡", "unconfirmed": "†"}
+FIRMNESS_NOTES: Final[dict[Firmness, str]] = {
+    "firm": "published, no mark: in result files of the paper's authors",
+    "derived": "published, ‡: arithmetic on firm numbers",
+    "unconfirmed": "published, †: recalled, not compared with the paper's text; not a fact",
+}
+_PIVOT: Final = "en"
+_METRICS: Final = (BLEU_KEY, CHRF_KEY, "comet")
+_Scores = dict[str, Annotated[tuple[float, ...], Field(min_length=3, max_length=3)]]
+
+
+class PaperRow(Settings):
+    """A row of one of the paper's tables: a value a column, absolute or against the row dense."""
+
+    table: str
+    metric: str
+    method: str
+    label: str
+    kind: Literal["absolute", "difference"]
+    firmness: Firmness
+    source: str
+    block: str | None = None
+    values: tuple[float, ...]
+
+
+class PaperEfficiency(Settings):
+    """A row of Table 3, as it is printed."""
+
+    method: str
+    label: str
+    parameters: str
+    time: str
+    memory: str | None
+    firmness: Firmness
+
+
+class PaperDirection(Settings):
+    """A language's scores by method, out of English and into it: BLEU, chrF++, COMET."""
+
+    out: _Scores
+    into: _Scores
+
+
+class Paper(Settings):
+    """All that is known of the paper's results."""
+
+    sources: dict[str, str]
+    columns: dict[str, tuple[str, ...]]
+    not_recovered: dict[str, str]
+    rows: tuple[PaperRow, ...]
+    efficiency: tuple[PaperEfficiency, ...]
+    directions: dict[str, PaperDirection]
+
+    def table(self, name: str, metric: str) -> list[PaperRow]:
+        """The rows of a table in one metric, in the paper's order."""
+        return [row for row in self.rows if row.table == name and row.metric == metric]
+
+    def values(self, row: PaperRow) -> dict[str, float]:
+        """A row's values by column."""
+        return dict(zip(self.columns[row.table], row.values, strict=True))
+
+    def score(self, method: str, direction: Direction, metric: str) -> float | None:
+        """The firm score of one direction of EC30; None where there is none."""
+        if _PIVOT not in (direction.source, direction.target) or metric not in _METRICS:
+            return None
+        found = self.directions.get(direction.other(_PIVOT))
+        if found is None:
+            return None
+        side = found.out if direction.source == _PIVOT else found.into
+        return side[method][_METRICS.index(metric)] if method in side else None
+
+
+@cache
+def paper() -> Paper:
+    """The numbers, read and checked."""
+    text = Path(__file__).with_name("paper.yaml").read_text(encoding="utf-8")
+    return Paper.model_validate_json(json.dumps(yaml.safe_load(text)))
