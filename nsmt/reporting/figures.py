@@ -88,6 +88,15 @@ class SpreadCurve:
     deviations: list[float]
 
 
+@dataclass(frozen=True, slots=True)
+class NamedPoint:
+    """A point that is written beside its mark."""
+
+    name: str
+    across: float
+    up: float
+
+
 @contextmanager
 def _style() -> Iterator[None]:
     with rc_context(_STYLE):
@@ -222,6 +231,27 @@ def swept_curves(
         axes.grid(axis="y")
     places[0].set_ylabel(metric)
     places[-1].legend(loc="best")
+    return figure
+
+
+@_styled
+def named_points(panels: Mapping[str, Sequence[NamedPoint]], *, across: str, up: str) -> Figure:
+    """A panel of named points each, with lines at 0."""
+    figure, places = _panels(len(panels), width=4.6, height=3.8, share_y=True)
+    for axes, (title, points), colour in zip(places, panels.items(), PALETTE, strict=False):
+        axes.axhline(0, color=MUTED, linewidth=1)
+        axes.axvline(0, color=MUTED, linewidth=1)
+        axes.plot([p.across for p in points], [p.up for p in points], "o", color=colour)
+        for point in points:
+            axes.annotate(
+                point.name,
+                (point.across, point.up),
+                textcoords="offset points",
+                xytext=(5, 3),
+                fontsize=9,
+            )
+        axes.set(title=title, xlabel=across)
+    places[0].set_ylabel(up)
     return figure
 
 

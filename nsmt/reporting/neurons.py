@@ -6,6 +6,10 @@ are compared across the directions into the pivot, decoders across those out of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from statistics import fmean
+
+import torch
 from matplotlib.figure import Figure
 
 from nsmt.languages import Direction, LanguageTable
@@ -23,28 +27,40 @@ def comparable(atlas: NeuronAtlas, *, pivot: str) -> bool:
     return all(len(varying_tasks(atlas.tasks, stack, pivot=pivot)) > 1 for stack in STACKS)
 
 
-def overlap_heatmaps(atlas: NeuronAtlas, languages: LanguageTable, *, pivot: str) -> Figure:
-    """One heat map a layer, languages ordered by family."""
+def overlap_heatmaps(
+    atlas: NeuronAtlas | Sequence[NeuronAtlas], languages: LanguageTable, *, pivot: str
+) -> Figure:
+    """One heat map a layer, languages ordered by family; the mean over several atlases."""
+    first, *_ = atlases = _several(atlas)
     ordered = [entry.code for entry in languages.by_family() if entry.code != pivot]
     matrices = {}
     for stack in STACKS:
-        tasks = _by_language(atlas, stack, ordered, pivot=pivot)
-        for site in atlas.stack(stack):
+        tasks = _by_language(first, stack, ordered, pivot=pivot)
+        for site in first.stack(stack):
             title = f"{stack} layer {site.layer + 1} ({'X→' if stack == 'encoder' else ''}{pivot}"
             title += ")" if stack == "encoder" else "→X)"
-            matrices[title] = site_iou(atlas, tasks, site).numpy()
+            found = [site_iou(each, tasks, site) for each in atlases]
+            matrices[title] = torch.stack(found).mean(0).numpy()
     families = [languages[code].family for code in ordered]
     return iou_heatmaps(matrices, ordered, families)
 
 
-def overlap_by_depth(atlas: NeuronAtlas, *, pivot: str) -> Figure:
-    """Pairwise overlap against depth, with the overlap of random sets of the same sizes."""
+def overlap_by_depth(atlas: NeuronAtlas | Sequence[NeuronAtlas], *, pivot: str) -> Figure:
+    """Pairwise overlap against depth, with the overlap of random sets of the same sizes.
+
+    Of several atlases, the pairs of all.
+    """
+    first, *_ = atlases = _several(atlas)
     values, chance = {}, {}
     for stack in STACKS:
-        tasks = varying_tasks(atlas.tasks, stack, pivot=pivot)
-        sites = atlas.stack(stack)
-        values[stack] = [pair_values(site_iou(atlas, tasks, site)).tolist() for site in sites]
-        chance[stack] = [chance_iou(atlas, tasks, site) for site in sites]
+        tasks = varying_tasks(first.tasks, stack, pivot=pivot)
+        values[stack] = [
+            [v for each in atlases for v in pair_values(site_iou(each, tasks, site)).tolist()]
+            for site in first.stack(stack)
+        ]
+        chance[stack] = [
+            fmean(chance_iou(each, tasks, site) for each in atlases) for site in first.stack(stack)
+        ]
     return iou_by_depth(
         values["encoder"],
         values["decoder"],
@@ -53,9 +69,10 @@ def overlap_by_depth(atlas: NeuronAtlas, *, pivot: str) -> Figure:
     )
 
 
-def sparsity_by_layer(atlas: NeuronAtlas, *, pivot: str) -> Figure:
-    """The masked share of each layer, a line for each type of direction."""
-    directions = [Direction.parse(task) for task in atlas.tasks]
+def sparsity_by_layer(atlas: NeuronAtlas | Sequence[NeuronAtlas], *, pivot: str) -> Figure:
+    """The masked share of each layer, a line for each type of direction; the mean over atlases."""
+    first, *_ = atlases = _several(atlas)
+    directions = [Direction.parse(task) for task in first.tasks]
     types = {
         f"{pivot}→X": [str(each) for each in directions if each.source == pivot],
         f"X→{pivot}": [str(each) for each in directions if each.target == pivot],
@@ -63,13 +80,25 @@ def sparsity_by_layer(atlas: NeuronAtlas, *, pivot: str) -> Figure:
     }
     shares = {
         stack: {
-            name: [_masked(atlas, tasks, site) for site in atlas.stack(stack)]
+            name: [
+                fmean(_masked(each, tasks, site) for each in atlases) for site in first.stack(stack)
+            ]
             for name, tasks in types.items()
             if tasks
         }
         for stack in STACKS
     }
     return sparsity(shares["encoder"], shares["decoder"])
+
+
+def masked_share(atlas: NeuronAtlas) -> float:
+    """The share of masked neurons over all tasks and sites."""
+    return fmean(_masked(atlas, list(atlas.tasks), site) for site in atlas.sites)
+
+
+def _several(atlas: NeuronAtlas | Sequence[NeuronAtlas]) -> list[NeuronAtlas]:
+    """Atlases of the same tasks and sites, as those of several seeds are."""
+    return [atlas] if isinstance(atlas, NeuronAtlas) else list(atlas)
 
 
 def _masked(atlas: NeuronAtlas, tasks: list[str], site: Site) -> float:

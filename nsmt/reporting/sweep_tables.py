@@ -153,18 +153,20 @@ def _difference_cells(
             return None
         count = len(shared)
         found = seed_difference([mine[seed] - theirs[seed] for seed in shared])
-        cells += [_format(found, metric), _format_p(found.exact_p)]
+        cells += [format_seed_difference(found, metric), format_p(found.exact_p)]
     return [str(count), *cells]
 
 
-def _format(found: SeedDifference, metric: str) -> str:
+def format_seed_difference(found: SeedDifference, metric: str) -> str:
+    """As "+0.29 [+0.13, +0.45]*"; of one seed, the difference alone."""
     if found.tested is not None:
         return format_difference(found.tested, metric)
     text = format_score(found.value, metric)
     return text if text.startswith("-") else f"+{text}"
 
 
-def _format_p(p: float | None) -> str:
+def format_p(p: float | None) -> str:
+    """A p value; a dash where there is no test."""
     return MISSING if p is None else f"{p:.3f}"
 
 

@@ -21,7 +21,9 @@ def big():
 
 def test_boolean_masks_of_all_weights_take_the_memory_that_the_paper_names_for_lass(big):
     assert costs.layer_weights(big) == 176_160_768
-    assert costs.weight_mask_bytes(big, directions=DIRECTIONS) / GIB == pytest.approx(9.844, abs=5e-4)
+    assert costs.weight_mask_bytes(big, directions=DIRECTIONS) / GIB == pytest.approx(
+        9.844, abs=5e-4
+    )
 
 
 def test_boolean_masks_of_rows_take_what_it_names_for_itself_and_bits_far_less(big):
