@@ -9,7 +9,7 @@ import hydra
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from nsmt.commands.compose import checked, checked_overrides, conf_folder
+from nsmt.commands.compose import checked, checked_overrides, composed, conf_folder
 from nsmt.commands.failure import FAILURE, reporting_failures
 from nsmt.commands.flags import Flags, read_words
 from nsmt.commands.hydra_session import hydra_session
@@ -37,13 +37,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(name: str, words: list[str]) -> None:
     command = COMMANDS[name]
-    flags, given = read_words(words)
+    own, handed_on = command.read(words)
+    flags, given = read_words(own)
     if flags.check and "check" in command.schema.model_fields:
         given.append("check=true")
     require_installed(given)
     overrides = checked_overrides(command.root, given, command.schema)
     if flags.shows:
         _show(name, command, flags, overrides)
+        return
+
+    if command.reader is not None:
+        # It opens Hydra itself, once for each of its sweeps.
+        config = composed(command.root, given, command.schema)
+        require_installed(list(handed_on))
+        command.run(config.model_copy(update={"runs": handed_on}))
         return
 
     def task(config: DictConfig) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -24,6 +24,8 @@ class Command:
     schema_name: str
     function: str
     summary: str
+    # For a command whose words are not all its own: what parts them, a function of its module.
+    reader: str | None = None
 
     @property
     def schema(self) -> type[Settings]:
@@ -36,6 +38,13 @@ class Command:
         """What takes the checked configuration."""
         found: Callable[[Any], object] = getattr(self._imported(), self.function)
         return found
+
+    def read(self, words: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
+        """The command's own words, and those that it hands on to the runs that it starts."""
+        if self.reader is None:
+            return list(words), ()
+        own, handed_on = getattr(self._imported(), self.reader)(words)
+        return own, handed_on
 
     def _imported(self) -> ModuleType:
         return importlib.import_module(f"nsmt.commands.{self.module}")
@@ -80,6 +89,14 @@ COMMANDS = {
         "SweepTableConfig",
         "sweep_table",
         "all runs of a sweep in one table, with a figure for each swept key",
+    ),
+    "reproduce": Command(
+        "reproduce",
+        "reproduce",
+        "ReproduceConfig",
+        "reproduce",
+        "run, go on with or collect a table of the paper: reproduce table2 scale=bible8",
+        reader="reproduce_words",
     ),
     "bench": Command(
         "bench", "bench", "BenchConfig", "bench", "measure speed against a peer, in one run"

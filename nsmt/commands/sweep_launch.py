@@ -31,7 +31,16 @@ class LauncherError(NsmtError):
 
 
 def run_sweep(name: str, session: Session, given: Sequence[str], shared: DictConfig) -> None:
-    """Run the jobs; exits with status 2 if some failed, 75 if some were stopped by a signal.
+    """Run the jobs; exits with status 2 if some failed, 75 if some were stopped by a signal."""
+    sweep, jobs = launch_sweep(name, session, given, shared)
+    if status := tell_ended(sweep, jobs):
+        sys.exit(status)
+
+
+def launch_sweep(
+    name: str, session: Session, given: Sequence[str], shared: DictConfig
+) -> tuple[Sweep, list[Job]]:
+    """Run the jobs, and what became of each.
 
     `given` are the overrides of the command line, `shared` is what they compose to without what is
     swept.
@@ -44,7 +53,7 @@ def run_sweep(name: str, session: Session, given: Sequence[str], shared: DictCon
     sweep = Sweep(folder)
     sweep.begin(name, words)
     # All jobs share the folder: they keep their files apart by their numbers.
-    own = [f"{_FOLDER}={_quoted(str(folder))}", "hydra.sweep.subdir=.", "hydra.sweeper.params=null"]
+    own = [f"{_FOLDER}={quoted(str(folder))}", "hydra.sweep.subdir=.", "hydra.sweeper.params=null"]
     task = SweepJob(name, str(folder), launcher_name(shared))
     try:
         returned = session.sweep(task, [*overrides, *own])
@@ -55,7 +64,7 @@ def run_sweep(name: str, session: Session, given: Sequence[str], shared: DictCon
             "a process of the launcher was killed, and the sweep ended with it",
             fix="run the same command again to go on; with fewer jobs at once if memory ran out",
         ) from None
-    _conclude(sweep, [_job(sweep, result) for result in returned])
+    return sweep, [_job(sweep, result) for result in returned]
 
 
 def _swept(shared: DictConfig, given: Sequence[str]) -> list[str]:
@@ -71,7 +80,7 @@ def _folder(name: str, shared: DictConfig, words: Sequence[str]) -> Path:
     return Path(runs) / SWEEPS / sweep_name(name, str(title), words)
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     """A text as a quoted value of Hydra's command-line grammar."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"
@@ -94,7 +103,8 @@ def _job(sweep: Sweep, result: Job | LostJob) -> Job:
     return job
 
 
-def _conclude(sweep: Sweep, jobs: Sequence[Job]) -> None:
+def tell_ended(sweep: Sweep, jobs: Sequence[Job]) -> int:
+    """Print how a sweep ended; 2 if jobs failed, 75 if some were stopped, else 0."""
     common = set.intersection(*(set(job.overrides) for job in jobs)) if len(jobs) > 1 else set()
     console = error_console()
     unfinished = [job for job in jobs if job.state != "finished"]
@@ -117,6 +127,5 @@ def _conclude(sweep: Sweep, jobs: Sequence[Job]) -> None:
         soft_wrap=True,
     )
     if failed:
-        sys.exit(FAILURE)
-    if stopped:
-        sys.exit(PreemptionError.status)
+        return FAILURE
+    return PreemptionError.status if stopped else 0

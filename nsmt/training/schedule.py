@@ -18,6 +18,7 @@ from nsmt.training.branches import train_branch
 from nsmt.training.identification import gather_statistics
 from nsmt.training.settings import ScheduleSettings
 from nsmt.training.stages import Stage, StageContext, obey, put, train_stage
+from nsmt.training.timings import timed
 from nsmt.training.trainer import set_machine
 from nsmt.training.world import rank
 
@@ -66,14 +67,15 @@ def identify(context: StageContext, trained: TrainedModel) -> ActivationStatisti
     folder = context.folder / IDENTIFICATION
     if (kept := _kept_statistics(folder, model=trained.fingerprint)) is not None:
         return kept
-    statistics = gather_statistics(
-        trained,
-        context.data(stage_seed=context.seed),
-        rule=context.selection.count_rule,
-        trainer=context.trainer,
-        folder=folder,
-        progress=context.callbacks.progress,
-    )
+    with timed(context.folder, IDENTIFICATION):
+        statistics = gather_statistics(
+            trained,
+            context.data(stage_seed=context.seed),
+            rule=context.selection.count_rule,
+            trainer=context.trainer,
+            folder=folder,
+            progress=context.callbacks.progress,
+        )
     _LOG.info("identified the neurons of %d directions", len(statistics.tasks))
     if rank() == 0:
         with replace_folder(folder) as building:

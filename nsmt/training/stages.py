@@ -48,6 +48,7 @@ from nsmt.training.signals import GO_ON, StopSignal
 from nsmt.training.snapshot import of_all_ranks
 from nsmt.training.states import StageState
 from nsmt.training.tightening import TightenMasks
+from nsmt.training.timings import timed
 from nsmt.training.tracking import open_loggers
 from nsmt.training.trainer import make_trainer
 from nsmt.training.warm_up import LargestFirst
@@ -222,7 +223,8 @@ def _fit(context: StageContext, stage: Stage, trained: TrainedModel, *, going: G
         if context.trainer.compile:
             trained.model.compile_layers()
         _LOG.info("%s: %d updates begin, %d are done", stage.name, settings.updates, going.update)
-        trainer.fit(module, datamodule=data)
+        with timed(context.folder, stage.name):
+            trainer.fit(module, datamodule=data)
     trained.model = whole(trained.model).eval()
     # They may have been measured again; those of gradients alone have no part in the result.
     own = stage.treatment.atlas is not None and stage.treatment.act == "forward"

@@ -1,0 +1,248 @@
+"""The tables, figures and one page of a reproduction, from what its runs left."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from nsmt.commands.compose import composed
+from nsmt.commands.config import RunConfig
+from nsmt.commands.reproduce_plan import PLAIN, Plan, ReproduceConfig
+from nsmt.commands.reproduce_results import Found
+from nsmt.evaluation.scoring import BLEU_KEY
+from nsmt.evaluation.significance import NLL_KEY
+from nsmt.files import replace_text
+from nsmt.methods import CONTROL, LABELS
+from nsmt.neurons.selection import cumulative
+from nsmt.progress import result_console
+from nsmt.records import certificate, certificate_entries, command_line, now
+from nsmt.reporting import neurons
+from nsmt.reporting.condition_tables import conditions_table, gain_curves
+from nsmt.reporting.efficiency_tables import table3
+from nsmt.reporting.figures import NamedPoint, named_points, save_figure, swept_curves
+from nsmt.reporting.html import (
+    DefinitionSection,
+    FigureSection,
+    Section,
+    TableSection,
+    TextSection,
+    render_report,
+)
+from nsmt.reporting.interference_tables import gaps, table4
+from nsmt.reporting.paper_tables import table1, table2
+from nsmt.reporting.published_tables import beside_table, group_score_table
+from nsmt.reporting.results_tables import HEADINGS
+from nsmt.reporting.tables import Table, save_tables
+
+PAGE: Final = "report.html"
+RECORD: Final = "reproduction.json"
+# Every table of scores comes in both: BLEU as the paper, likelihood because it sees more.
+_METRICS: Final = (BLEU_KEY, NLL_KEY)
+_INTRODUCTION: Final = (
+    "Every row begins with the same dense model of its seed. Continue-dense is that model trained "
+    "for as many further updates as each method; what a method brings is its difference to "
+    "continue-dense. The paper's differences are to the dense model and include the further "
+    "training."
+)
+
+
+def write_page(config: ReproduceConfig, plan: Plan, found: Found, *, into: Path) -> Path:
+    """Write `tables/`, `figures/`, the page and a record below `into`; the path of the page."""
+    tables = dict(_tables(config, found))
+    figures = dict(_figures(config, plan, found))
+    save_tables(tables, into / "tables")
+    for name, section in figures.items():
+        save_figure(section.figure, into / "figures", name)
+    out = result_console()
+    for name, table in tables.items():
+        if "-" not in name:
+            out.print(table.to_rich())
+    record = _record(config, plan, found)
+    replace_text(into / RECORD, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    sections: list[Section] = [
+        TextSection("What was compared", [_INTRODUCTION]),
+        *(TableSection(table, open="-" not in name) for name, table in tables.items()),
+        *figures.values(),
+        DefinitionSection("Runs", _runs(found)),
+    ]
+    entries = certificate_entries(record) | {"seed": ", ".join(map(str, plan.seeds))}
+    title = f"{config.table.title}, {config.scale.name}"
+    replace_text(into / PAGE, render_report(sections, entries, title=title))
+    return into / PAGE
+
+
+def _tables(config: ReproduceConfig, found: Found) -> Iterator[tuple[str, Table]]:
+    plain = found.results[PLAIN]
+    metrics = [metric for metric in _METRICS if metric in plain.metrics]
+    for name in config.table.tables:
+        if name == "table1":
+            for metric in metrics[:1]:
+                yield from table1(plain, metric).items()
+        elif name == "table2":
+            for metric in metrics:
+                yield from table2(plain, metric).items()
+            yield "table2-paper", beside_table(plain, BLEU_KEY)
+        elif name == "table3":
+            yield from _efficiency(found).items()
+        elif name == "table4":
+            yield from table4(plain, BLEU_KEY).items()
+        elif name == "table11":
+            yield "table11", group_score_table(plain)
+        else:
+            yield from _conditions(config, found, name, metrics)
+
+
+def _efficiency(found: Found) -> dict[str, Table]:
+    assert found.config is not None  # noqa: S101 -- some run is finished
+    big = composed("train", ["model=mt_big"], RunConfig).model
+    directions = len(found.config.data.parsed_directions)
+    return table3(found.costs(), found.config.model, directions=directions, big=big)
+
+
+def _conditions(
+    config: ReproduceConfig, found: Found, name: str, metrics: list[str]
+) -> Iterator[tuple[str, Table]]:
+    shown = {key or "as it is": result for key, result in found.results.items()}
+    if name == "k":
+        shown = {key: found.results[key] for key in config.table.conditions}
+    title = "Where does it pay?" if name == "study" else f"Gain against {config.table.number}"
+    for metric in metrics:
+        suffix = "" if metric == BLEU_KEY else f"-{metric}"
+        yield (
+            f"{name}{suffix}",
+            conditions_table(shown, metric, title=f"{title} {HEADINGS[metric]}"),
+        )
+
+
+def _figures(
+    config: ReproduceConfig, plan: Plan, found: Found
+) -> Iterator[tuple[str, FigureSection]]:
+    yield from _neuron_figures(plan, found)
+    if "table4" in config.table.tables:
+        yield from _gap_figure(found)
+    places = {n: c.place for n, c in config.table.conditions.items() if c.place is not None}
+    if len(places) > 1:
+        yield from _gain_figures(config, found, places)
+
+
+def _neuron_figures(plan: Plan, found: Found) -> Iterator[tuple[str, FigureSection]]:
+    statistics = found.base_statistics()
+    if not statistics or found.config is None:
+        return
+    pivot, k = found.config.data.pivot, found.config.report.overlap_k
+    atlases = [cumulative(each, lambda task, site: k) for each in statistics]  # noqa: ARG005
+    seeds = f"{len(atlases)} dense models, one a seed" if len(atlases) > 1 else "one dense model"
+    if neurons.comparable(atlases[0], pivot=pivot):
+        languages = found.config.data.language_table()
+        yield (
+            "iou-heatmaps",
+            FigureSection(
+                "Overlap by layer and family",
+                neurons.overlap_heatmaps(atlases, languages, pivot=pivot),
+                f"Intersection over union at k = {k:g}, the mean over {seeds}; languages ordered "
+                "by family. Colours are the values themselves.",
+            ),
+        )
+        yield (
+            "iou-by-depth",
+            FigureSection(
+                "Overlap against depth",
+                neurons.overlap_by_depth(atlases, pivot=pivot),
+                f"All pairs of directions at k = {k:g} of {seeds}; the dashed line is the overlap "
+                "of random sets of the same sizes.",
+            ),
+        )
+    for method in plan.plain.methods:
+        if masks := found.atlases(PLAIN, method):
+            yield (
+                f"sparsity-{method}",
+                FigureSection(
+                    f"Sparsity of {LABELS[method]}",
+                    neurons.sparsity_by_layer(masks, pivot=pivot),
+                    "The share of neurons that a direction may not use, the mean over seeds.",
+                ),
+            )
+
+
+def _gap_figure(found: Found) -> Iterator[tuple[str, FigureSection]]:
+    points = gaps(found.results[PLAIN], BLEU_KEY)
+    if not any(points.values()):
+        return
+    panels = {
+        side: [NamedPoint(point.language, point.gap, point.gain) for point in of_side]
+        for side, of_side in points.items()
+    }
+    figure = named_points(
+        panels, across="dense − bilingual, BLEU", up="specialised − continue-dense, BLEU"
+    )
+    yield (
+        "interference",
+        FigureSection(
+            "Interference and gain",
+            figure,
+            "A point a language, means over seeds: left of 0, sharing one model costs it BLEU; "
+            "above 0, specialisation brings more than continuing the dense model does.",
+        ),
+    )
+
+
+def _gain_figures(
+    config: ReproduceConfig, found: Found, places: dict[str, str]
+) -> Iterator[tuple[str, FigureSection]]:
+    results = {name: found.results[name] for name in places if found.results[name].outcomes}
+    if len(results) < 2:
+        return
+    number = config.table.number
+    axes: dict[str, dict[str, str]] = {number: places}
+    if sparsities := _sparsities(found, list(results)):
+        axes["masked neurons"] = sparsities
+    for axis, of_condition in axes.items():
+        there = {name: results[name] for name in results if name in of_condition}
+        gains = gain_curves(there, of_condition, BLEU_KEY)
+        yield (
+            f"gain-by-{axis.replace(' ', '-')}",
+            FigureSection(
+                f"Gain against {axis}",
+                swept_curves({"": gains.curves}, gains.values, key=axis, metric="Δ BLEU"),
+                f"BLEU over continue-dense, the mean over all directions; bars are deviations over "
+                f"seeds. {LABELS[CONTROL]} is 0.",
+            ),
+        )
+
+
+def _sparsities(found: Found, conditions: list[str]) -> dict[str, str]:
+    """The masked share of the first method with masks, by condition; the mean over its seeds."""
+    shares = {}
+    for name in conditions:
+        for method in found.results[name].methods:
+            if atlases := found.atlases(name, method):
+                mean = sum(map(neurons.masked_share, atlases)) / len(atlases)
+                shares[name] = f"{mean:.4f}"
+                break
+    return shares if len(set(shares.values())) > 1 else {}
+
+
+def _runs(found: Found) -> dict[str, str]:
+    """Every row with its run, or why it has none."""
+    entries = {
+        f"{condition or 'as it is'}, {method}, seed {seed}": folder.name
+        for (condition, method, seed), folder in found.folders.items()
+    }
+    for name, result in found.results.items():
+        for each in result.absent:
+            key = f"{name or 'as it is'}, {each.method}, seed {each.seed}"
+            entries[key] = f"missing: {each.reason}"
+    return entries
+
+
+def _record(config: ReproduceConfig, plan: Plan, found: Found) -> dict[str, object]:
+    """The certificate of the page: that of the collection, and which runs it is made of."""
+    made = certificate(
+        command=command_line(),
+        config=config.model_dump(mode="json"),
+        seed=plan.seeds[0],
+        fingerprint=found.record.get("data_fingerprint"),
+    )
+    return made | {"finished": now(), "seeds": list(plan.seeds), "runs": _runs(found)}

@@ -1,0 +1,217 @@
+"""What a reproduction trains: conditions, methods and seeds, as words of `train --multirun`.
+
+A table is two sweeps a condition: base runs (the dense model and the control, one a seed), then
+seeds x methods. A condition whose changes leave the dense model and the control as they are takes
+both over from the base runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from pydantic import Field
+
+from nsmt.commands.compose import checked_overrides, composed, conf_folder
+from nsmt.commands.config import PathSettings, RunConfig
+from nsmt.commands.sweep_launch import quoted
+from nsmt.commands.train import decided
+from nsmt.errors import ConfigurationError
+from nsmt.methods import CONTROL
+from nsmt.settings import Settings
+
+ROOT: Final = "train"
+# The condition that every table has: the scale's experiment as it is.
+PLAIN: Final = ""
+TableName = Literal["table1", "table2", "table3", "table4", "table11", "study", "k"]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+# What a reproduction decides itself, and how that is chosen.
+_DECIDED: Final = {
+    "seed": "seeds=[…]",
+    "method": "methods=[…]",
+    "experiment": "scale=…",
+    "resume": "the same command, which goes on",
+    "resume_changes": "the same command, which goes on",
+    "hparams_search": "methods=[…] and seeds=[…]",
+    "hydra/sweeper": "methods=[…] and seeds=[…]",
+    "hydra.mode": "nothing: it is a sweep",
+    "hydra.sweep.dir": "paths.runs=…",
+}
+
+
+class ConditionSettings(Settings):
+    """A change to the scale's experiment under which methods are compared with the control."""
+
+    experiments: tuple[str, ...] = Field((), description="files of conf/experiment on top")
+    overrides: tuple[str, ...] = Field((), description="words of the command line")
+    changes: tuple[str, ...] | None = Field(
+        None,
+        description="the keys that it changes, where none of them changes the dense model and the "
+        "control: these are then taken over from the base runs",
+    )
+    place: str | None = Field(None, description="a number, to draw gains against")
+
+
+class TableSettings(Settings):
+    """A choice of `conf/table`: rows, conditions, and which tables are made of them."""
+
+    title: str
+    tables: tuple[TableName, ...]
+    methods: tuple[str, ...] = Field(description="rows, after the dense model and the control")
+    seeds: tuple[Seed, ...] | None = Field(None, description="null: those of the scale")
+    study: bool = Field(default=False, description="add the conditions of the scale's study")
+    conditions: dict[str, ConditionSettings] = Field(default_factory=dict)
+    condition_methods: tuple[str, ...] = Field((), description="rows of the conditions")
+    number: str = Field("", description="what the places of the conditions are")
+
+
+class ScaleSettings(Settings):
+    """A choice of `conf/scale`: an experiment, its seeds, and what its study changes."""
+
+    name: str
+    experiment: str
+    overrides: tuple[str, ...] = ()
+    seeds: tuple[Seed, ...] = (1, 2, 3)
+    paper: Literal["ec30", "iwslt14"] | None = Field(
+        None, description="which of the paper's corpora and models it has; null: none"
+    )
+    study: dict[str, ConditionSettings] = Field(default_factory=dict)
+
+
+class ReproduceConfig(Settings):
+    """All of `nsmt reproduce`; keys that are not here go to every run."""
+
+    table: TableSettings
+    scale: ScaleSettings
+    methods: tuple[str, ...] | None = Field(None, description="rows; null: those of the table")
+    seeds: tuple[Seed, ...] | None = Field(None, description="null: those of the table or scale")
+    collect: bool = Field(default=False, description="train nothing, read what is there")
+    check: bool = Field(default=False, description="say what would be run, and end")
+    output: str | None = Field(None, description="null: below paths.runs")
+    runs: tuple[str, ...] = Field((), description="words for every run, from the command line")
+    paths: PathSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A condition with its rows; `methods` are those that this version has."""
+
+    name: str
+    settings: ConditionSettings
+    methods: tuple[str, ...]
+    unknown: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that one reproduction trains."""
+
+    scale: ScaleSettings
+    conditions: tuple[Condition, ...]
+    seeds: tuple[int, ...]
+    runs: tuple[str, ...]
+
+    @property
+    def plain(self) -> Condition:
+        """The condition of the scale as it is."""
+        return self.conditions[0]
+
+    def sweeps(self) -> Iterator[list[str]]:
+        """The words of each sweep, in the order in which they are to be run."""
+        seeds = ",".join(map(str, self.seeds))
+        for condition in self.conditions:
+            common = self._words(condition)
+            shares = condition.settings.changes is not None
+            if not shares:
+                yield [*common, f"method={CONTROL}", f"seed={seeds}"]
+            if not condition.methods:
+                continue
+            methods = f"method={','.join(condition.methods)}"
+            if not shares:
+                yield [*common, f"seed={seeds}", methods]
+                continue
+            # Every seed has a base run of its own to take over from.
+            for seed in self.seeds:
+                yield [*common, *self._taking_over(condition, seed), f"seed={seed}", methods]
+
+    def config(self, condition: Condition, method: str, seed: int) -> RunConfig:
+        """The configuration of a row's run; ConfigurationError if there is no such run."""
+        words = [*_composable(self._words(condition)), f"method={method}"]
+        return decided(_composed(tuple(words)).model_copy(update={"seed": seed}))
+
+    def folder(self, condition: Condition, method: str, seed: int) -> Path:
+        """Where the run of a row is, or will be."""
+        return self.config(condition, method, seed).folder
+
+    def base(self, seed: int) -> Path:
+        """The base run of a seed, under the plain condition."""
+        return self.folder(self.plain, CONTROL, seed)
+
+    def _words(self, condition: Condition) -> list[str]:
+        files = ",".join((self.scale.experiment, *condition.settings.experiments))
+        chosen = f"experiment=[{files}]" if condition.settings.experiments else f"experiment={files}"
+        # What a condition is about stands, whatever else is given.
+        return [chosen, *self.scale.overrides, *self.runs, *condition.settings.overrides]
+
+    def _taking_over(self, condition: Condition, seed: int) -> list[str]:
+        changes = ",".join(("method", *(condition.settings.changes or ())))
+        return [f"resume={quoted(str(self.base(seed)))}", f"resume_changes=[{changes}]"]
+
+
+def plan_of(config: ReproduceConfig) -> Plan:
+    """The conditions, rows and seeds that a configuration asks for."""
+    table, scale = config.table, config.scale
+    _require_free(config.runs)
+    seeds = config.seeds or table.seeds or scale.seeds
+    known = _known_methods()
+    if config.methods is not None and (unknown := set(config.methods) - set(known)):
+        # Said with the nearest right name.
+        checked_overrides(ROOT, [f"method={name}" for name in sorted(unknown)], RunConfig)
+    wanted = {PLAIN: ConditionSettings()} | dict(table.conditions)
+    wanted |= dict(scale.study) if table.study else {}
+    conditions = []
+    for name, settings in wanted.items():
+        rows = table.methods if name == PLAIN else table.condition_methods
+        if config.methods is not None:
+            rows = tuple(m for m in config.methods if name == PLAIN or m in rows)
+        rows = tuple(row for row in dict.fromkeys(rows) if row != CONTROL)
+        there = tuple(row for row in rows if row in known)
+        absent = tuple(row for row in rows if row not in known)
+        conditions.append(Condition(name, settings, there, absent))
+    return Plan(scale, tuple(conditions), tuple(sorted(set(seeds))), config.runs)
+
+
+@cache
+def _composed(words: tuple[str, ...]) -> RunConfig:
+    """Once for all seeds."""
+    return composed(ROOT, words, RunConfig)
+
+
+def _known_methods() -> list[str]:
+    return sorted(path.stem for path in (conf_folder() / "method").glob("*.yaml"))
+
+
+def _composable(words: Sequence[str]) -> list[str]:
+    """Without what only says where runs are started."""
+    return [word for word in words if not word.lstrip("+").startswith(("launcher", "hydra"))]
+
+
+def _require_free(words: Sequence[str]) -> None:
+    """Refuse words that a reproduction decides itself, and further sweeps."""
+    faults = []
+    for word in words:
+        key = word.lstrip("+~").partition("=")[0]
+        if key in _DECIDED:
+            faults.append(f"{word} is decided by the reproduction; choose by {_DECIDED[key]}")
+    checked_overrides(ROOT, words, RunConfig)
+    for override in OverridesParser.create().parse_overrides(list(words)):
+        if override.is_sweep_override():
+            faults.append(f"{override.input_line} is a sweep of its own; give one value")
+    if faults:
+        listed = "\n".join(f"  - {fault}" for fault in faults)
+        raise ConfigurationError(f"not for every run:\n{listed}", fix="leave these out")
