@@ -99,12 +99,12 @@ class ReproduceConfig(Settings):
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A condition with its rows; `methods` are those that this version has."""
+    """A condition with its rows in order; `methods` are those that this version has."""
 
     name: str
     settings: ConditionSettings
+    rows: tuple[str, ...]
     methods: tuple[str, ...]
-    unknown: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +153,8 @@ class Plan:
         return self.folder(self.plain, CONTROL, seed)
 
     def _words(self, condition: Condition) -> list[str]:
-        files = ",".join((self.scale.experiment, *condition.settings.experiments))
-        chosen = f"experiment=[{files}]" if condition.settings.experiments else f"experiment={files}"
+        files = (self.scale.experiment, *condition.settings.experiments)
+        chosen = f"experiment=[{','.join(files)}]" if len(files) > 1 else f"experiment={files[0]}"
         # What a condition is about stands, whatever else is given.
         return [chosen, *self.scale.overrides, *self.runs, *condition.settings.overrides]
 
@@ -181,8 +181,7 @@ def plan_of(config: ReproduceConfig) -> Plan:
             rows = tuple(m for m in config.methods if name == PLAIN or m in rows)
         rows = tuple(row for row in dict.fromkeys(rows) if row != CONTROL)
         there = tuple(row for row in rows if row in known)
-        absent = tuple(row for row in rows if row not in known)
-        conditions.append(Condition(name, settings, there, absent))
+        conditions.append(Condition(name, settings, rows, there))
     return Plan(scale, tuple(conditions), tuple(sorted(set(seeds))), config.runs)
 
 
@@ -209,9 +208,11 @@ def _require_free(words: Sequence[str]) -> None:
         if key in _DECIDED:
             faults.append(f"{word} is decided by the reproduction; choose by {_DECIDED[key]}")
     checked_overrides(ROOT, words, RunConfig)
-    for override in OverridesParser.create().parse_overrides(list(words)):
-        if override.is_sweep_override():
-            faults.append(f"{override.input_line} is a sweep of its own; give one value")
+    faults += [
+        f"{override.input_line} is a sweep of its own; give one value"
+        for override in OverridesParser.create().parse_overrides(list(words))
+        if override.is_sweep_override()
+    ]
     if faults:
         listed = "\n".join(f"  - {fault}" for fault in faults)
         raise ConfigurationError(f"not for every run:\n{listed}", fix="leave these out")

@@ -77,7 +77,7 @@ class Found:
         ]
         if not runs:
             return None
-        seed, folder = runs[0]
+        folder = runs[0][1]
         seconds = [self._seconds(method, each, other) for each, other in runs]
         known = [each for each in seconds if each is not None]
         dense = _parameters(folder / DENSE)
@@ -128,15 +128,15 @@ def gather(plan: Plan) -> Found:
             folders[condition.name, method, seed] = place
         absent += [
             Absence(method, seed, "this version of nsmt has no such method")
-            for method in condition.unknown
+            for method in condition.rows
+            if method not in condition.methods
             for seed in plan.seeds
         ]
         if found := [f for (name, _, _), f in folders.items() if name == condition.name]:
             _require_same_text(found)
             record = read_record(found[0])
             config = recorded_config(found[0], record)
-        methods = (*condition.methods, *condition.unknown)
-        results[condition.name] = _reproduction(plan, methods, outcomes, absent, config)
+        results[condition.name] = _reproduction(plan, condition.rows, outcomes, absent, config)
     return Found(results, folders, config, record)
 
 
