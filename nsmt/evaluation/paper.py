@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from functools import cache
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated, Final, Literal
 
 import yaml
@@ -27,6 +28,7 @@ FIRMNESS_NOTES: Final[dict[Firmness, str]] = {
     "unconfirmed": "published, †: recalled, not compared with the paper's text; not a fact",
 }
 _PIVOT: Final = "en"
+_BASE: Final = "dense"
 _METRICS: Final = (BLEU_KEY, CHRF_KEY, "comet")
 _Scores = dict[str, Annotated[tuple[float, ...], Field(min_length=3, max_length=3)]]
 
@@ -68,6 +70,7 @@ class Paper(Settings):
 
     sources: dict[str, str]
     columns: dict[str, tuple[str, ...]]
+    tiers: dict[str, tuple[str, ...]]
     not_recovered: dict[str, str]
     rows: tuple[PaperRow, ...]
     efficiency: tuple[PaperEfficiency, ...]
@@ -90,6 +93,20 @@ class Paper(Settings):
             return None
         side = found.out if direction.source == _PIVOT else found.into
         return side[method][_METRICS.index(metric)] if method in side else None
+
+    def gain(self, method: str, column: str, metric: str) -> float:
+        """A method's mean over a column of Table 2 minus mT-big's, from firm scores: derived."""
+        block, side = column.split()
+        codes = self.tiers.get(block, tuple(self.directions))
+        out, into = (
+            [Direction(_PIVOT, code) for code in codes],
+            [Direction(code, _PIVOT) for code in codes],
+        )
+        chosen = {"O2M": out, "M2O": into, "Avg": [*out, *into]}[side]
+        ours, base = (
+            [self.score(name, each, metric) for each in chosen] for name in (method, _BASE)
+        )
+        return fmean(v for v in ours if v is not None) - fmean(v for v in base if v is not None)
 
 
 @cache

@@ -62,6 +62,11 @@ def table4(result: Reproduction, metric: str) -> dict[str, Table]:
         "corrected for the number of comparisons.",
         *published_notes(firmnesses),
         *([paper().not_recovered["table4"]] if result.of_paper else []),
+        *(
+            []
+            if BILINGUAL in result.methods
+            else ["No bilingual models: they are method=bilingual."]
+        ),
         *missing_notes(result),
         *([f"{HEADINGS[metric]}: {result.signatures[metric]}"] if result.signatures else []),
     ]

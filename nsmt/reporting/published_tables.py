@@ -91,10 +91,8 @@ def group_score_table(result: Reproduction) -> Table:
 
 
 def _published(result: Reproduction, metric: str) -> Iterator[tuple[PaperRow, Mapping[str, float]]]:
-    """The paper's rows with their values; what it gains is derived where both ends are firm."""
-    rows = paper().table("table2", metric)
-    base = {name: v for row in rows if row.method == DENSE for name, v in _values(row).items()}
-    for row in rows:
+    """The paper's rows with their values; gains of firm rows are derived."""
+    for row in paper().table("table2", metric):
         if row.method != DENSE and row.method not in result.methods:
             continue
         if row.kind == "difference":
@@ -103,7 +101,7 @@ def _published(result: Reproduction, metric: str) -> Iterator[tuple[PaperRow, Ma
         if result.of_paper:
             yield row, _values(row)
         if row.method != DENSE:
-            gains = {name: value - base[name] for name, value in _values(row).items()}
+            gains = {name: paper().gain(row.method, name, metric) for name in _values(row)}
             derived = {"kind": "difference", "firmness": "derived"}
             yield row.model_copy(update=derived), gains
 

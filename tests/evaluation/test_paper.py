@@ -53,3 +53,17 @@ def test_what_is_recalled_is_never_firm():
     for row in paper().rows:
         assert (row.firmness == "unconfirmed") == (row.source == "recalled")
     assert {row.firmness for row in paper().efficiency} == {"unconfirmed"}
+
+
+def test_gains_are_derived_from_the_firm_scores_before_rounding():
+    columns = ("High O2M", "High M2O", "Med O2M", "Med M2O", "Low O2M", "Low M2O", "All O2M")
+    gains = [paper().gain("neuron_specialization", column, "bleu") for column in columns]
+    assert gains == pytest.approx([1.8, 1.4, 1.4, 1.1, 1.35, 0.9, 1.5], abs=0.051)
+
+
+def test_tiers_are_those_of_the_configuration(ec30):
+    by_tier = {}
+    for entry in ec30.language_table().values():
+        if entry.tier:
+            by_tier.setdefault(entry.tier, set()).add(entry.code)
+    assert by_tier == {name: set(codes) for name, codes in paper().tiers.items()}
