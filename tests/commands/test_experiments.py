@@ -1,0 +1,90 @@
+"""Every experiment composes, says what it needs, and is checked; every table and scale, too."""
+
+import pytest
+
+from nsmt.commands.compose import composed, conf_folder
+from nsmt.commands.config import RunConfig
+from nsmt.commands.reproduce_plan import ReproduceConfig, plan_of
+from nsmt.commands.train import train
+
+CONF = conf_folder()
+NAMES = sorted(
+    path.relative_to(CONF / "experiment").with_suffix("").as_posix()
+    for path in (CONF / "experiment").rglob("*.yaml")
+)
+# Data that somebody has to fetch by hand.
+ROOTS = {
+    "ec30": ("data.root=x", "data.valid_set.root=x", "data.test_set.root=x"),
+    "iwslt14": ("data.root=x",),
+}
+TABLES = sorted(path.stem for path in (CONF / "table").glob("*.yaml"))
+SCALES = sorted(path.stem for path in (CONF / "scale").glob("*.yaml"))
+
+
+def words(name):
+    # Layers of the study are put on another experiment.
+    chosen = (
+        f"experiment=[smoke/base,{name}]" if name.startswith("study/") else f"experiment={name}"
+    )
+    return [chosen, *ROOTS.get(name.split("/")[0], ())]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_experiment_begins_with_command_hardware_time_and_expected_scores(name):
+    text = (CONF / "experiment" / f"{name}.yaml").read_text(encoding="utf-8")
+    comment = "\n".join(line for line in text.splitlines() if line.startswith("#"))
+    assert text.startswith("# @package _global_\n# ")
+    for word in ("command:", "hardware", "time", "expected"):
+        assert word in comment, word
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_experiment_composes(name):
+    assert composed("train", words(name), RunConfig)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n.split("/")[0] not in ROOTS])
+def test_an_experiment_is_checked(name, capsys):
+    train(composed("train", [*words(name), "check=true"], RunConfig))
+    assert "parameters" in capsys.readouterr().out
+
+
+def test_the_papers_hyper_parameters_are_those_of_its_scripts():
+    big = composed("train", words("ec30/neuron_specialization"), RunConfig)
+    assert big.method.name == "neuron_specialization"
+    assert (big.model.d_model, big.model.d_ff, big.model.heads) == (1024, 4096, 16)
+    assert (big.model.dropout, big.model.attention_dropout) == (0.1, 0.1)
+    assert (big.optimizer.learning_rate, big.optimizer.warmup_updates) == (5e-4, 4000)
+    assert (big.data.temperature, big.data.vocabulary.size) == (5.0, 128_000)
+    assert big.batch.tokens * big.batch.per_update == 7680 * 21 * 4
+    assert (big.callbacks.patience, big.schedule.specialise.validate_every) == (20, 500)
+    assert big.selection.k == 95
+    small = composed("train", words("iwslt14/mt_small"), RunConfig)
+    assert (small.model.d_model, small.model.d_ff, small.model.heads) == (512, 1024, 4)
+    assert small.batch.tokens * small.batch.per_update == 16_384 * 16
+    assert (small.data.temperature, small.data.vocabulary.size) == (2.0, 30_000)
+
+
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_table_can_be_planned_at_every_scale(table, scale):
+    config = composed("reproduce", [f"table={table}", f"scale={scale}"], ReproduceConfig)
+    plan = plan_of(config)
+    assert plan.plain.name == ""
+    roots = ROOTS.get(scale, ())
+    if table == "study":
+        assert len(plan.conditions) == 1 + len(config.scale.study)
+        # Every condition changes what is trained.
+        runs = {
+            composed("train", [w for w in sweep if "," not in w or "[" in w] + [*roots], RunConfig)
+            .model_copy(update={"seed": 1})
+            .run_name
+            for sweep in plan.sweeps()
+            if any(word == "method=continue_dense" for word in sweep)
+        }
+        assert len(runs) == len(plan.conditions)
+
+
+@pytest.mark.parametrize("name", [*(f"table/{n}" for n in TABLES), *(f"scale/{n}" for n in SCALES)])
+def test_tables_and_scales_begin_with_a_comment(name):
+    assert (CONF / f"{name}.yaml").read_text(encoding="utf-8").startswith("# ")

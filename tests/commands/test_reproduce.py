@@ -1,0 +1,319 @@
+"""`nsmt reproduce`: what it runs, what it collects, and that nothing finished is run again."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from nsmt.cli import main
+from nsmt.commands.compose import composed
+from nsmt.commands.reproduce import output_folder, reproduce_words
+from nsmt.commands.reproduce_plan import ReproduceConfig, plan_of
+from nsmt.commands.reproduce_results import gather
+from nsmt.errors import ConfigurationError, DataError
+from nsmt.methods import CONTROL, DENSE
+from nsmt.neurons.atlas import NeuronAtlas
+from nsmt.reporting.neurons import masked_share
+
+ROOT = Path(__file__).parents[2]
+NS = "neuron_specialization"
+
+
+def configured(*words):
+    own, handed_on = reproduce_words(words)
+    return composed("reproduce", own, ReproduceConfig).model_copy(update={"runs": handed_on})
+
+
+def planned(*words):
+    return plan_of(configured(*words))
+
+
+def test_words_are_parted_into_the_commands_own_and_those_of_every_run():
+    words = [
+        "table2",
+        "scale=smoke",
+        "seeds=[1]",
+        "paths.runs=x",
+        "model.d_ff=64",
+        "launcher=local",
+    ]
+    own, handed_on = reproduce_words([*words, "--check", "+hydra.launcher.n_jobs=3"])
+    assert own == ["table=table2", "scale=smoke", "seeds=[1]", "paths.runs=x", "--check"]
+    assert handed_on == (
+        *("paths.runs=x", "model.d_ff=64", "launcher=local", "+hydra.launcher.n_jobs=3"),
+    )
+
+
+def test_a_table_is_base_runs_and_then_seeds_by_methods():
+    plan = planned("table2", "scale=smoke", f"methods=[random,{NS}]", "model.d_ff=64")
+    assert list(plan.sweeps()) == [
+        ["experiment=smoke/base", "model.d_ff=64", "method=continue_dense", "seed=1,2"],
+        ["experiment=smoke/base", "model.d_ff=64", "seed=1,2", f"method=random,{NS}"],
+    ]
+
+
+def test_rows_keep_the_order_of_the_table_and_unknown_methods_are_left_to_be_reported(monkeypatch):
+    monkeypatch.setattr(
+        "nsmt.commands.reproduce_plan._known_methods", lambda: [CONTROL, "random", NS]
+    )
+    plan = planned("table2", "scale=smoke")
+    assert plan.plain.rows == (
+        *("adapter_family", "adapter_pair", "lass", "random"),
+        *("neuron_specialization_encoder", "neuron_specialization_decoder", NS),
+    )
+    assert plan.plain.methods == ("random", NS)
+    absent = gather(plan).results[""].missing()
+    assert "missing: lass, seed 1, 2: this version of nsmt has no such method" in absent
+
+
+def test_conditions_train_their_own_base_unless_they_leave_it_as_it_is(tmp_path):
+    study = list(planned("study", "scale=smoke", f"methods=[{NS}]").sweeps())
+    assert len(study) == 2 * 3
+    assert study[2][0] == "experiment=[smoke/base,study/narrow_24]"
+    plan = planned("k", "scale=smoke", f"paths.runs={tmp_path}", "seeds=[7]")
+    base, *others = plan.sweeps()
+    assert base[-2:] == [f"method={CONTROL}", "seed=7"]
+    assert len(others) == 6
+    for words in others:
+        assert f"resume='{plan.base(7)}'" in words
+        assert "resume_changes=[method,selection.k]" in words
+    # The condition's own words come last: they are what it is about.
+    assert (
+        planned("k", "scale=smoke", "selection.k=10").config(plan.conditions[1], NS, 1).selection.k
+        == 50
+    )
+
+
+def test_all_seeds_of_a_row_have_folders_of_their_own_which_runs_would_use(tmp_path):
+    plan = planned("table2", "scale=smoke", f"paths.runs={tmp_path}")
+    folders = {plan.folder(plan.plain, NS, seed) for seed in (1, 2)}
+    alone = composed(
+        "train",
+        ["experiment=smoke/base", f"method={NS}", "seed=2", f"paths.runs={tmp_path}"],
+        type(plan.config(plan.plain, NS, 2)),
+    )
+    assert len(folders) == 2
+    assert alone.folder in folders
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["seed=3"], "choose by seeds="),
+        (["method=random"], "choose by methods="),
+        (["selection.k=1,2"], "is a sweep of its own"),
+        (["resume=never"], "the same command"),
+        (["methods=[randm]"], "did you mean 'random'"),
+        (["data.tempratur=1"], "did you mean 'data.temperature'"),
+    ],
+)
+def test_what_cannot_be_given_to_every_run_is_refused_by_name(words, said):
+    with pytest.raises(ConfigurationError, match=said):
+        planned("table2", "scale=smoke", *words)
+
+
+def test_misspelt_tables_and_missing_scales_are_told(capsys):
+    for words, said in ((["tabel2", "scale=smoke"], "did you mean 'table2'"), (["k"], "scale")):
+        with pytest.raises(SystemExit) as end:
+            main(["reproduce", *words])
+        assert end.value.code == 2
+        assert said in capsys.readouterr().err
+
+
+def test_the_output_is_named_by_what_changes_the_runs(tmp_path):
+    common = ("table2", "scale=smoke", f"paths.runs={tmp_path}")
+    plain = output_folder(configured(*common))
+    assert plain == tmp_path / "reproductions" / "table2-smoke"
+    assert output_folder(configured(*common, "launcher=local", "seeds=[1]")) == plain
+    assert output_folder(configured(*common, "model.d_ff=64")) != plain
+
+
+@pytest.fixture
+def runs(finished_run, tmp_path):
+    """The folders of a small reproduction, as if its runs had come to their end."""
+    place = tmp_path / "runs"
+    words = ("paper", "scale=smoke", f"methods=[random,{NS}]", f"paths.runs={place}")
+    plan = planned(*words)
+    for condition in plan.conditions:
+        for method in {CONTROL, *condition.methods} if not condition.name else {NS}:
+            for seed in (1, 2):
+                folder = plan.folder(condition, method, seed)
+                shutil.copytree(finished_run, folder, dirs_exist_ok=True)
+                record = json.loads((folder / "record.json").read_text())
+                config = plan.config(condition, method, seed)
+                record["config"] = config.model_dump(mode="json")
+                (folder / "record.json").write_text(json.dumps(record))
+                if method == "random":
+                    (folder / NS).rename(folder / method)
+                    for path in (folder / "results").iterdir():
+                        path.write_text(path.read_text().replace(NS, method))
+    return words, plan, place
+
+
+def test_finished_runs_are_collected_into_tables_figures_and_a_page(runs, capsys):
+    words, _, place = runs
+    main(["reproduce", *words, "collect=true"])
+    assert "page: " in capsys.readouterr().out
+    into = place / "reproductions" / "thepaper-smoke"
+    page = (into / "report.html").read_text()
+    for title in ("Table 2: BLEU", "Table 3: efficiency", "Table 4", "Table 11", "against k"):
+        assert title in page
+    names = {path.stem for path in (into / "tables").glob("*.md")}
+    assert {"table2", "table2-gains", "table2-gains-dense", "table2-bootstrap"} <= names
+    assert {"table2-nll", "table2-paper", "table3", "table3-arithmetic", "table4", "k"} <= names
+    figures = {path.stem for path in (into / "figures").glob("*.svg")}
+    assert {"iou-heatmaps", "iou-by-depth", f"sparsity-{NS}", "gain-by-k"} <= figures
+    record = json.loads((into / "reproduction.json").read_text())
+    assert record["seeds"] == [1, 2]
+    assert len(record["runs"]) == 3 * 2 + 4 * 2
+
+
+def test_costs_are_read_from_checkpoints_and_times(runs):
+    _, plan, _ = runs
+    costs = {cost.method: cost for cost in gather(plan).costs()}
+    assert costs[NS].parameters == 0
+    folder = plan.folder(plan.plain, NS, 1)
+    atlas = folder / NS / "checkpoint" / "atlas.safetensors"
+    assert costs[NS].mask_bytes == atlas.stat().st_size
+    seconds = json.loads((folder / "timings.json").read_text())["seconds"]
+    assert costs[NS].seconds == seconds["identification"]
+    assert 0 < masked_share(NeuronAtlas.load(atlas)) < 1
+
+
+def test_a_run_that_took_identification_over_shows_the_time_of_the_base_run(runs):
+    _, plan, _ = runs
+    for seed, spent in ((1, 3.0), (2, 5.0)):
+        (plan.folder(plan.plain, NS, seed) / "timings.json").unlink()
+        text = json.dumps({"schema": 1, "seconds": {"identification": spent}})
+        (plan.base(seed) / "timings.json").write_text(text)
+    costs = {cost.method: cost for cost in gather(plan).costs()}
+    assert costs[NS].seconds == 4.0
+    (plan.folder(plan.plain, NS, 1) / "timings.json").write_text(
+        json.dumps({"schema": 1, "seconds": {f"{NS}/de-en": 6.0, f"{NS}/en-de": 1.0}})
+    )
+    assert {cost.method: cost for cost in gather(plan).costs()}[NS].seconds == 6.0
+
+
+def test_a_failed_row_is_missing_with_its_reason_and_the_rest_is_there(runs, capsys):
+    words, plan, place = runs
+    failed = plan.folder(plan.plain, "random", 2)
+    record = json.loads((failed / "record.json").read_text())
+    del record["finished"]
+    (failed / "record.json").write_text(json.dumps(record))
+    (failed / "failure.json").write_text(json.dumps({"reason": "killed by SIGKILL"}))
+    shutil.rmtree(plan.folder(plan.plain, "random", 1))
+    main(["reproduce", *words, "collect=true"])
+    out = " ".join(capsys.readouterr().out.split())
+    assert "missing: random neurons, seed 2: failed: killed by SIGKILL" in out
+    assert "missing: random neurons, seed 1: was not begun" in out
+    table = (place / "reproductions" / "thepaper-smoke" / "tables" / "table2.md").read_text()
+    assert "missing: random neurons, seed 2: failed: killed by SIGKILL" in table
+    assert "| random neurons | 0 | – |" in table
+
+
+def test_nothing_to_collect_and_mixed_text_are_errors(runs, tmp_path):
+    words, plan, _ = runs
+    config = configured(*words)
+    path = plan.folder(plan.plain, NS, 1) / "record.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"data_fingerprint": "other"}))
+    with pytest.raises(DataError, match="other text"):
+        gather(plan_of(config))
+    with pytest.raises(SystemExit) as end:
+        main(["reproduce", "table2", "scale=smoke", f"paths.runs={tmp_path}/no", "collect=true"])
+    assert end.value.code == 2
+
+
+def test_check_tells_what_would_be_run_and_runs_nothing(tmp_path, capsys):
+    main(["reproduce", "table2", "scale=smoke", f"paths.runs={tmp_path}", "--check"])
+    out = capsys.readouterr().out
+    assert "0 of" in out
+    assert "was not begun" in out
+    assert not list(tmp_path.iterdir())
+
+
+def start(words):
+    return subprocess.Popen(
+        [sys.executable, "-c", "from nsmt.cli import main; main()", *words],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+
+
+def made(runs):
+    """When each finished stage, result and certificate was written."""
+    kept = [*runs.glob("*/*/checkpoint/model.safetensors"), *runs.glob("*/identification/*")]
+    kept += [
+        path
+        for path in runs.glob("*/record.json")
+        if "finished" in json.loads(path.read_text(encoding="utf-8"))
+    ]
+    return {path: path.stat().st_mtime_ns for path in kept}
+
+
+@pytest.mark.slow
+def test_killed_and_run_again_a_reproduction_computes_nothing_twice(tmp_path, corpora):
+    runs = tmp_path / "runs"
+    words = ["reproduce", "table2", "scale=smoke", f"methods=[random,{NS}]", "seeds=[1,2]"]
+    words += [f"paths.runs={runs}", f"paths.corpora={corpora}", "callbacks.progress=false"]
+    first = start(words)
+    deadline = time.monotonic() + 300
+    # In the middle of a row: the first of the second sweep trains its method.
+    while not list(runs.glob("*/random/metrics.csv")) and time.monotonic() < deadline:
+        assert first.poll() is None, first.communicate()
+        time.sleep(0.02)
+    first.send_signal(signal.SIGKILL)
+    first.wait()
+    # Its job ends with it.
+    time.sleep(2)
+    before = made(runs)
+    assert len([path for path in before if path.name == "record.json"]) >= 2
+    assert len(list(runs.glob("*/dense"))) < 6
+
+    again = start(words)
+    shown, errors = again.communicate(timeout=600)
+    assert again.returncode == 0, errors
+    after = made(runs)
+    assert {path: after[path] for path in before} == before
+    assert len(list(runs.glob("smoke-*"))) == 6
+    tables = runs / "reproductions" / "table2-smoke" / "tables"
+    table = (tables / "table2.csv").read_text().splitlines()
+    assert [line.split(",")[:2] for line in table[1:]] == [
+        [label, "2"]
+        for label in ("dense", "continue-dense", "random neurons", "neuron specialisation")
+    ]
+    assert "missing" not in (tables / "table2.md").read_text()
+
+    third = start(words)
+    shown, errors = third.communicate(timeout=300)
+    assert third.returncode == 0, errors
+    assert shown.count("is finished already") == 6
+    assert made(runs) == after
+
+
+@pytest.mark.slow
+def test_a_row_that_fails_is_named_and_the_others_are_run(tmp_path, corpora):
+    runs = tmp_path / "runs"
+    words = ["reproduce", "table2", "scale=smoke", f"methods=[bernoulli,{NS}]", "seeds=[1]"]
+    words += [f"paths.runs={runs}", f"paths.corpora={corpora}", "callbacks.progress=false"]
+    plan = planned(*words[1:])
+    # Something is in the way of one row.
+    blocked = plan.folder(plan.plain, "bernoulli", 1)
+    blocked.mkdir(parents=True)
+    (blocked / "dense").write_text("in the way")
+    process = start(words)
+    shown, errors = process.communicate(timeout=600)
+    assert process.returncode == 2, errors
+    assert "missing: random neurons, Bernoulli, seed 1: failed: " in " ".join(shown.split())
+    table = (runs / "reproductions" / "table2-smoke" / "tables" / "table2.md").read_text()
+    assert "| neuron specialisation | 1 |" in table
+    assert "missing: random neurons, Bernoulli, seed 1: failed" in table
+    assert DENSE in table
