@@ -153,14 +153,18 @@ def _rows(plan: Plan, condition: Condition) -> Iterator[tuple[str, int, Path | A
 
 
 def _outcome(method: str, seed: int, folder: Path) -> Outcome | Absence:
-    record = read_record(folder)
-    if "finished" not in record:
-        return Absence(method, seed, _why(folder, begun=bool(record)))
-    against = {
-        baseline: Comparison.from_json(path.read_text(encoding="utf-8"))
-        for baseline in (CONTROL, DENSE)
-        if (path := comparison_path(folder, baseline)).is_file()
-    }
+    try:
+        record = read_record(folder)
+        if "finished" not in record:
+            return Absence(method, seed, _why(folder, begun=bool(record)))
+        against = {
+            baseline: Comparison.from_json(path.read_text(encoding="utf-8"))
+            for baseline in (CONTROL, DENSE)
+            if (path := comparison_path(folder, baseline)).is_file()
+        }
+    except DataError as error:
+        # One damaged run keeps its own row out, and no other.
+        return Absence(method, seed, f"{error.problem} (fix: {error.fix})")
     if not against:
         return Absence(method, seed, f"{folder} has lost its results: evaluate.py run={folder}")
     return Outcome(method, seed, against)

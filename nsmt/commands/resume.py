@@ -76,6 +76,8 @@ def take_over(config: RunConfig, corpus: Corpus) -> None:
             if stage.name == IDENTIFICATION or any((stage / n).exists() for n in _LEFT_BY_STAGES):
                 with replace_folder(config.folder / stage.name) as building:
                     shutil.copytree(stage, building, dirs_exist_ok=True)
+                # Kept only for what made them, so other settings translate again.
+                link_translations(other / TRANSLATIONS, stage.name, config.folder / TRANSLATIONS)
 
 
 def control_of(config: RunConfig) -> RunConfig:

@@ -305,15 +305,15 @@ def test_a_row_that_fails_is_named_and_the_others_are_run(tmp_path, corpora):
     words = ["reproduce", "table2", "scale=smoke", f"methods=[bernoulli,{NS}]", "seeds=[1]"]
     words += [f"paths.runs={runs}", f"paths.corpora={corpora}", "callbacks.progress=false"]
     plan = planned(*words[1:])
-    # Something is in the way of one row.
-    blocked = plan.folder(plan.plain, "bernoulli", 1)
-    blocked.mkdir(parents=True)
-    (blocked / "dense").write_text("in the way")
+    damaged = plan.folder(plan.plain, "bernoulli", 1)
+    damaged.mkdir(parents=True)
+    (damaged / "record.json").write_text("{ cut")
     process = start(words)
     shown, errors = process.communicate(timeout=600)
     assert process.returncode == 2, errors
-    assert "missing: random neurons, Bernoulli, seed 1: failed: " in " ".join(shown.split())
+    assert "missing: random neurons, Bernoulli, seed 1: " in " ".join(shown.split())
     table = (runs / "reproductions" / "table2-smoke" / "tables" / "table2.md").read_text()
     assert "| neuron specialisation | 1 |" in table
-    assert "missing: random neurons, Bernoulli, seed 1: failed" in table
+    assert "missing: random neurons, Bernoulli, seed 1: " in table
+    assert "record.json is damaged" in " ".join(shown.split())
     assert DENSE in table
