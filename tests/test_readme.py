@@ -30,6 +30,7 @@ def test_command_composes(line):
     else:
         name, rest = Path(words[1]).stem, words[2:]
     command = COMMANDS[name]
+    rest, _ = command.read(rest)
     overrides = [word for word in rest if not word.startswith("-")]
     # A sweep's values are tried by their first.
     overrides = [
