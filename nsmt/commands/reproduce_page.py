@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -102,7 +102,7 @@ def _efficiency(found: Found) -> dict[str, Table]:
 
 
 def _conditions(
-    config: ReproduceConfig, found: Found, name: str, metrics: list[str]
+    config: ReproduceConfig, found: Found, name: str, metrics: Sequence[str]
 ) -> Iterator[tuple[str, Table]]:
     shown = {key or "as it is": result for key, result in found.results.items()}
     if name == "k":

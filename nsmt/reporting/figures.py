@@ -234,10 +234,10 @@ def swept_curves(
     return figure
 
 
-@_styled
+@styled
 def named_points(panels: Mapping[str, Sequence[NamedPoint]], *, across: str, up: str) -> Figure:
     """A panel of named points each, with lines at 0."""
-    figure, places = _panels(len(panels), width=4.6, height=3.8, share_y=True)
+    figure, places = make_panels(len(panels), width=4.6, height=3.8, share_y=True)
     for axes, (title, points), colour in zip(places, panels.items(), PALETTE, strict=False):
         axes.axhline(0, color=MUTED, linewidth=1)
         axes.axvline(0, color=MUTED, linewidth=1)

@@ -181,7 +181,7 @@ def _gains(
         cells += [whole, MISSING if last is None else format_p(last.exact_p)]
         rows.append([*block, result.label(system), _count(values), *cells])
     final = _names(blocks)[-1]
-    columns = [*_head(blocks), *_names(blocks), f"{final}, 95 %", f"{final}, exact p"]
+    headings = [*_head(blocks), *_names(blocks), f"{final}, 95 %", f"{final}, exact p"]
     notes = [
         f"Differences to {result.label(baseline)} in the same run: mean ± deviation over seeds; "
         f"{_MARK} p < {SIGNIFICANCE_LEVEL} by the paired t-test over seeds, two-sided, not "
@@ -192,7 +192,7 @@ def _gains(
     ]
     if baseline == DENSE:
         notes.insert(1, "These differences include the effect of longer training.")
-    return Table(title, columns, rows, notes)
+    return Table(title, headings, rows, notes)
 
 
 def _rows(

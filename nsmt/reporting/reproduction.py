@@ -57,7 +57,8 @@ class Reproduction:
     @property
     def seeds(self) -> list[int]:
         """All seeds that were asked for."""
-        return sorted({each.seed for each in (*self.outcomes, *self.absent)})
+        done = {outcome.seed for outcome in self.outcomes}
+        return sorted(done | {absence.seed for absence in self.absent})
 
     @property
     def directions(self) -> list[Direction]:
