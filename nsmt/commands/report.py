@@ -50,10 +50,10 @@ class ReportConfig(Settings):
 
 
 _INTRODUCTION = (
-    "The dense model was trained first. Both other rows start from its weights, with a fresh "
-    "optimiser, on the same batches for the same number of updates: continue-dense uses every "
-    "neuron, the specialised model gives each direction its own. What specialisation brings is its "
-    "difference to continue-dense; the difference to the dense model includes the further training."
+    "The dense model was trained first. Continue-dense starts from its weights, with a fresh "
+    "optimiser, and so does the method, but for bilingual models, on the same batches for the same "
+    "number of updates. What the method brings is its difference to continue-dense; the difference "
+    "to the dense model includes the further training."
 )
 
 

@@ -48,7 +48,8 @@ class Masked:
 class OwnTraining(Settings):
     """How models of one part of the directions are trained; None takes what the stage would have.
 
-    Without `updates`, each has its share of the stage's: all models together take as many.
+    Without `updates`, each has its share of the stage's, and of its warm-up: all models together
+    take as many.
     """
 
     updates: Count | None = None

@@ -23,6 +23,7 @@ from nsmt.methods import (
 from nsmt.models.adapters import with_adapters
 from nsmt.models.checkpoint import TrainedModel, load_checkpoint
 from nsmt.models.weight_masks import WeightMasks, magnitude_masks, maskable_weights
+from nsmt.training.optimization import for_stage
 from nsmt.training.settings import ScheduleSettings, StageSettings
 from nsmt.training.snapshot import wait_for_all_ranks
 from nsmt.training.stages import (
@@ -114,7 +115,7 @@ def _train_on_own_weights(
     """LaSS: tune on each direction, take the largest weights, train the dense model on."""
     if finished_stage(context, name, parent=dense.fingerprint) is not None:
         return
-    settings = _share(schedule.specialise, treatment.training, parts=len(dense.directions))
+    settings = _share(context, schedule.specialise, treatment.training, parts=len(dense.directions))
     rows = [
         _own_weights(context, name, treatment, settings, dense, direction)
         for direction in dense.directions
@@ -185,7 +186,7 @@ def _train_separately(
     context: StageContext, schedule: ScheduleSettings, name: str, treatment: Separate
 ) -> None:
     """A model of its own for each part of the directions."""
-    settings = _share(schedule.dense, treatment.training, parts=len(treatment.parts))
+    settings = _share(context, schedule.dense, treatment.training, parts=len(treatment.parts))
     for part, directions in treatment.parts.items():
 
         def start(own: Sequence[Direction] = directions) -> TrainedModel:
@@ -196,13 +197,17 @@ def _train_separately(
         train_stage(context, Stage(f"{name}/{part}", settings, start, context.seed))
 
 
-def _share(stage: StageSettings, own: OwnTraining, *, parts: int) -> StageSettings:
-    """The settings of one of several models that take a stage's updates together."""
+def _share(
+    context: StageContext, stage: StageSettings, own: OwnTraining, *, parts: int
+) -> StageSettings:
+    """The settings of one of several models that take a stage's updates, and warm-up, together."""
     updates = own.updates or max(1, stage.updates // parts)
+    warmup = for_stage(context.optimizer, stage).warmup_updates
     return stage.model_copy(
         update={
             "updates": updates,
             "validate_every": min(stage.validate_every, updates),
+            "warmup_updates": warmup * updates // max(stage.updates, updates),
             **own.model_dump(exclude={"updates"}, exclude_none=True),
         }
     )
