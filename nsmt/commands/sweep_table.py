@@ -15,6 +15,7 @@ from typing import Any, Final
 import yaml
 from pydantic import Field, ValidationError
 
+from nsmt.commands.compose import key_paths
 from nsmt.commands.config import PathSettings, RunConfig
 from nsmt.commands.resume import flat
 from nsmt.commands.score import comparison_path
@@ -30,7 +31,7 @@ from nsmt.reporting.figures import save_figure
 from nsmt.reporting.results_tables import row_order
 from nsmt.reporting.sweep_figures import sweep_figures
 from nsmt.reporting.sweep_tables import RunScores, Setting, SweepScores, sweep_tables
-from nsmt.reporting.tables import save_tables
+from nsmt.reporting.tables import MISSING, save_tables
 from nsmt.settings import Settings
 
 TABLE: Final = "table"
@@ -214,6 +215,9 @@ def _of(run: FoundRun, key: str) -> str:
     if key in run.settings:
         return run.settings[key]
     known = _texts(flat(run.config.model_dump(mode="json")))
+    if key not in known and key in set(key_paths(RunConfig)):
+        # It belongs to another choice, of a method or of data.
+        return MISSING
     if key not in known:
         raise ConfigurationError(
             f"'{key}' is no setting of {run.folder}", fix="name keys as on the command line"

@@ -52,6 +52,17 @@ def test_runs_that_differ_in_k_are_rows_and_seeds_are_not(runs):
     assert (runs / "out" / "figures" / "bleu-by-selection.k.svg").is_file()
 
 
+def test_settings_of_one_method_are_blank_for_others(runs):
+    for place, folder in enumerate(sorted(runs.glob("small-95-*"))):
+        record = json.loads((folder / "record.json").read_text())
+        record["config"]["method"] = {"name": "bernoulli", "seed": 1, "rate": 0.5}
+        record["config"]["seed"] = record["seed"] = place + 1
+        (folder / "record.json").write_text(json.dumps(record))
+    found = table(runs, "keys=[method.name,method.rate]")
+    rates = {row["method.name"]: row["method.rate"] for row in found}
+    assert rates == {"neuron_specialization": "–", "bernoulli": "0.5"}
+
+
 def test_runs_are_chosen_by_their_settings(runs):
     assert {
         row["selection.k"] for row in table(runs, "where.selection.k=80", "keys=[selection.k]")
