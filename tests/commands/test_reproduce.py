@@ -69,7 +69,7 @@ def test_rows_keep_the_order_of_the_table_and_unknown_methods_are_left_to_be_rep
     )
     assert plan.plain.methods == ("random", NS)
     absent = gather(plan).results[""].missing()
-    assert "missing: lass, seed 1, 2: this version of nsmt has no such method" in absent
+    assert "missing: LaSS, seed 1, 2: this version of nsmt has no such method" in absent
 
 
 def test_conditions_train_their_own_base_unless_they_leave_it_as_it_is(tmp_path):

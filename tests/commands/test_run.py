@@ -161,15 +161,6 @@ def test_sentences_are_shown_as_the_model_reads_them(run_corpus, monkeypatch, ca
     assert target.partition(": ")[2].split()[:-1] == given.partition(": ")[2].split()[1:]
 
 
-@pytest.mark.parametrize(
-    "path", sorted(conf_folder().glob("experiment/**/*.yaml")), ids=lambda p: p.stem
-)
-def test_every_experiment_composes_and_fits(path):
-    name = path.relative_to(conf_folder() / "experiment").with_suffix("").as_posix()
-    config = composed("train", [f"experiment={name}"], RunConfig)
-    assert config.name
-
-
 def test_every_choice_of_every_group_composes():
     place, pairs = "data.root=text", "data.pairs=[en-de]"
     sets = ["data.valid_set.root=sets", "data.test_set.root=sets"]

@@ -174,11 +174,11 @@ def test_missing_rows_and_seeds_are_named_with_their_reasons():
     ]
     tables = table2(result(NS, absent=absent), "bleu")
     for table in tables.values():
-        assert "missing: lass, seed 1, 2: failed: no memory" in table.notes
+        assert "missing: LaSS, seed 1, 2: failed: no memory" in table.notes
         assert f"missing: {LABELS[NS]}, seed 3: was not begun" in table.notes
-    assert named(tables["table2"], "lass")["All Avg"] == "–"
-    assert named(tables["table2"], "lass")["Seeds"] == "0"
-    assert named(tables["table2-gains"], "lass")["All Avg, 95 %"] == "–"
+    assert named(tables["table2"], "LaSS")["All Avg"] == "–"
+    assert named(tables["table2"], "LaSS")["Seeds"] == "0"
+    assert named(tables["table2-gains"], "LaSS")["All Avg, 95 %"] == "–"
     assert named(tables["table2"], NS)["Seeds"] == "2"
 
 

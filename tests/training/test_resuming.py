@@ -15,7 +15,7 @@ from small_run import train_stages
 from nsmt.commands.launch import prepared_corpus
 from nsmt.errors import CheckpointError, PreemptionError, TrainingError
 from nsmt.training import going as going_module
-from nsmt.training import stages as stages_module
+from nsmt.training import schedule as schedule_module
 from nsmt.training import states as states_module
 from nsmt.training.module import TranslationModule
 from nsmt.training.states import (
@@ -154,24 +154,24 @@ def test_a_signal_during_the_last_update_is_not_lost(small_config, tmp_path, at_
 def test_a_signal_during_identification_ends_the_run_after_it(small_config, monkeypatch):
     words = (*STAGE, "schedule=two_stage", "schedule.specialise.updates=4")
     config = small_config(*words)
-    real = stages_module.gather_statistics
+    real = schedule_module.gather_statistics
 
     def interrupted(*arguments, **named):
         os.kill(os.getpid(), signal.SIGTERM)
         return real(*arguments, **named)
 
-    monkeypatch.setattr(stages_module, "gather_statistics", interrupted)
+    monkeypatch.setattr(schedule_module, "gather_statistics", interrupted)
     with pytest.raises(PreemptionError, match="SIGTERM"):
         run(config)
     assert not (config.folder / "continue_dense").exists()
-    monkeypatch.setattr(stages_module, "gather_statistics", None)
+    monkeypatch.setattr(schedule_module, "gather_statistics", None)
     run(config)
     statistics = config.folder / "identification" / "statistics.safetensors"
     before = statistics.read_bytes()
     # Damaged, it is made again.
     statistics.write_bytes(before[:-1])
     shutil.rmtree(config.folder / "neuron_specialization")
-    monkeypatch.setattr(stages_module, "gather_statistics", real)
+    monkeypatch.setattr(schedule_module, "gather_statistics", real)
     run(config)
     assert statistics.read_bytes() == before
 
