@@ -155,6 +155,8 @@ class Resuming(pl.Callback):
             self._take(trainer, _module(pl_module))
         if asked:
             self._finish_writing()
+            # Launchers end all ranks when one has ended: none does before the state is written.
+            snapshot.wait_for_all_ranks()
             raise PreemptionError(
                 f"stopped by a signal after update {self._update}{self._whereabouts(trainer)}",
                 fix=GO_ON,
