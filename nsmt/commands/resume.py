@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from nsmt.commands.config import RunConfig, lock_of
 from nsmt.commands.translations import TRANSLATIONS, link_translations
 from nsmt.data.corpus import Corpus
 from nsmt.errors import ConfigurationError, DataError
-from nsmt.files import link_file, replace_folder
+from nsmt.files import link_file, remove_unfinished, replace_folder
 from nsmt.methods import CONTROL, DENSE, ContinueDense
 from nsmt.records import RECORD, read_record
 from nsmt.training.schedule import IDENTIFICATION
@@ -48,9 +49,26 @@ def check_resume(config: RunConfig) -> None:
 
 
 def begin(config: RunConfig) -> None:
-    """Clear the run's folder if it is to start again; in the first rank, under the run's lock."""
-    if config.resume == "never":
-        shutil.rmtree(config.folder, ignore_errors=True)
+    """Clear the run's folder if it is to start again, else of what was left half-written.
+
+    In the first rank, under the run's lock.
+    """
+    # The ranks of a parent that was killed may still be at their last update.
+    with taking_turns(config.lock("ranks")):
+        if config.resume == "never":
+            _delete(config.folder)
+        remove_unfinished(config.folder)
+
+
+def _delete(folder: Path) -> None:
+    try:
+        with suppress(FileNotFoundError):
+            shutil.rmtree(folder)
+    except OSError as error:
+        raise ConfigurationError(
+            f"resume=never, but {folder} cannot be deleted: {error}",
+            fix="delete it by hand, or give this run a name of its own",
+        ) from error
 
 
 def take_over(config: RunConfig, corpus: Corpus) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,11 +16,12 @@ from safetensors.torch import load_file
 from small_run import SMALL, train_stages
 
 from nsmt.commands.launch import prepared_corpus
-from nsmt.commands.resume import check_resume, take_over
+from nsmt.commands.resume import begin, check_resume, take_over
 from nsmt.commands.train import train
 from nsmt.errors import ConfigurationError, DataError
 from nsmt.records import read_record, write_record
 from nsmt.training.module import TranslationModule
+from nsmt.turns import taking_turns
 
 STAGE = (
     "schedule=dense",
@@ -65,6 +67,35 @@ def test_never_starts_a_finished_run_again(run_copy, small_config):
     train(again)
     assert read_record(run_copy)["started"] >= record["finished"]
     assert "resumed" not in read_record(run_copy)
+
+
+def test_never_refuses_to_begin_on_what_it_cannot_delete(run_copy, small_config, monkeypatch):
+    def refuse(folder):
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr("nsmt.commands.resume.shutil.rmtree", refuse)
+    with pytest.raises(ConfigurationError, match=r"cannot be deleted.*Permission denied"):
+        begin(small_config("resume=never", f"paths.runs={run_copy.parent}"))
+    assert read_record(run_copy)["finished"]
+
+
+def test_never_waits_for_the_ranks_of_a_parent_that_was_killed(run_copy, small_config):
+    config = small_config("resume=never", f"paths.runs={run_copy.parent}")
+    with ThreadPoolExecutor(1) as pool:
+        with taking_turns(config.lock("ranks")):
+            begun = pool.submit(begin, config)
+            time.sleep(0.5)
+            assert run_copy.is_dir()
+        begun.result()
+    assert not run_copy.exists()
+
+
+def test_what_a_killed_start_left_in_the_run_folder_is_swept_away(small_config):
+    config = small_config(*STAGE)
+    for name in (".identification.7.partial", ".dense.7.partial", ".identification.7.old"):
+        (config.folder / name).mkdir(parents=True)
+    train(config)
+    assert not [path for path in config.folder.rglob(".*") if path.is_dir()]
 
 
 def test_the_stages_of_another_run_are_taken_over(small_config, die_at):
