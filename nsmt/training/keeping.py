@@ -159,7 +159,8 @@ class KeepAverage(Remembering):
 
     def remember(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Which validations there were."""
-        return {}, {"written": self._written}
+        # A copy: it is written while training goes on.
+        return {}, {"written": dict(self._written)}
 
     def recall(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
         """Go on with those; what was written after them will be written again."""

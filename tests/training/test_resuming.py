@@ -15,6 +15,7 @@ from small_run import train_stages
 from nsmt.commands.launch import prepared_corpus
 from nsmt.errors import CheckpointError, PreemptionError, TrainingError
 from nsmt.training import going as going_module
+from nsmt.training import resuming as resuming_module
 from nsmt.training import schedule as schedule_module
 from nsmt.training import states as states_module
 from nsmt.training.module import TranslationModule
@@ -297,6 +298,17 @@ def test_a_state_holds_everything_and_nothing_executable(small_config, at_update
     moments = state.part("moments")
     assert {name.rpartition(":")[0] for name in moments} == set(state.part("model"))
     assert {name.rpartition(":")[2] for name in moments} == {"step", "exp_avg", "exp_avg_sq"}
+
+
+def test_a_state_stays_as_it_was_taken_while_training_goes_on(small_config, monkeypatch):
+    """It is written by a thread of its own."""
+    taken = []
+    monkeypatch.setattr(resuming_module, "save_state", lambda states, state: taken.append(state))
+    words = ("callbacks.keep=average", "states.every=4", "schedule.dense.validate_every=4")
+    run(small_config(*STAGE, *words))
+    for state in taken:
+        assert max(state.numbers["callbacks"]["keep"]["written"]) == state.update
+        assert max(state.numbers["values"]) == state.update
 
 
 def poison(monkeypatch, updates):
