@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from nsmt.commands.config import RunConfig, lock_of
+from nsmt.commands.evaluate import EVALUATIONS
 from nsmt.commands.translations import TRANSLATIONS, link_translations
 from nsmt.data.corpus import Corpus
 from nsmt.errors import ConfigurationError, DataError
@@ -57,7 +58,10 @@ def begin(config: RunConfig) -> None:
     with taking_turns(config.lock("ranks")):
         if config.resume == "never":
             _delete(config.folder)
-        remove_unfinished(config.folder)
+        for folder in (config.folder, *config.folder.rglob("*/")):
+            # Others may be at work there.
+            if EVALUATIONS not in folder.relative_to(config.folder).parts:
+                remove_unfinished(folder)
 
 
 def _delete(folder: Path) -> None:

@@ -92,10 +92,12 @@ def test_never_waits_for_the_ranks_of_a_parent_that_was_killed(run_copy, small_c
 
 def test_what_a_killed_start_left_in_the_run_folder_is_swept_away(small_config):
     config = small_config(*STAGE)
-    for name in (".identification.7.partial", ".dense.7.partial", ".identification.7.old"):
+    for name in (".identification.7.partial", ".dense.7.partial", "report/tables/.x.7.old"):
         (config.folder / name).mkdir(parents=True)
+    elsewhere = config.folder / "evaluations" / "one" / ".record.json.7.partial"
+    elsewhere.mkdir(parents=True)
     train(config)
-    assert not [path for path in config.folder.rglob(".*") if path.is_dir()]
+    assert list(config.folder.rglob(".*")) == [elsewhere]
 
 
 def test_the_stages_of_another_run_are_taken_over(small_config, die_at):
