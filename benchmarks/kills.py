@@ -5,9 +5,10 @@
 Runs take one rank and two by turns; signals are SIGKILL, SIGTERM and SIGUSR1, to the process that
 was started or, for SIGKILL, now and then to any of its ranks; at random, while a state or a
 checkpoint is being written, or while neurons are identified. SIGTERM and SIGUSR1 must end a run
-with status 75. Final weights, atlas and metrics (all
-but what time decides) must be bitwise those of the run that was left alone: the same sentences then
-made the same updates, none of them twice and none left out.
+with status 75. Every start must go on from the newest state on disk: a run that began again from
+nothing would come out the same. Final weights, atlas and metrics (all but what time decides) must
+be bitwise those of the run that was left alone: the same sentences then made the same updates, none
+of them twice and none left out.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import hashlib
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -25,6 +27,8 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +39,9 @@ from nsmt.records import certificate, command_line
 PREEMPTED = 75
 # Whatever a run still does after a signal, it does in less.
 _PATIENCE_S = 180
+# A signal may come when a run is at its end; one that goes on for longer did not hear it.
+_AT_ITS_END_S = 2.0
+_BEGUN = re.compile(r" (\w+): \d+ updates begin, (\d+) are done")
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1)
 TIMED = ("tokens_per_second", "tflops", "share_of_matrix_rate", "memory_mib", "data_wait")
 RUN = (
@@ -103,11 +110,12 @@ def identifying(place: Path) -> bool:
 
 def phase(place: Path, *, since: float) -> str:
     """Where a run that was started at a time is, as its folder tells."""
+    # Also of a run that is only told so.
+    if any('"finished"' in path.read_text() for path in place.glob("*/record.json")):
+        return "finished"
     logs = list(place.glob("*/log.txt"))
     if not any(path.stat().st_mtime >= since for path in logs):
         return "starting"
-    if any('"finished"' in path.read_text() for path in place.glob("*/record.json")):
-        return "finished"
     if writing(place):
         return "writing"
     if identifying(place):
@@ -153,22 +161,52 @@ def killed(words: Sequence[str], place: Path, *, begun: float, rng: random.Rando
         number, target, when = rng.choice(SIGNALS), run.pid, phase(place, since=since)
         if number == signal.SIGKILL and rng.random() < 0.5:
             target = rng.choice([run.pid, *descendants(run.pid)])
-        try:
+        with suppress(ProcessLookupError):
             os.kill(target, number)
-        except ProcessLookupError:
-            when = "it had just ended"
-        # It may have come to its end before the signal.
+        sent = time.monotonic()
         status = run.wait(_PATIENCE_S)
-        when = "finished" if phase(place, since=since) == "finished" else when
+        seconds = time.monotonic() - sent
+    if target == run.pid and status not in allowed(number, when=when, seconds=seconds):
+        raise SystemExit(
+            f"{number.name} while {when}: status {status} {seconds:.1f} s later: {' '.join(words)}"
+        )
     whom = "the run" if target == run.pid else "a child"
-    expected = {-signal.SIGKILL} if number == signal.SIGKILL else {PREEMPTED}
+    return None if status == 0 else f"{number.name} of {whom}, {when}, status {status}"
+
+
+def allowed(number: signal.Signals, *, when: str, seconds: float) -> set[int]:
+    """The statuses with which a run may end so many seconds after a signal to it."""
+    statuses = {-number} if number == signal.SIGKILL else {PREEMPTED}
     if when in ("starting", "finished"):
         # It does not listen yet, or any more.
-        expected |= {-number, 0}
-    # One that was at its end may have ended.
-    if target == run.pid and status not in expected | {0}:
-        raise SystemExit(f"{number.name} while {when}: status {status}: {' '.join(words)}")
-    return None if status == 0 else f"{number.name} of {whom}, {when}, status {status}"
+        statuses.add(-number)
+    if when in ("scoring", "finished") or seconds < _AT_ITS_END_S:
+        statuses.add(0)
+    return statuses
+
+
+def done_on_disk(place: Path) -> dict[str, int]:
+    """The updates after which there is a state, the newest of each stage that is not finished."""
+    found: dict[str, int] = {}
+    for state in sorted(place.glob("*/*/states/step-*")):
+        stage = state.parent.parent
+        if not (stage / "checkpoint").exists():
+            found[stage.name] = int(state.name.removeprefix("step-"))
+    return found
+
+
+def gone_on(log: str, before: Mapping[str, int]) -> list[tuple[str, int]]:
+    """The stages that a start went on with and the updates that were done, as its log tells.
+
+    SystemExit if there were states of more updates before.
+    """
+    first: dict[str, int] = {}
+    for stage, done in _BEGUN.findall(log):
+        first.setdefault(stage, int(done))
+    for stage, done in first.items():
+        if done < before.get(stage, 0):
+            raise SystemExit(f"{stage} began after {done} updates, {before[stage]} were on disk")
+    return [(stage, done) for stage, done in first.items() if done]
 
 
 def outcome(runs: Path) -> dict[str, Any]:
@@ -197,18 +235,54 @@ def _hash(path: Path) -> str:
 
 def trial(
     place: Path, expected: Mapping[str, Any], *, ranks: int, updates: int, begun: float, seed: int
-) -> Counter[str]:
-    """One run, killed until it is done; how it was killed. SystemExit if it came out otherwise."""
+) -> Seen:
+    """One run, killed until it is done; how it was. SystemExit if it came out otherwise."""
     rng = random.Random(seed)
     words = command(place, ranks=ranks, updates=updates)
-    kinds: Counter[str] = Counter()
-    while (kind := killed(words, place, begun=begun, rng=rng)) is not None:
-        kinds[kind] += 1
+    seen = Seen(runs=1)
+    kind: str | None = ""
+    while kind is not None:
+        before, read = done_on_disk(place), len(log_of(place))
+        kind = killed(words, place, begun=begun, rng=rng)
+        seen.went_on += gone_on(log_of(place)[read:], before)
+        if kind is not None:
+            seen.kills[kind] += 1
     found = outcome(place)
     if different := [key for key in expected if found[key] != expected[key]]:
-        raise SystemExit(f"after {dict(kinds)}, {different} are not those of the run left alone")
+        raise SystemExit(f"after {dict(seen.kills)}, {different} are not those of the run alone")
     shutil.rmtree(place)
-    return kinds
+    return seen
+
+
+def log_of(place: Path) -> str:
+    """The log of the run there, empty before there is one."""
+    return "".join(path.read_text() for path in place.glob("*/log.txt"))
+
+
+@dataclass(slots=True)
+class Seen:
+    """Runs that were killed until they were done: how they were, and what they went on with."""
+
+    runs: int = 0
+    kills: Counter[str] = field(default_factory=Counter)
+    went_on: list[tuple[str, int]] = field(default_factory=list)
+
+    def add(self, other: Seen) -> None:
+        """Count those too."""
+        self.runs += other.runs
+        self.kills += other.kills
+        self.went_on += other.went_on
+
+    def told(self) -> dict[str, Any]:
+        """The same for a record."""
+        updates: dict[str, list[int]] = {}
+        for stage, done in sorted(self.went_on):
+            updates.setdefault(stage, []).append(done)
+        return {
+            "runs": self.runs,
+            "kills": dict(sorted(self.kills.items())),
+            "went on after updates": updates,
+        }
 
 
 def main() -> None:
@@ -216,31 +290,31 @@ def main() -> None:
     options = {"kills": "200", "updates": "120", "seed": "0", "ranks": "1,2", "output": ""}
     options |= dict(word.split("=", 1) for word in sys.argv[1:])
     updates = int(options["updates"])
-    seen: dict[int, Counter[str]] = {}
-    finished: Counter[int] = Counter()
+    seen: dict[int, Seen] = {}
     record = certificate(command=command_line(), config=options, seed=0, fingerprint=None)
     with tempfile.TemporaryDirectory() as folder:
         expected, begun = {}, {}
         for ranks in map(int, options["ranks"].split(",")):
             place = Path(folder) / f"alone-{ranks}"
             begun[ranks] = alone(place, ranks=ranks, updates=updates)
-            expected[ranks], seen[ranks] = outcome(place), Counter()
+            expected[ranks], seen[ranks] = outcome(place), Seen()
         number = int(options["seed"])
-        while sum(map(Counter.total, seen.values())) < int(options["kills"]):
+        told = summary(seen)
+        while told["kills"] < int(options["kills"]):
             # The rank count with fewer kills is next.
-            ranks = min(seen, key=lambda each: seen[each].total())
-            place = Path(folder) / f"trial-{number}"
-            seen[ranks] += trial(
-                place,
-                expected[ranks],
-                ranks=ranks,
-                updates=updates,
-                begun=begun[ranks],
-                seed=number,
+            ranks = min(seen, key=lambda each: seen[each].kills.total())
+            seen[ranks].add(
+                trial(
+                    Path(folder) / f"trial-{number}",
+                    expected[ranks],
+                    ranks=ranks,
+                    updates=updates,
+                    begun=begun[ranks],
+                    seed=number,
+                )
             )
-            finished[ranks] += 1
             number += 1
-            told = summary(seen, finished)
+            told = summary(seen)
             sys.stdout.write(f"{told['kills']} kills, {told['runs finished']} runs, all equal\n")
             sys.stdout.flush()
             if options["output"]:
@@ -249,16 +323,15 @@ def main() -> None:
     sys.stdout.write(f"{json.dumps(told, indent=1)}\n")
 
 
-def summary(seen: Mapping[int, Counter[str]], finished: Counter[int]) -> dict[str, Any]:
+def summary(seen: Mapping[int, Seen]) -> dict[str, Any]:
     """What was seen: how many, and how and when, by the number of ranks."""
+    runs = sum(each.runs for each in seen.values())
     return {
-        "kills": sum(map(Counter.total, seen.values())),
-        "runs finished": finished.total(),
-        "equal to the run left alone": finished.total(),
-        "by ranks": {
-            str(ranks): {"runs": finished[ranks], "kills": dict(sorted(kinds.items()))}
-            for ranks, kinds in seen.items()
-        },
+        "kills": sum(each.kills.total() for each in seen.values()),
+        "runs finished": runs,
+        "equal to the run left alone": runs,
+        "starts that went on within a stage": sum(len(each.went_on) for each in seen.values()),
+        "by ranks": {str(ranks): each.told() for ranks, each in seen.items()},
     }
 
 
