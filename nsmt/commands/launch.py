@@ -20,6 +20,7 @@ from nsmt.errors import PreemptionError
 from nsmt.files import replace_text
 from nsmt.methods import CONTROL, DENSE
 from nsmt.models.systems import is_whole
+from nsmt.settings import flat
 from nsmt.training.schedule import run_schedule
 from nsmt.training.signals import GO_ON, StopSignal
 from nsmt.training.stages import StageContext
@@ -56,6 +57,7 @@ def train_here(config: RunConfig, corpus: Corpus, stop: StopSignal) -> list[str]
         states=config.states,
         divergence=config.divergence,
         stop=stop,
+        settings=dict(flat(config.identity())),
     )
     with tracked(
         config.logger,

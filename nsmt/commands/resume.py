@@ -5,21 +5,21 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from nsmt.commands.config import RunConfig, lock_of
-from nsmt.commands.evaluate import EVALUATIONS
+from nsmt.commands.evaluations import EVALUATIONS
 from nsmt.commands.translations import TRANSLATIONS, link_translations
 from nsmt.data.corpus import Corpus
 from nsmt.errors import ConfigurationError, DataError
 from nsmt.files import link_file, remove_unfinished, replace_folder
 from nsmt.methods import CONTROL, DENSE, ContinueDense
 from nsmt.records import RECORD, read_record
+from nsmt.settings import flat
 from nsmt.training.schedule import IDENTIFICATION
 from nsmt.training.stages import CHECKPOINT
 from nsmt.training.states import STATES
@@ -162,12 +162,3 @@ def _require_alike(config: RunConfig, other: Path) -> None:
             f"{other} was begun with other settings:\n" + "\n".join(changed),
             fix="set them as they were, or allow them by resume_changes=[key,…]",
         )
-
-
-def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every key of nested settings, dotted, with its value."""
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

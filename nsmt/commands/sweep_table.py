@@ -17,7 +17,6 @@ from pydantic import Field, ValidationError
 
 from nsmt.commands.compose import key_paths
 from nsmt.commands.config import PathSettings, RunConfig
-from nsmt.commands.resume import flat
 from nsmt.commands.score import comparison_path
 from nsmt.commands.sweep_job import FAILURE_RECORD
 from nsmt.commands.sweeps import SWEEPS, Sweep
@@ -32,7 +31,7 @@ from nsmt.reporting.results_tables import row_order
 from nsmt.reporting.sweep_figures import sweep_figures
 from nsmt.reporting.sweep_tables import RunScores, Setting, SweepScores, sweep_tables
 from nsmt.reporting.tables import MISSING, save_tables
-from nsmt.settings import Settings
+from nsmt.settings import Settings, flat
 
 TABLE: Final = "table"
 _SEED: Final = "seed"

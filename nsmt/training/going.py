@@ -23,6 +23,7 @@ from nsmt.training.states import (
     newest_state,
     updates_on_disk,
 )
+from nsmt.training.terms import Terms, check_begun
 from nsmt.training.world import rank
 
 _LOG = logging.getLogger(__name__)
@@ -49,19 +50,27 @@ class _WentBack:
 class Going:
     """One stage; all ranks call the same methods, the first alone looks at the disk.
 
-    `origin` says what a state must have been made from, see `StageState`.
+    `origin` says what a state must have been made from, see `StageState`; it may have been made
+    under other terms, as far as these can be changed. The stage is to take `updates` updates.
     """
 
-    def __init__(self, folder: Path, origin: Mapping[str, str | None]) -> None:
+    def __init__(
+        self, folder: Path, origin: Mapping[str, str | None], *, terms: Terms, updates: int
+    ) -> None:
         self.folder = folder
         self.states = folder / STATES
         self.origin = dict(origin)
+        self.terms = terms
+        self.updates = updates
         self.rollbacks = 0
         # Updates done, by the newest state; known to the first rank.
         self.update = 0
 
     def state(self) -> StageState | None:
-        """The state to go on from, in the first rank; None for a beginning."""
+        """The state to go on from, in the first rank; None for a beginning.
+
+        CheckpointError if there are states and none can be gone on from.
+        """
         if rank() > 0:
             return None
         for folder in (self.folder, self.states, self.states / AVERAGED):
@@ -74,6 +83,9 @@ class Going:
         found = newest_state(self.states, origin=self.origin)
         if found is None:
             return None
+        check_begun(
+            found.terms, self.terms, folder=self.folder, done=found.update, updates=self.updates
+        )
         # Damaged, and in the way of those that are not.
         discard(self.states, [u for u in updates_on_disk(self.states) if u > found.update])
         if went_back is not None and found.update <= went_back.update:

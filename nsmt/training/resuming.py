@@ -35,6 +35,7 @@ from nsmt.training.states import (
     state_folder,
     updates_on_disk,
 )
+from nsmt.training.terms import Terms
 from nsmt.training.trainer import set_loops
 
 _LOG = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class Resuming(pl.Callback):
         *,
         folder: Path,
         origin: Mapping[str, str | None],
+        terms: Terms,
         state: StageState | None,
         stop: StopSignal,
         members: Mapping[str, Remembering],
@@ -60,6 +62,7 @@ class Resuming(pl.Callback):
         self.settings = settings
         self.folder = folder
         self.origin = origin
+        self.terms = terms
         self.stop = stop
         self.members = members
         self.validate_every = validate_every
@@ -85,9 +88,8 @@ class Resuming(pl.Callback):
         snapshot.put_weights(module.model, state.part("model"))
         optimizer = trainer.optimizers[0]
         snapshot.put_moments(optimizer, module.model, state.part("moments"))
-        trainer.lr_scheduler_configs[0].scheduler.load_state_dict(state.numbers["schedule"])
-        for group, kept in zip(optimizer.param_groups, state.numbers["rates"], strict=True):
-            group["lr"] = kept
+        schedule = trainer.lr_scheduler_configs[0].scheduler
+        snapshot.put_schedule(schedule, done=state.numbers["schedule"]["last_epoch"])
         for name, member in self.members.items():
             member.recall(state.part(f"callbacks/{name}"), state.numbers["callbacks"][name])
         self._values = {int(update): value for update, value in state.numbers["values"].items()}
@@ -196,8 +198,7 @@ class Resuming(pl.Callback):
             tensors |= _under(f"callbacks/{name}", kept)
         mine = {"random": snapshot.random_state(), "sums": module.trained.tolist()}
         numbers = {
-            "schedule": trainer.lr_scheduler_configs[0].scheduler.state_dict(),
-            "rates": [group["lr"] for group in optimizer.param_groups],
+            "schedule": {"last_epoch": trainer.lr_scheduler_configs[0].scheduler.last_epoch},
             "ranks": snapshot.of_all_ranks(mine),
             "callbacks": callbacks,
             # A copy: it is written while training goes on.
@@ -214,6 +215,7 @@ class Resuming(pl.Callback):
             tensors,
             numbers,
             metrics.read_text(encoding="utf-8") if metrics.is_file() else "",
+            self.terms,
         )
         self._written = self._writer.submit(self._write, state)
 

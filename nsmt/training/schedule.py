@@ -13,7 +13,7 @@ from nsmt.methods import CONTROL, DENSE, ContinueDense, Evidence, Masked, Method
 from nsmt.models.checkpoint import TrainedModel, load_checkpoint
 from nsmt.models.masks import DirectionMasks
 from nsmt.neurons.atlas import NeuronAtlas
-from nsmt.neurons.statistics import ActivationStatistics
+from nsmt.neurons.statistics import ActivationStatistics, CountRule
 from nsmt.training.branches import train_branch
 from nsmt.training.identification import gather_statistics
 from nsmt.training.settings import ScheduleSettings
@@ -65,13 +65,14 @@ def _run_schedule(context: StageContext, schedule: ScheduleSettings, method: Met
 def identify(context: StageContext, trained: TrainedModel) -> ActivationStatistics:
     """Count what fires for each direction on its validation set, in one pass."""
     folder = context.folder / IDENTIFICATION
-    if (kept := _kept_statistics(folder, model=trained.fingerprint)) is not None:
+    rule = context.selection.count_rule
+    if (kept := _kept_statistics(folder, model=trained.fingerprint, rule=rule)) is not None:
         return kept
     with timed(context.folder, IDENTIFICATION):
         statistics = gather_statistics(
             trained,
             context.data(stage_seed=context.seed),
-            rule=context.selection.count_rule,
+            rule=rule,
             trainer=context.trainer,
             folder=folder,
             progress=context.callbacks.progress,
@@ -85,8 +86,8 @@ def identify(context: StageContext, trained: TrainedModel) -> ActivationStatisti
     return statistics
 
 
-def _kept_statistics(folder: Path, *, model: str) -> ActivationStatistics | None:
-    """Those of an earlier start; without them, or if they are damaged, they are counted again."""
+def _kept_statistics(folder: Path, *, model: str, rule: CountRule) -> ActivationStatistics | None:
+    """Those of an earlier start, of this model by this rule; None if none are whole."""
     if not folder.is_dir():
         return None
     try:
@@ -95,7 +96,8 @@ def _kept_statistics(folder: Path, *, model: str) -> ActivationStatistics | None
         _LOG.warning("neurons are identified again: %s", error.problem)
         return None
     statistics = ActivationStatistics.load(folder / STATISTICS)
-    return statistics if statistics.provenance.get("model") == model else None
+    same = statistics.provenance.get("model") == model and statistics.rule == rule
+    return statistics if same else None
 
 
 def _fitting(trained: TrainedModel, context: StageContext) -> TrainedModel:

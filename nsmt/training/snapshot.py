@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 _TAG = "MT19937"
 
@@ -93,6 +94,20 @@ def put_moments(
         if name in by_name
     }
     optimizer.load_state_dict(optimizer.state_dict() | {"state": state})
+
+
+def put_schedule(schedule: LRScheduler, *, done: int) -> None:
+    """Have a schedule stand after so many steps, at the rates that it has there.
+
+    They are its own, and not those of before: the settings may have been changed.
+    """
+    assert isinstance(schedule, LambdaLR)  # noqa: S101 -- narrows the type
+    factors = (factor(done) for factor in schedule.lr_lambdas)
+    rates = [base * factor for base, factor in zip(schedule.base_lrs, factors, strict=True)]
+    place = {"last_epoch": done, "_step_count": done + 1, "_last_lr": rates}
+    schedule.load_state_dict(schedule.state_dict() | place)
+    for group, rate in zip(schedule.optimizer.param_groups, rates, strict=True):
+        group["lr"] = rate
 
 
 def _parameters(optimizer: torch.optim.Optimizer) -> Iterator[Tensor]:

@@ -47,6 +47,7 @@ from nsmt.training.sharding import whole
 from nsmt.training.signals import GO_ON, StopSignal
 from nsmt.training.snapshot import of_all_ranks
 from nsmt.training.states import StageState
+from nsmt.training.terms import Terms, check_finished, terms_of
 from nsmt.training.tightening import TightenMasks
 from nsmt.training.timings import timed
 from nsmt.training.tracking import open_loggers
@@ -80,6 +81,8 @@ class StageContext:
     states: StateSettings
     divergence: DivergenceSettings
     stop: StopSignal
+    # All that decides the numbers of the run, see `nsmt.training.terms`.
+    settings: Terms
 
     def data(
         self, *, stage_seed: int, directions: Sequence[Direction] | None = None
@@ -137,7 +140,12 @@ def train_stage(context: StageContext, stage: Stage) -> TrainedModel:
         "corpus": context.corpus.fingerprint,
         "atlas": None if atlas is None else atlas.fingerprint,
     }
-    going = Going(folder, origin)
+    going = Going(
+        folder,
+        origin,
+        terms=terms_of(stage.name, context.settings),
+        updates=stage.settings.updates,
+    )
     while True:
         # The same on all ranks for new weights, then each rank has its own dropout.
         pl.seed_everything(stage.seed, workers=True, verbose=False)
@@ -168,6 +176,8 @@ def finished_stage(context: StageContext, name: str, *, parent: str | None) -> T
             f"{context.folder} holds a stage of other text or of another checkpoint",
             fix="start this run again with resume=never",
         )
+    terms = terms_of(name, context.settings)
+    check_finished(trained.history.get("settings", {}), terms, folder=folder)
     return trained
 
 
@@ -178,6 +188,7 @@ def keep(context: StageContext, name: str, trained: TrainedModel, *, updates: in
         "updates": updates,
         "corpus": context.corpus.fingerprint,
         "start": trained.fingerprint or _RANDOM,
+        "settings": terms_of(name, context.settings),
     }
     put(context, name, trained)
 
@@ -266,6 +277,7 @@ def _callbacks(
         context.states,
         folder=folder,
         origin=going.origin,
+        terms=going.terms,
         state=state,
         stop=context.stop,
         members=members,

@@ -24,6 +24,7 @@ from nsmt.errors import CheckpointError
 from nsmt.files import replace_folder
 from nsmt.manifest import verified_manifest, write_manifest
 from nsmt.tensors import save_tensors
+from nsmt.training.terms import Terms
 
 _LOG = logging.getLogger(__name__)
 
@@ -37,8 +38,9 @@ class StageState:
     """A stage after `update` updates; `position` is where its plan goes on.
 
     `origin` says what it was made from: the name of the stage, and fingerprints of the weights that
-    the stage started from, of its text and of its atlas. `tensors` are weights, moments and what
-    callbacks keep; `numbers` is plain JSON; `metrics` is the text of metrics.csv so far.
+    the stage started from, of its text and of its atlas; `terms` are its settings. `tensors` are
+    weights, moments and what callbacks keep; `numbers` is plain JSON; `metrics` is the text of
+    metrics.csv so far.
     """
 
     update: int
@@ -47,6 +49,7 @@ class StageState:
     tensors: Mapping[str, Tensor]
     numbers: dict[str, Any] = field(default_factory=dict)
     metrics: str = ""
+    terms: Terms = field(default_factory=dict)
 
     def part(self, prefix: str) -> dict[str, Tensor]:
         """The tensors whose names begin with a prefix and a stroke, by the rest of their names."""
@@ -67,6 +70,7 @@ def save_state(states: Path, state: StageState) -> Path:
         "update": state.update,
         "position": dataclasses.asdict(state.position),
         "origin": dict(state.origin),
+        "terms": dict(state.terms),
         **state.numbers,
     }
     with replace_folder(folder) as building:
@@ -90,6 +94,8 @@ def load_state(folder: Path) -> StageState:
             update=numbers.pop("update"),
             position=Position(**numbers.pop("position")),
             origin=numbers.pop("origin"),
+            # Releases before did not write them.
+            terms=numbers.pop("terms", {}),
             tensors=safetensors.torch.load_file(str(folder / _TENSORS)),
             numbers=numbers,
             metrics=(folder / _METRICS).read_text(encoding="utf-8"),

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,9 @@ from small_run import SMALL, train_stages
 from nsmt.commands.launch import prepared_corpus
 from nsmt.commands.resume import begin, check_resume, take_over
 from nsmt.commands.train import train
-from nsmt.errors import ConfigurationError, DataError
+from nsmt.errors import CheckpointError, ConfigurationError, DataError
+from nsmt.models.checkpoint import load_checkpoint
+from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.records import read_record, write_record
 from nsmt.training.module import TranslationModule
 from nsmt.turns import taking_turns
@@ -113,6 +116,118 @@ def test_the_stages_of_another_run_are_taken_over(small_config, die_at):
     assert all(torch.equal(expected[name], found) for name, found in weights(second).items())
     log = (second.folder / "log.txt").read_text()
     assert "20 updates begin, 12 are done" in log
+
+
+def taken_over(small_config, folder, *words):
+    """The configuration of a run that goes on with another's stages under other settings."""
+    keys = ",".join(("name", *(word.partition("=")[0] for word in words)))
+    return small_config(
+        *STAGE, *words, "name=second", f"resume={folder}", f"resume_changes=[{keys}]"
+    )
+
+
+@pytest.fixture
+def begun(small_config, die_at):
+    """The folder of a run that was killed after the state of update 12."""
+    config = small_config(*STAGE, "name=first")
+    undo = die_at(14)
+    with pytest.raises(KeyError):
+        train(config)
+    undo()
+    return config.folder
+
+
+def learning_rates(config):
+    with (config.folder / "dense" / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["train/learning_rate"]]
+    return {int(row["step"]): float(row["train/learning_rate"]) for row in rows}
+
+
+def history(config):
+    return load_checkpoint(config.folder / "dense" / "checkpoint").history
+
+
+def test_what_may_change_in_a_begun_stage_is_changed_from_there_on(small_config, begun, capsys):
+    words = ("optimizer.learning_rate=0.002", "optimizer.decay=constant")
+    config = taken_over(small_config, begun, *words, "schedule.dense.updates=24")
+    train(config)
+    rates = learning_rates(config)
+    # Of the update that comes next.
+    assert rates[12] == pytest.approx(0.005 * (10 / 13) ** 0.5)
+    assert [rates[update] for update in range(13, 25)] == [0.002] * 12
+    assert history(config)["updates"] == 24
+    assert history(config)["settings"]["optimizer.learning_rate"] == 0.002
+    said = capsys.readouterr().err
+    assert "dense goes on after 12 updates under other settings" in said
+    assert "optimizer.learning_rate: 0.005 then, 0.002 now" in said
+    assert "schedule.dense.updates: 20 then, 24 now" in said
+
+
+@pytest.mark.parametrize(
+    ("word", "then"),
+    [
+        ("callbacks.keep=ema", "last"),
+        ("callbacks.patience=3", "None"),
+        ("model.d_ff=64", "48"),
+        ("batch.tokens=600", "512"),
+        ("data.temperature=5.0", "1.0"),
+        ("seed=4", "1"),
+    ],
+)
+def test_what_cannot_change_in_a_begun_stage_is_refused_by_name(small_config, begun, word, then):
+    key, _, now = word.partition("=")
+    with pytest.raises(CheckpointError, match=f"{key}: {then} then, {now} now"):
+        train(taken_over(small_config, begun, word))
+
+
+def test_a_begun_stage_cannot_end_before_where_it_is(small_config, begun):
+    words = ("schedule.dense.updates=12", "schedule.dense.validate_every=4")
+    with pytest.raises(CheckpointError, match="has done 12 updates already, and is to end after"):
+        train(taken_over(small_config, begun, *words))
+
+
+def test_a_finished_stage_is_not_passed_off_as_what_was_asked_for(small_config, capsys):
+    first = small_config(*STAGE, "name=first")
+    train(first)
+    with pytest.raises(CheckpointError, match=r"schedule.dense.updates: 20 then, 24 now"):
+        train(taken_over(small_config, first.folder, "schedule.dense.updates=24"))
+    # That may be meant for stages that follow.
+    train(taken_over(small_config, first.folder, "optimizer.learning_rate=0.002"))
+    said = capsys.readouterr().err
+    assert "dense is finished and stays as it was made:" in said
+    assert "optimizer.learning_rate: 0.005 then, 0.002 now" in said
+
+
+def test_other_masks_than_asked_for_are_not_passed_off_as_theirs(small_config, run_copy):
+    changes = "resume_changes=[name,selection]"
+    words = ("name=second", f"resume={run_copy}", changes, "selection.k=50")
+    with pytest.raises(CheckpointError, match=r"selection.k: .* then, 50.0 now"):
+        train_taken_over(small_config(*words))
+    # Dense and control are the same by any k.
+    shutil.rmtree(run_copy / "neuron_specialization")
+    again = small_config(*words)
+    shutil.rmtree(again.folder)
+    train_taken_over(again)
+    masks = load_checkpoint(again.folder / "neuron_specialization" / "checkpoint")
+    assert masks.history["settings"]["selection.k"] == 50.0
+
+
+def train_taken_over(config):
+    take_over(config, prepared_corpus(config))
+    train_stages(config)
+
+
+def test_neurons_are_identified_again_by_another_rule(small_config, run_copy):
+    shutil.rmtree(run_copy / "neuron_specialization")
+    words = ("selection.count_padding=true", f"resume={run_copy}", "name=second")
+    config = small_config(*words, "resume_changes=[name,selection]")
+    train_taken_over(config)
+    before, after = (
+        ActivationStatistics.load(folder / "identification" / "statistics.safetensors")
+        for folder in (run_copy, config.folder)
+    )
+    assert after.rule.count_padding
+    assert not before.rule.count_padding
 
 
 def test_a_changed_configuration_shows_every_difference(small_config, finished_run):
