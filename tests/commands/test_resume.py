@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -39,6 +40,15 @@ PREEMPTED = 75
 
 def weights(config):
     return load_file(config.folder / "dense" / "checkpoint" / "model.safetensors")
+
+
+def done_at_starts(place):
+    """How many updates were done where a stage began, start by start.
+
+    A run that forgot its states and began again would come out the same.
+    """
+    (log,) = place.glob("runs/*/log.txt")
+    return [int(done) for done in re.findall(r"updates begin, (\d+) are done", log.read_text())]
 
 
 @pytest.fixture
@@ -262,6 +272,8 @@ def test_a_stage_goes_on_with_another_number_of_ranks(small_config, die_at, rank
     wider = small_config(*words, "trainer=ddp_sim", f"trainer.devices={ranks}")
     assert wider.folder == config.folder
     assert train_stages(wider) == ["dense"]
+    log = (wider.folder / "log.txt").read_text()
+    assert "20 updates begin, 12 are done" in log
     expected, found = weights(alone), weights(wider)
     for name, tensor in expected.items():
         torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-4)
@@ -318,6 +330,9 @@ def test_a_run_that_gets_a_signal_ends_as_one_that_does_not(tmp_path, left_alone
     if number != signal.SIGKILL:
         assert "run the same command again" in said
     found = finished(started(KILLED, tmp_path, ranks=ranks), tmp_path)
+    first, again = done_at_starts(tmp_path)
+    assert first == 0
+    assert again > 0
     assert found == left_alone(ranks)
 
 
@@ -343,6 +358,7 @@ def test_sharded_weights_go_on_and_are_kept_as_they_were(tmp_path, keep):
     assert run.wait() == PREEMPTED
     again = started(words, tmp_path / "killed", ranks=2)
     assert finished(again, tmp_path / "killed") == alone
+    assert done_at_starts(tmp_path / "killed")[-1] > 0
 
 
 @pytest.mark.slow
@@ -355,6 +371,7 @@ def test_a_run_goes_on_with_fewer_ranks(tmp_path):
     run.terminate()
     assert run.wait() == PREEMPTED
     finished(started(words, places["fewer"], ranks=2), places["fewer"])
+    assert done_at_starts(places["fewer"])[-1] > 0
     alone, fewer = (validated(place) for place in places.values())
     assert fewer == pytest.approx(alone, rel=1e-3)
 

@@ -22,8 +22,8 @@ def state(update):
 
 def same(one, other):
     return (
-        (one.update, one.position, one.numbers, one.metrics)
-        == (other.update, other.position, other.numbers, other.metrics)
+        (one.update, one.position, one.origin, one.numbers, one.metrics, one.terms)
+        == (other.update, other.position, other.origin, other.numbers, other.metrics, other.terms)
         and one.tensors.keys() == other.tensors.keys()
         and all(torch.equal(one.tensors[name], other.tensors[name]) for name in one.tensors)
     )

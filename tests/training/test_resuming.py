@@ -68,19 +68,27 @@ def require_equal(one, other):
 
 @pytest.fixture
 def at_update(monkeypatch):
-    """Do something in the forward pass of an update, the first time it comes."""
+    """Do something in the forward pass of an update, the first time it comes.
+
+    It gives the first update of each start: a stage that forgot its states and began again would
+    end with the same weights.
+    """
     real = TranslationModule.training_step
 
     def arrange(deeds):
-        left = dict(deeds)
+        left, firsts, started = dict(deeds), [], []
 
         def step(module, batch, batch_idx):
+            if module not in started:
+                started.append(module)
+                firsts.append(module.trainer.global_step + 1)
             deed = left.pop(module.trainer.global_step + 1, None)
             if deed is not None:
                 deed()
             return real(module, batch, batch_idx)
 
         monkeypatch.setattr(TranslationModule, "training_step", step)
+        return firsts
 
     return arrange
 
@@ -122,9 +130,11 @@ def test_a_stage_killed_three_times_equals_one_that_was_not(
     whole = run(small_config(*STAGE, *words))
     again = small_config(*STAGE, *words, f"paths.runs={tmp_path}/again")
     # Before the first state, between states, and where a validation was just done.
-    at_update({2: die, 8: die, 9: die, 11: die})
+    firsts = at_update({2: die, 8: die, 9: die, 11: die})
     found, kills = until_done(again)
     assert kills >= 3
+    every = again.states.every
+    assert firsts == [1 + done // every * every for done in (0, 1, 7, 8, 10)][: kills + 1]
     require_equal(whole, found)
     assert not (found / "states").exists()
 
@@ -134,13 +144,15 @@ def test_a_signal_ends_a_stage_where_its_state_is_whole(small_config, tmp_path, 
     whole = run(small_config(*STAGE))
     again = small_config(*STAGE, f"paths.runs={tmp_path}/again")
     before = signal.getsignal(number)
-    at_update({10: lambda: os.kill(os.getpid(), number), 16: lambda: os.kill(os.getpid(), number)})
+    asked = dict.fromkeys((10, 16), lambda: os.kill(os.getpid(), number))
+    firsts = at_update(asked)
     for update in (10, 16):
         with pytest.raises(PreemptionError, match=f"after update {update}"):
             run(again)
         assert updates_on_disk(again.folder / "dense" / "states")[-1] == update
         assert signal.getsignal(number) == before
     require_equal(whole, run(again))
+    assert firsts == [1, 11, 17]
 
 
 def test_a_signal_during_the_last_update_is_not_lost(small_config, tmp_path, at_update):
@@ -234,11 +246,12 @@ def test_a_damaged_state_is_passed_over_for_the_one_before(
     file = state_folder(states, 12) / "state.safetensors"
     file.write_bytes(file.read_bytes()[:-1])
     # Damaged, it must not count as one of the newest.
-    at_update({11: die})
+    firsts = at_update({11: die})
     with pytest.raises(Killed):
         run(again)
     assert updates_on_disk(states) == [9]
     require_equal(whole, run(again))
+    assert firsts == [10, 10]
     assert "the state after update 12 is passed over" in caplog.text
 
 
@@ -397,10 +410,11 @@ def test_the_budget_of_roll_backs_outlives_a_restart(small_config, monkeypatch):
 def test_a_run_killed_after_a_roll_back_ends_as_one_that_was_not(
     small_config, tmp_path, monkeypatch, at_update
 ):
-    at_update({9: die, 14: die})
+    firsts = at_update({9: die, 14: die})
     poison(monkeypatch, {7, 8, 9, 10, 11})
     found, kills = until_done(small_config(*STAGE, f"paths.runs={tmp_path}/again"))
     assert kills == 2
+    assert firsts == [1, 7, 10, 13]
     require_equal(run(small_config(*STAGE)), found)
 
 
