@@ -195,7 +195,7 @@ def _ended(job: Job, ended: Ended, told: Path) -> Job:
         return replace(job, state="failed", reason=f"killed by {name}", fix=again)
     reason = said.get("reason") or f"ended with status {ended.status}"
     fix = said.get("fix") or f"its output says why{f': {job.log}' if job.log else ''}"
-    return replace(job, state="failed", reason=reason, fix=fix)
+    return replace(job, state="failed", reason=reason, fix=fix, error=said.get("error"))
 
 
 def _record_failure(job: Job, ended: Ended, command: str) -> None:

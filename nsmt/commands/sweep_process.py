@@ -28,16 +28,18 @@ def main() -> None:
         try:
             command.run(settings)
         except NsmtError as error:
-            _tell(told, error.problem, error.fix)
+            _tell(told, error, reason=error.problem, fix=error.fix)
             raise
         except Exception as error:
             # A fault of ours: its traceback goes to the log.
-            _tell(told, f"{type(error).__name__}: {error}", "its output has the traceback")
+            reason = f"{type(error).__name__}: {error}"
+            _tell(told, error, reason=reason, fix="its output has the traceback")
             raise
 
 
-def _tell(path: Path, reason: str, fix: str) -> None:
-    replace_text(path, json.dumps({"reason": reason, "fix": fix}, ensure_ascii=False))
+def _tell(path: Path, error: Exception, *, reason: str, fix: str) -> None:
+    told = {"error": type(error).__name__, "reason": reason, "fix": fix}
+    replace_text(path, json.dumps(told, ensure_ascii=False))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """A search over settings: Optuna proposes, jobs train, the study on disk remembers.
 
 The objective is read from a run's validation metrics, never from its test sets. A search that is
-begun again goes on: trials that were running or failed are tried again with their values, which
-finds their runs where they stand, and new ones are added until there are as many results as asked.
+begun again goes on: trials that were running are begun again with their values, which finds their
+runs where they stand, and new ones are added until there are as many results as asked. Trials that
+failed come last, once a start, and not where training itself failed: it would fail again.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, ValidationError
 
 from nsmt.commands.sweeps import Job
-from nsmt.errors import ConfigurationError, DataError
+from nsmt.errors import ConfigurationError, DataError, TrainingError
 from nsmt.files import replace_text
 from nsmt.progress import result_console
 from nsmt.records import read_record
@@ -25,6 +26,9 @@ from nsmt.settings import Settings
 
 JOURNAL: Final = "optuna.journal"
 RESULT: Final = "search.json"
+# How a trial without a result ended, as the study knows it; those without a word failed.
+_ENDED: Final = "ended"
+_STOPPED, _FAILED, _HOPELESS = "stopped", "failed", TrainingError.__name__
 Positive = Annotated[int, Field(ge=1)]
 Launch = Callable[[Sequence[Mapping[str, str]], int], list[Any]]
 
@@ -34,6 +38,7 @@ class SearchSettings(Settings):
 
     n_trials: Positive = Field(description="results in the end, earlier ones included")
     n_jobs: Positive = Field(1, description="trials proposed at a time, for launchers side by side")
+    patience: Positive = Field(5, description="failures in a row before the search ends")
     metric: str = Field("valid/nll", description="a column of metrics.csv")
     stage: str | None = Field(None, description="of which stage; null: a run's last")
     best: bool = Field(default=True, description="its best value, or its last")
@@ -66,21 +71,25 @@ def search(
         )
     study = _study(settings, folder / JOURNAL)
     returned: list[Any] = []
-    again = _left_over(study)
-    while (missing := settings.n_trials - _results(study)) > 0:
+    failures = 0
+    first, last = _left_over(study)
+    while (missing := settings.n_trials - _results(study)) > 0 and failures < settings.patience:
         batch = []
-        for _ in range(min(settings.n_jobs, missing)):
-            if again:
-                study.enqueue_trial(again.pop(0))
+        for left in range(missing, max(missing - settings.n_jobs, 0), -1):
+            if first:
+                study.enqueue_trial(first.pop(0))
+            elif len(last) >= left:
+                study.enqueue_trial(last.pop(0))
             batch.append(study.ask(space))
         jobs = [fixed | {signed[key]: _text(trial.params[key]) for key in space} for trial in batch]
         results = launch(jobs, batch[0].number)
         values = [_value(result.return_value, settings) for result in results]
         for trial, result, value in zip(batch, results, values, strict=True):
             _tell(study, trial, result.return_value, value)
+            failures = failures + 1 if value is None else 0
         returned.append(results)
-        if all(value is None for value in values):
-            # What fails all trials of a batch would fail the next.
+        if any(_ended(result.return_value) == _STOPPED for result in results):
+            # Somebody wants an end.
             break
     _conclude(study, folder)
     return returned
@@ -175,23 +184,40 @@ def _tell(study: Any, trial: Any, result: Any, value: float | None) -> None:  # 
     if isinstance(result, Job) and result.run is not None:
         trial.set_user_attr("run", result.run)
     if value is None:
+        trial.set_user_attr(_ENDED, _ended(result))
         study.tell(trial, state=TrialState.FAIL)
     else:
         study.tell(trial, value)
 
 
-def _left_over(study: Any) -> list[dict[str, Any]]:  # noqa: ANN401
-    """The values of trials without a result that no later trial tried again; they end here."""
+def _ended(result: Any) -> str:  # noqa: ANN401
+    """How a job without a value ended."""
+    if isinstance(result, Job) and result.state == "stopped":
+        return _STOPPED
+    if isinstance(result, Job) and (result.state == "finished" or result.error == _HOPELESS):
+        # One that is finished has a value that is no finite number.
+        return _HOPELESS
+    return _FAILED
+
+
+def _left_over(study: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:  # noqa: ANN401
+    """The values of trials without a result, which end here: of those to begin with, and last."""
     from optuna.trial import TrialState
 
-    done = [t.params for t in study.trials if t.state == TrialState.COMPLETE]
-    left: list[dict[str, Any]] = []
+    closed, first, last = [], [], []
     for trial in study.trials:
+        ended = trial.user_attrs.get(_ENDED, _FAILED)
         if trial.state == TrialState.RUNNING:
             study.tell(trial.number, state=TrialState.FAIL)
-        if trial.params and trial.state != TrialState.COMPLETE:
-            left += [trial.params] if trial.params not in [*done, *left] else []
-    return left
+            ended = _STOPPED
+        if trial.state == TrialState.COMPLETE or ended == _HOPELESS:
+            closed.append(trial.params)
+        elif trial.params:
+            (first if ended == _STOPPED else last).append(trial.params)
+    first = [values for n, values in enumerate(first) if values not in [*closed, *first[:n]]]
+    done = [*closed, *first]
+    last = [values for n, values in enumerate(last) if values not in [*done, *last[:n]]]
+    return first, last
 
 
 def _results(study: Any) -> int:  # noqa: ANN401

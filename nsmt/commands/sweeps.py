@@ -29,14 +29,17 @@ State = Literal["running", "finished", "failed", "stopped"]
 # Words that say how a sweep is computed and shown; of the rest it is named.
 _APART: Final = (
     *("hydra.launcher", "hydra/launcher", "hydra.sweep.", "hydra.job", "hydra.mode", "launcher"),
-    *("hydra.sweeper.n_trials", "hydra.sweeper.n_jobs", "hydra.sweeper.max_batch_size"),
+    *("hydra.sweeper.n_trials", "hydra.sweeper.n_jobs", "hydra.sweeper.patience"),
     *("paths", "logger", "callbacks.progress", "callbacks.log_every", "report", "states"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One job of a sweep, as its file tells it; `run` is the run folder, where there is one."""
+    """One job of a sweep, as its file tells it.
+
+    `run` is the run folder, where there is one; `error` the class of the error that ended it.
+    """
 
     number: int
     overrides: tuple[str, ...]
@@ -45,6 +48,7 @@ class Job:
     reason: str | None = None
     fix: str | None = None
     log: str | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,7 @@ def _read_job(path: Path) -> Job:
             reason=found["reason"],
             fix=found["fix"],
             log=found["log"],
+            error=found.get("error"),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(path, error) from None
