@@ -15,9 +15,10 @@ from nsmt.commands.config import RunConfig
 from nsmt.data.corpus import Corpus
 from nsmt.errors import NsmtError
 from nsmt.files import replace_text
-from nsmt.training.world import launch_identity, launched
+from nsmt.training.world import launch_identity, launched, launches_look_alike
 
-# How much earlier than another rank the first may have spoken.
+# How much earlier than another rank the first may have spoken, where nothing else tells launches
+# apart.
 _SLACK_S: Final = 60.0
 _POLL_S: Final = 0.2
 _TRAIN, _NOTHING, _FAILED = "train", "nothing to do", "failed"
@@ -33,11 +34,13 @@ class RankError(NsmtError):
 def telling(config: RunConfig) -> Iterator[Tell]:
     """In rank 0: tell the others which corpus to train on, or None if there is nothing to do.
 
-    Until then they wait. If the block ends before, they are told that it failed. The note stays:
-    nobody knows when all have read it.
+    Under a lock of the run: nobody else's ranks are to wait for a note meanwhile. Until then they
+    wait; if the block ends before, they are told that it failed. The note stays: nobody knows when
+    all have read it.
     """
     note, said = _note(config), _FAILED
-    note.unlink(missing_ok=True)
+    if launched():
+        note.unlink(missing_ok=True)
 
     def tell(corpus: Corpus | None) -> None:
         nonlocal said
@@ -58,9 +61,10 @@ def told(config: RunConfig, *, patience_s: float = 24 * 3600) -> Corpus | None:
     note = _note(config)
     started, deadline = time.time(), time.monotonic() + patience_s
     while time.monotonic() < deadline:
-        # An earlier launch may have left its note, and plain torchrun on several nodes names all
-        # launches alike.
-        if note.is_file() and note.stat().st_mtime >= started - _SLACK_S:
+        # An earlier launch may have left its note.
+        if note.is_file() and (
+            not launches_look_alike() or note.stat().st_mtime >= started - _SLACK_S
+        ):
             launch, said, folder = note.read_text(encoding="utf-8").split("\n")
             if launch == launch_identity():
                 if said == _FAILED:

@@ -58,10 +58,9 @@ def train(config: RunConfig) -> Path | None:
             if (corpus := told(config)) is not None:
                 run_stages(config, corpus, stop)
             return None
-        with telling(config) as tell:
+        with taking_turns(config.lock("run")), telling(config) as tell:
             corpus = prepared_corpus(config)
-            with taking_turns(config.lock("run")):
-                return _train(config, corpus, stop, tell)
+            return _train(config, corpus, stop, tell)
 
 
 def _train(config: RunConfig, corpus: Corpus, stop: StopSignal, tell: Tell) -> Path | None:

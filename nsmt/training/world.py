@@ -23,7 +23,8 @@ from nsmt.training.settings import TrainerSettings
 Launcher = Literal["torchrun", "srun", "submitit"]
 _IDENTITY: Final = (
     *("TORCHELASTIC_RUN_ID", "TORCHELASTIC_RESTART_COUNT", "MASTER_PORT"),
-    *("SLURM_JOB_ID", "SLURM_STEP_ID", "SUBMITIT_LOCAL_JOB_ID"),
+    # A job that was requeued keeps its number.
+    *("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT", "SUBMITIT_LOCAL_JOB_ID"),
 )
 
 
@@ -71,7 +72,7 @@ def rank() -> int:
 def launch_identity() -> str:
     """The same text in all ranks of one launch, and another in the next launch.
 
-    Plain torchrun on several nodes tells nothing that differs.
+    But see `launches_look_alike`.
     """
     known = [f"{name}={os.environ.get(name, '')}" for name in _IDENTITY]
     world = found_world()
@@ -79,6 +80,15 @@ def launch_identity() -> str:
         # All have the same parent.
         known.append(f"parent={os.getppid()}")
     return " ".join(known)
+
+
+def launches_look_alike() -> bool:
+    """Whether the next launch may have the same identity.
+
+    Plain torchrun on several nodes has, if it gets the same `--rdzv-id`, or none.
+    """
+    world = found_world()
+    return world is not None and world.launcher == "torchrun" and world.nodes > 1
 
 
 def cluster_environment() -> ClusterEnvironment:

@@ -1,9 +1,15 @@
 """Claims about ranks before they train."""
 
+import fcntl
+import os
+
 import pytest
 
 from nsmt.commands.launch import prepared_corpus
 from nsmt.commands.notes import RankError, telling, told
+from nsmt.commands.train import train
+from nsmt.errors import DataError
+from nsmt.training.world import launch_identity
 
 
 @pytest.fixture
@@ -53,3 +59,74 @@ def test_ranks_that_come_when_the_first_is_done_hear_what_it_said(small_config, 
     as_rank(1, "the next launch")
     with pytest.raises(RankError, match="no corpus in time"):
         told(config, patience_s=0.1)
+
+
+def spoke_long_ago(config):
+    (note,) = config.folder.parent.glob(".*.note")
+    os.utime(note, (0, 0))
+
+
+def test_a_rank_that_starts_long_after_the_first_spoke_hears_it(small_config, as_rank):
+    config = small_config("trainer=ddp_sim")
+    as_rank(0)
+    with telling(config) as tell:
+        tell(prepared_corpus(config))
+    spoke_long_ago(config)
+    as_rank(1)
+    assert told(config, patience_s=0.1).pairs
+
+
+def test_old_notes_are_none_where_launches_look_alike(small_config, as_rank, monkeypatch):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+    config = small_config("trainer=ddp_sim")
+    as_rank(0)
+    with telling(config) as tell:
+        tell(None)
+    spoke_long_ago(config)
+    as_rank(1)
+    with pytest.raises(RankError, match="no corpus in time"):
+        told(config, patience_s=0.1)
+
+
+def test_a_job_that_slurm_requeued_is_another_launch(as_rank, monkeypatch):
+    as_rank(0)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    first = launch_identity()
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert launch_identity() != first
+
+
+def test_the_same_command_started_meanwhile_leaves_the_note_alone(
+    run_copy, small_config, as_rank, monkeypatch
+):
+    """The other ranks of the first may not have read it yet."""
+    config = small_config(f"paths.runs={run_copy.parent}")
+    as_rank(0)
+    with telling(config) as tell:
+        tell(prepared_corpus(config))
+    for name in ("WORLD_SIZE", "RANK", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.delenv(name)
+    train(config)
+    as_rank(1)
+    assert told(config, patience_s=0.1).pairs
+
+
+def test_a_launch_speaks_only_when_it_is_its_turn(small_config, as_rank, monkeypatch):
+    """Before, the ranks of another may wait for a note of theirs."""
+    config = small_config("trainer=ddp_sim")
+    spoken = []
+
+    def speak(note, text):
+        with config.lock("run").open("w") as lock, pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        spoken.append(text)
+
+    def fail(config):
+        raise DataError("no text", fix="get some")
+
+    monkeypatch.setattr("nsmt.commands.notes.replace_text", speak)
+    monkeypatch.setattr("nsmt.commands.train.prepared_corpus", fail)
+    as_rank(0)
+    with pytest.raises(DataError):
+        train(config)
+    assert len(spoken) == 1
