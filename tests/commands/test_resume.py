@@ -25,6 +25,7 @@ from nsmt.models.checkpoint import load_checkpoint
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.records import read_record, write_record
 from nsmt.training.module import TranslationModule
+from nsmt.training.states import load_state, state_folder, updates_on_disk
 from nsmt.turns import taking_turns
 
 STAGE = (
@@ -398,18 +399,37 @@ def test_ranks_that_diverge_go_back_together_and_end_with_one_error(tmp_path):
 def test_a_full_disk_ends_a_run_with_a_message_and_it_goes_on_when_there_is_room(tmp_path):
     runs = tmp_path / "runs"
     runs.mkdir()
-    options = ["-t", "tmpfs", "-o", "size=120k", "nsmt-test", str(runs)]
+    options = ["-t", "tmpfs", "-o", "size=8m", "nsmt-test", str(runs)]
     mounted = subprocess.run(["mount", *options], check=False, capture_output=True)
     if mounted.returncode:
         pytest.skip("a tmpfs cannot be mounted here")
+    words = (*KILLED, "schedule.dense.updates=400", "schedule.dense.validate_every=400")
     try:
-        run = started(KILLED, tmp_path, ranks=1)
-        said = run.communicate(timeout=120)[0]
+        run = started(words, tmp_path, ranks=1)
+        until_states(run, tmp_path)
+        ballast = runs / "ballast"
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(fill, ballast, run)
+            said = run.communicate()[0]
         assert run.returncode == 2, said
         assert "error: there is no space left on the device" in said
         assert "Traceback" not in said
         assert not list(runs.glob("*/dense/checkpoint"))
-        subprocess.run(["mount", "-o", "remount,size=16m", str(runs)], check=True)
-        finished(started(KILLED, tmp_path, ranks=1), tmp_path)
+        # The last good one.
+        (states,) = runs.glob("*/dense/states")
+        kept = load_state(state_folder(states, updates_on_disk(states)[-1])).update
+        ballast.unlink()
+        finished(started(words, tmp_path, ranks=1), tmp_path)
+        assert done_at_starts(tmp_path) == [0, kept]
     finally:
         subprocess.run(["umount", str(runs)], check=True)
+
+
+def fill(path, run):
+    """Take all the room that there is, also what a run gives back, until it ends."""
+    with path.open("wb", buffering=0) as file:
+        while run.poll() is None:
+            try:
+                file.write(bytes(4096))
+            except OSError:
+                time.sleep(0.001)
