@@ -25,7 +25,7 @@ from nsmt.models.checkpoint import TrainedModel, load_checkpoint
 from nsmt.models.weight_masks import WeightMasks, magnitude_masks, maskable_weights
 from nsmt.training.optimization import for_stage
 from nsmt.training.settings import ScheduleSettings, StageSettings
-from nsmt.training.snapshot import wait_for_all_ranks
+from nsmt.training.snapshot import of_first_rank, wait_for_all_ranks
 from nsmt.training.stages import (
     CHECKPOINT,
     Stage,
@@ -139,7 +139,7 @@ def _own_weights(
     """The masks of one direction, from disk if they were made before; its model is not kept."""
     path = context.folder / name / _MASKS / f"{direction}.safetensors"
     part = f"{name}/{_TUNING}/{direction}"
-    if not path.is_file():
+    if not of_first_rank(path.is_file):
         tuned = _tuned(context, part, settings, dense, direction, dropout=treatment.dropout)
         if rank() == 0:
             own = _largest(tuned, treatment)

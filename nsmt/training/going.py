@@ -15,7 +15,7 @@ from nsmt.data.plan import Position
 from nsmt.errors import CheckpointError, TrainingError
 from nsmt.files import remove_unfinished, replace_text
 from nsmt.training.divergence import RollBackError
-from nsmt.training.snapshot import of_all_ranks
+from nsmt.training.snapshot import of_all_ranks, of_first_rank
 from nsmt.training.states import (
     STATES,
     StageState,
@@ -63,16 +63,25 @@ class Going:
         self.terms = terms
         self.updates = updates
         self.rollbacks = 0
-        # Updates done, by the newest state; known to the first rank.
+        # Updates done, by the newest state.
         self.update = 0
 
     def state(self) -> StageState | None:
-        """The state to go on from, in the first rank; None for a beginning.
+        """The state to go on from, in the first rank; None for a beginning, and in others.
 
-        CheckpointError if there are states and none can be gone on from.
+        CheckpointError, in all ranks, if there are states and none can be gone on from.
         """
-        if rank() > 0:
-            return None
+        state: StageState | None = None
+
+        def find() -> tuple[int, int]:
+            nonlocal state
+            state = self._found()
+            return self.update, self.rollbacks
+
+        self.update, self.rollbacks = of_first_rank(find)
+        return state
+
+    def _found(self) -> StageState | None:
         for folder in (self.folder, self.states, self.states / AVERAGED):
             remove_unfinished(folder)
         went_back = self._went_back()

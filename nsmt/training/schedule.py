@@ -6,6 +6,8 @@ import dataclasses
 import logging
 from pathlib import Path
 
+import torch
+
 from nsmt.errors import AtlasError, CheckpointError
 from nsmt.files import replace_folder
 from nsmt.manifest import verified_manifest, write_manifest
@@ -17,10 +19,11 @@ from nsmt.neurons.statistics import ActivationStatistics, CountRule
 from nsmt.training.branches import train_branch
 from nsmt.training.identification import gather_statistics
 from nsmt.training.settings import ScheduleSettings
-from nsmt.training.stages import Stage, StageContext, obey, put, train_stage
+from nsmt.training.snapshot import of_first_rank, wait_for_all_ranks
+from nsmt.training.stages import CHECKPOINT, Stage, StageContext, obey, put, train_stage
 from nsmt.training.timings import timed
 from nsmt.training.trainer import set_machine
-from nsmt.training.world import rank
+from nsmt.training.world import join_ranks, rank
 
 _LOG = logging.getLogger(__name__)
 IDENTIFICATION = "identification"
@@ -39,13 +42,14 @@ def run_schedule(context: StageContext, schedule: ScheduleSettings, method: Meth
 
 def _run_schedule(context: StageContext, schedule: ScheduleSettings, method: Method) -> list[str]:
     set_machine(context.trainer)
+    join_ranks(context.trainer)
     given: NeuronAtlas | None = None
     if schedule.checkpoint is not None:
         dense = _fitting(load_checkpoint(Path(schedule.checkpoint)), context)
         # Refused before anything is written or measured.
         if schedule.atlas is not None:
             given = _given_atlas(Path(schedule.atlas), dense)
-        put(context, DENSE, dense)
+        dense = _kept_dense(context, dense)
     else:
         stage = Stage(DENSE, schedule.dense, context.new_model, context.seed)
         dense = train_stage(context, stage)
@@ -66,8 +70,8 @@ def identify(context: StageContext, trained: TrainedModel) -> ActivationStatisti
     """Count what fires for each direction on its validation set, in one pass."""
     folder = context.folder / IDENTIFICATION
     rule = context.selection.count_rule
-    if (kept := _kept_statistics(folder, model=trained.fingerprint, rule=rule)) is not None:
-        return kept
+    if of_first_rank(lambda: _has_statistics(folder, model=trained.fingerprint, rule=rule)):
+        return ActivationStatistics.load(folder / STATISTICS)
     with timed(context.folder, IDENTIFICATION):
         statistics = gather_statistics(
             trained,
@@ -86,18 +90,32 @@ def identify(context: StageContext, trained: TrainedModel) -> ActivationStatisti
     return statistics
 
 
-def _kept_statistics(folder: Path, *, model: str, rule: CountRule) -> ActivationStatistics | None:
-    """Those of an earlier start, of this model by this rule; None if none are whole."""
+def _has_statistics(folder: Path, *, model: str, rule: CountRule) -> bool:
+    """Whether those of an earlier start are there, whole, of this model and by this rule."""
     if not folder.is_dir():
-        return None
+        return False
     try:
         verified_manifest(folder, required=(STATISTICS,))
     except CheckpointError as error:
         _LOG.warning("neurons are identified again: %s", error.problem)
-        return None
+        return False
     statistics = ActivationStatistics.load(folder / STATISTICS)
-    same = statistics.provenance.get("model") == model and statistics.rule == rule
-    return statistics if same else None
+    return statistics.provenance.get("model") == model and statistics.rule == rule
+
+
+def _kept_dense(context: StageContext, given: TrainedModel) -> TrainedModel:
+    """The checkpoint as the run has it: written once, since others may be reading it."""
+    place = context.folder / DENSE / CHECKPOINT
+    if of_first_rank(lambda: not place.exists()):
+        put(context, DENSE, given)
+        wait_for_all_ranks()
+    kept, weights = load_checkpoint(place), given.model.state_dict()
+    if any(not torch.equal(own, weights[name]) for name, own in kept.model.state_dict().items()):
+        raise CheckpointError(
+            f"{context.folder} was begun from another model than schedule.checkpoint is now",
+            fix="give this run a name of its own, or start it again with resume=never",
+        )
+    return kept
 
 
 def _fitting(trained: TrainedModel, context: StageContext) -> TrainedModel:

@@ -7,8 +7,8 @@ them (FSDP2). Random generators, and sums that were not logged yet, are each ran
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
@@ -17,7 +17,10 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+from nsmt.errors import NsmtError
+
 _TAG = "MT19937"
+Found = TypeVar("Found")
 
 
 def whole_copy(tensor: Tensor) -> Tensor:
@@ -152,6 +155,24 @@ def of_all_ranks(value: object) -> list[Any]:
     said: list[Any] = [None] * torch.distributed.get_world_size()
     torch.distributed.all_gather_object(said, value)
     return said
+
+
+def of_first_rank(find: Callable[[], Found]) -> Found:
+    """What the first rank finds, in all ranks; every rank must ask. Its NsmtErrors are raised in
+    all of them too.
+    """
+    if not torch.distributed.is_initialized():
+        return find()
+    said: list[Any] = [None]
+    if torch.distributed.get_rank() == 0:
+        try:
+            said = [find()]
+        except NsmtError as error:
+            said = [error]
+    torch.distributed.broadcast_object_list(said)
+    if isinstance(said[0], NsmtError):
+        raise said[0]
+    return cast("Found", said[0])
 
 
 def wait_for_all_ranks() -> None:

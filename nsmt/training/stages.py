@@ -45,7 +45,7 @@ from nsmt.training.settings import (
 )
 from nsmt.training.sharding import whole
 from nsmt.training.signals import GO_ON, StopSignal
-from nsmt.training.snapshot import of_all_ranks
+from nsmt.training.snapshot import of_all_ranks, of_first_rank
 from nsmt.training.states import StageState
 from nsmt.training.terms import Terms, check_finished, terms_of
 from nsmt.training.tightening import TightenMasks
@@ -166,7 +166,7 @@ def finished_stage(context: StageContext, name: str, *, parent: str | None) -> T
     """The model of a stage that is there already; CheckpointError if it is another's."""
     folder = context.folder / name
     # Put in place whole, so that a damaged one was damaged later, which is not ours to undo.
-    if not (folder / CHECKPOINT).exists():
+    if not of_first_rank((folder / CHECKPOINT).exists):
         return None
     _LOG.info("%s is there already", name)
     trained = load_checkpoint(folder / CHECKPOINT)

@@ -16,7 +16,7 @@ from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, Str
 from nsmt.errors import ConfigurationError
 from nsmt.progress import console
 from nsmt.training.settings import OptimizerSettings, TrainerSettings
-from nsmt.training.world import cluster_environment, rank
+from nsmt.training.world import backend_of, cluster_environment, rank
 
 # Instructions of a CPU that multiply bf16; without any, bf16 is slower than fp32.
 _BF16_CHECKS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
@@ -142,7 +142,7 @@ def _nothing() -> None:
 def _strategy(settings: TrainerSettings) -> Strategy | str:
     if settings.world == 1:
         return "auto"
-    backend = "nccl" if settings.accelerator == "gpu" else "gloo"
+    backend = backend_of(settings)
     if settings.strategy == "fsdp":
         return ModelParallelStrategy(
             data_parallel_size=settings.world,

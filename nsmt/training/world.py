@@ -7,6 +7,7 @@ process, whatever number of tasks it was granted (pitfall 3).
 
 from __future__ import annotations
 
+import atexit
 import os
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -16,6 +17,7 @@ from lightning_fabric.plugins.environments.cluster_environment import ClusterEnv
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from torch.distributed.constants import default_pg_timeout
 
 from nsmt.errors import ConfigurationError
 from nsmt.training.settings import TrainerSettings
@@ -102,6 +104,36 @@ def cluster_environment() -> ClusterEnvironment:
     # submitit's tasks have torchrun's variables. Lightning's own environment would take
     # WORLD_SIZE away at the end of the first stage.
     return TorchElasticEnvironment()
+
+
+def join_ranks(settings: TrainerSettings) -> None:
+    """Have the ranks of this launch know each other, which Lightning would do at its first stage.
+
+    What is on disk is asked for before: over a network, not every node sees the same at once.
+    """
+    if settings.world == 1 or torch.distributed.is_initialized():
+        return
+    environment = cluster_environment()
+    os.environ["MASTER_ADDR"] = environment.main_address
+    os.environ["MASTER_PORT"] = str(environment.main_port)
+    device = None
+    if settings.accelerator == "gpu":
+        device = torch.device("cuda", environment.local_rank())
+        torch.cuda.set_device(device)
+        # NCCL warns of a group that is left.
+        atexit.register(torch.distributed.destroy_process_group)
+    torch.distributed.init_process_group(
+        backend_of(settings),
+        timeout=default_pg_timeout,
+        rank=environment.global_rank(),
+        world_size=environment.world_size(),
+        device_id=device,
+    )
+
+
+def backend_of(settings: TrainerSettings) -> str:
+    """By what ranks talk."""
+    return "nccl" if settings.accelerator == "gpu" else "gloo"
 
 
 def check_world(settings: TrainerSettings) -> None:

@@ -14,7 +14,7 @@ from nsmt.commands.launch import prepared_corpus
 from nsmt.data.datamodule import TableReader, sequence_format
 from nsmt.data.plan import PlannedBatch, TrainingPlan
 from nsmt.errors import AtlasError, CheckpointError, TrainingError
-from nsmt.models.checkpoint import load_checkpoint
+from nsmt.models.checkpoint import load_checkpoint, save_checkpoint
 from nsmt.models.loss import smoothed_cross_entropy
 from nsmt.models.transformer import Transformer
 from nsmt.neurons.atlas import NeuronAtlas
@@ -325,4 +325,19 @@ def test_a_corrupt_checkpoint_is_refused(small_config, run_copy):
 def test_a_checkpoint_with_another_vocabulary_is_refused(small_config, finished_run):
     config = small_config(*specialize(finished_run, "data.vocabulary.size=110"))
     with pytest.raises(CheckpointError, match="vocabulary"):
+        trained(config)
+
+
+def test_a_given_dense_model_is_written_once_and_stays_the_same(small_config, run_copy):
+    """Other ranks may be reading it when a run is started again."""
+    config = small_config(*specialize(run_copy))
+    path = trained(config) / "dense" / "checkpoint"
+    written = path.stat().st_ino
+    trained(config)
+    assert path.stat().st_ino == written
+    model = load_checkpoint(run_copy / "dense" / "checkpoint")
+    with torch.no_grad():
+        model.model.output.weight.add_(1.0)
+    save_checkpoint(run_copy / "dense" / "checkpoint", model)
+    with pytest.raises(CheckpointError, match=r"another model than schedule\.checkpoint is now"):
         trained(config)
