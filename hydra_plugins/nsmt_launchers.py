@@ -20,6 +20,9 @@ INSTALLED = all(
     find_spec(name) is not None for name in ("submitit", "hydra_plugins.hydra_submitit_launcher")
 )
 
+# What is left of the time that a cluster gives ahead of its limit.
+_TO_REQUEUE_S = 20.0
+
 if INSTALLED:
     from hydra_plugins.hydra_submitit_launcher.submitit_launcher import BaseSubmititLauncher
 
@@ -45,6 +48,18 @@ if INSTALLED:
                 }
             )
             return executor
+
+        def checkpoint(self, *arguments: Any, **named: Any) -> Any:  # noqa: ANN401
+            """What is queued again when a cluster takes a job back: the same, once it has saved.
+
+            submitit asks for it in a signal handler, and then requeues, which is when a cluster
+            begins to end the job.
+            """
+            from nsmt.commands.supervision import end_running
+
+            patience = float(self.params.get("signal_delay_s") or 0) - _TO_REQUEUE_S
+            end_running(patience_s=max(patience, _TO_REQUEUE_S))
+            return super().checkpoint(*arguments, **named)
 
         def launch(
             self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Final
@@ -22,6 +23,7 @@ from nsmt.training.signals import STOPPING
 # What clusters send to all processes of a job, meant for the one that requeues it.
 _NOT_FOR_JOBS: Final = (signal.SIGUSR2, signal.SIGCONT)
 _GRACE_S: Final = 60.0
+_POLL_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,50 @@ class Ended:
     def killed_by(self) -> str | None:
         """The name of the signal that ended the child."""
         return signal.Signals(-self.status).name if self.status < 0 else None
+
+
+@dataclass(slots=True)
+class _Child:
+    """A running child, and what it was asked by."""
+
+    process: subprocess.Popen[bytes]
+    asked: list[signal.Signals] = field(default_factory=list)
+
+    def ask(self, number: signal.Signals) -> None:
+        self.asked.append(number)
+        self.process.send_signal(number)
+
+    def end(self) -> None:
+        """Where waiting was broken off, by whatever: let the child save."""
+        if self.process.poll() is not None:
+            return
+        # A second request would mean: at once.
+        if not self.asked:
+            self.ask(signal.SIGTERM)
+        try:
+            self.process.wait(_GRACE_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+# There is one at most.
+_RUNNING: list[_Child] = []
+
+
+def end_running(*, patience_s: float) -> None:
+    """From a signal handler: have the child that is waited for save its state and end.
+
+    Waits so long for it; `run_child` goes on to wait where this is given up.
+    """
+    for child in _RUNNING:
+        if not child.asked:
+            child.ask(signal.SIGTERM)
+        deadline = time.monotonic() + patience_s
+        # Popen cannot wait here: it does already, below this handler, and holds its lock.
+        left = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        while os.waitid(os.P_PID, child.process.pid, left) is None and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
 
 
 def run_child(
@@ -54,7 +100,7 @@ def run_child(
     if log is not None:
         log.parent.mkdir(parents=True, exist_ok=True)
         output = log.open("ab")
-    child = subprocess.Popen(  # noqa: S603 -- our own module
+    process = subprocess.Popen(  # noqa: S603 -- our own module
         command,
         env={**os.environ, **environment},
         stdin=subprocess.PIPE,
@@ -67,23 +113,24 @@ def run_child(
     )
     if output:
         output.close()
-    asked: list[signal.Signals] = []
+    child = _Child(process)
+    _RUNNING.append(child)
 
     def forward(number: int, frame: FrameType | None) -> None:
         del frame
         if own_terminal or number != signal.SIGINT:
-            asked.append(signal.Signals(number))
-            child.send_signal(number)
+            child.ask(signal.Signals(number))
 
     before = {number: signal.signal(number, forward) for number in STOPPING}
     try:
-        _give(child, given)
-        status = child.wait()
+        _give(process, given)
+        status = process.wait()
     finally:
-        _end(child)
+        child.end()
+        _RUNNING.remove(child)
         for number, handler in before.items():
             signal.signal(number, handler)
-    return Ended(status, asked[0] if asked else None)
+    return Ended(status, child.asked[0] if child.asked else None)
 
 
 def _give(child: subprocess.Popen[bytes], text: str) -> None:
@@ -97,15 +144,3 @@ def _in_child() -> None:
     die_with_parent(signal.SIGTERM)
     for number in _NOT_FOR_JOBS:
         signal.signal(number, signal.SIG_IGN)
-
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """Where waiting was broken off, by a cluster that takes the job back: let the child save."""
-    if child.poll() is not None:
-        return
-    child.terminate()
-    try:
-        child.wait(_GRACE_S)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()

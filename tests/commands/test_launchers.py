@@ -153,6 +153,21 @@ def test_a_job_that_the_cluster_took_back_is_told_and_no_traceback(tmp_path):
     )
 
 
+def test_a_job_is_queued_again_when_it_has_ended(sbatch, monkeypatch):
+    from hydra.core.plugins import Plugins
+
+    patience = []
+    monkeypatch.setattr(
+        "nsmt.commands.supervision.end_running", lambda patience_s: patience.append(patience_s)
+    )
+    config = shared("hydra/launcher=submitit_slurm")
+    launcher = Plugins.instance()._instantiate(config.hydra.launcher)
+    again = launcher.checkpoint(["seed=1"], "hydra.sweep.dir", 0, "0", {})
+    assert again.function is launcher
+    # Of two minutes.
+    assert patience == [100.0]
+
+
 @pytest.mark.slow
 def test_a_job_runs_by_the_debug_executor(tmp_path, corpora):
     """submitit's own machinery in this process: what is sent can be sent, and comes back."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from small_run import SMALL
 
-from nsmt.commands.supervision import run_child
+from nsmt.commands.supervision import end_running, run_child
 from nsmt.commands.sweeps import Job, Sweep, sweep_name
 
 ROOT = Path(__file__).parents[2]
@@ -236,3 +236,51 @@ sys.exit(len(heard))
     ended = run_child([sys.executable, "-c", code], environment={}, given="")
     assert ended.status == 1
     assert ended.asked == signal.SIGTERM
+
+
+SAVING = """
+import os, signal, sys, time
+heard = []
+signal.signal(signal.SIGTERM, lambda *_: heard.append(1))
+os.kill(os.getppid(), signal.SIGUSR2)
+while not heard:
+    time.sleep(0.01)
+time.sleep(1)
+open(sys.argv[1], "w").write(str(len(heard)))
+sys.exit(75)
+"""
+
+
+def test_a_job_that_is_taken_back_has_saved_before_it_is_queued_again(tmp_path):
+    saved, queued = tmp_path / "saved", []
+
+    def take_back(number, frame):
+        # As submitit does.
+        end_running(patience_s=30)
+        queued.append(saved.read_text())
+        sys.exit(1)
+
+    before = signal.signal(signal.SIGUSR2, take_back)
+    try:
+        with pytest.raises(SystemExit):
+            run_child([sys.executable, "-c", SAVING, str(saved)], environment={}, given="")
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert queued == ["1"]
+
+
+def test_a_child_that_was_asked_already_is_not_asked_again(tmp_path):
+    """A second request means: at once."""
+    saved = tmp_path / "saved"
+
+    def take_back(number, frame):
+        end_running(patience_s=0.2)
+        sys.exit(1)
+
+    before = signal.signal(signal.SIGUSR2, take_back)
+    try:
+        with pytest.raises(SystemExit):
+            run_child([sys.executable, "-c", SAVING, str(saved)], environment={}, given="")
+    finally:
+        signal.signal(signal.SIGUSR2, before)
+    assert saved.read_text() == "1"
