@@ -183,9 +183,11 @@ def _check_gpus(settings: TrainerSettings) -> None:
 
 def _command(launcher: Launcher, settings: TrainerSettings) -> str:
     nodes, devices = settings.num_nodes, settings.devices
+    # How the nodes find each other; a new ID for each launch.
+    meeting = " --rdzv-backend=c10d --rdzv-endpoint=HOST:29500 --rdzv-id=ID" if nodes > 1 else ""
     return {
         "srun": f"`srun --nodes={nodes} --ntasks-per-node={devices}`",
-        "torchrun": f"`torchrun --nnodes={nodes} --nproc-per-node={devices}`",
+        "torchrun": f"`torchrun --nnodes={nodes} --nproc-per-node={devices}{meeting}`",
         "submitit": f"`hydra.launcher.nodes={nodes} hydra.launcher.tasks_per_node={devices}`",
     }[launcher]
 

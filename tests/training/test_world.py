@@ -81,6 +81,11 @@ def test_a_batch_script_without_srun_is_one_process(given):
     with pytest.raises(ConfigurationError, match="launcher on every node") as refused:
         world.check_world(asked(2, 2))
     assert "srun --nodes=2 --ntasks-per-node=2" in refused.value.fix
+    # Without these, every node would make a world of its own.
+    assert (
+        "torchrun --nnodes=2 --nproc-per-node=2 --rdzv-backend=c10d --rdzv-endpoint=HOST:29500 "
+        "--rdzv-id=ID" in refused.value.fix
+    )
 
 
 def test_torchrun_inside_of_a_slurm_job_is_torchrun(given):
