@@ -34,13 +34,11 @@ class RankError(NsmtError):
 def telling(config: RunConfig) -> Iterator[Tell]:
     """In rank 0: tell the others which corpus to train on, or None if there is nothing to do.
 
-    Under a lock of the run: nobody else's ranks are to wait for a note meanwhile. Until then they
-    wait; if the block ends before, they are told that it failed. The note stays: nobody knows when
-    all have read it.
+    Until then they wait. If the block ends before, they are told that it failed. The note stays:
+    nobody knows when all have read it. To be told under a lock of the run: before it is their
+    turn, the ranks of another launch may wait for a note of theirs.
     """
     note, said = _note(config), _FAILED
-    if launched():
-        note.unlink(missing_ok=True)
 
     def tell(corpus: Corpus | None) -> None:
         nonlocal said
@@ -54,6 +52,15 @@ def telling(config: RunConfig) -> Iterator[Tell]:
     finally:
         if said == _FAILED and launched():
             replace_text(note, f"{launch_identity()}\n{said}\n")
+
+
+def withdraw(config: RunConfig) -> None:
+    """In rank 0, under a lock of the run: take back what the ranks of an earlier launch were told.
+
+    Only for ranks of its own: others do not look at notes.
+    """
+    if launched():
+        _note(config).unlink(missing_ok=True)
 
 
 def told(config: RunConfig, *, patience_s: float = 24 * 3600) -> Corpus | None:

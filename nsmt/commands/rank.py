@@ -17,7 +17,7 @@ def main() -> None:
     from nsmt.commands.config import RunConfig
     from nsmt.commands.failure import reporting_failures
     from nsmt.commands.launch import prepared_corpus, train_here
-    from nsmt.commands.notes import telling, told
+    from nsmt.commands.notes import telling, told, withdraw
     from nsmt.errors import PreemptionError
     from nsmt.records import log_into
     from nsmt.training.signals import StopSignal
@@ -35,6 +35,7 @@ def main() -> None:
             log_into(config.folder)
             # The ranks of a parent that was killed may still be at their last update.
             with taking_turns(config.lock("ranks")), telling(config) as tell:
+                withdraw(config)
                 corpus = prepared_corpus(config)
                 tell(corpus)
                 train_here(config, corpus, stop)

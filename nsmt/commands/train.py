@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 
 from nsmt.commands.config import RunConfig
 from nsmt.commands.launch import prepared_corpus, run_stages
-from nsmt.commands.notes import Tell, telling, told
+from nsmt.commands.notes import Tell, telling, told, withdraw
 from nsmt.commands.report import report, show
 from nsmt.commands.resume import begin, check_resume, take_over
 from nsmt.commands.score import score_systems
@@ -58,9 +58,11 @@ def train(config: RunConfig) -> Path | None:
             if (corpus := told(config)) is not None:
                 run_stages(config, corpus, stop)
             return None
-        with taking_turns(config.lock("run")), telling(config) as tell:
+        with telling(config) as tell:
             corpus = prepared_corpus(config)
-            return _train(config, corpus, stop, tell)
+            with taking_turns(config.lock("run")):
+                withdraw(config)
+                return _train(config, corpus, stop, tell)
 
 
 def _train(config: RunConfig, corpus: Corpus, stop: StopSignal, tell: Tell) -> Path | None:

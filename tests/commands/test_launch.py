@@ -1,15 +1,17 @@
 """Claims about ranks before they train."""
 
-import fcntl
 import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from nsmt.commands.launch import prepared_corpus
 from nsmt.commands.notes import RankError, telling, told
 from nsmt.commands.train import train
-from nsmt.errors import DataError
 from nsmt.training.world import launch_identity
+from nsmt.turns import taking_turns
 
 
 @pytest.fixture
@@ -114,19 +116,23 @@ def test_the_same_command_started_meanwhile_leaves_the_note_alone(
 def test_a_launch_speaks_only_when_it_is_its_turn(small_config, as_rank, monkeypatch):
     """Before, the ranks of another may wait for a note of theirs."""
     config = small_config("trainer=ddp_sim")
-    spoken = []
+    as_rank(0, "one")
+    with telling(config) as tell:
+        tell(prepared_corpus(config))
+    read = []
 
-    def speak(note, text):
-        with config.lock("run").open("w") as lock, pytest.raises(BlockingIOError):
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        spoken.append(text)
+    def work():
+        with taking_turns(config.lock("run")):
+            begun.set()
+            time.sleep(0.5)
+            (note,) = config.folder.parent.glob(".*.note")
+            read.append(note.read_text())
 
-    def fail(config):
-        raise DataError("no text", fix="get some")
-
-    monkeypatch.setattr("nsmt.commands.notes.replace_text", speak)
-    monkeypatch.setattr("nsmt.commands.train.prepared_corpus", fail)
-    as_rank(0)
-    with pytest.raises(DataError):
+    monkeypatch.setattr("nsmt.commands.train._train", lambda *given: None)
+    begun = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(work)
+        begun.wait()
+        as_rank(0, "two")
         train(config)
-    assert len(spoken) == 1
+    assert "RUN_ID=one" in read[0]
