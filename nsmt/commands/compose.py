@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override, OverrideType
+from hydra.core.override_parser.types import Glob, Override, OverrideType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -121,17 +121,30 @@ def _override_faults(override: Override, root: str, schema: type[Settings]) -> I
 
 
 def _choice_faults(override: Override, group: str, options: Sequence[str]) -> Iterator[str]:
-    value = override.value()
-    choices = value if isinstance(value, list) else [value]
-    if override.is_sweep_override():
-        choices = list(override.sweep_string_iterator())
     if override.is_delete():
         return
-    for choice in ("null" if each is None else str(each) for each in choices):
+    chosen = _chosen(override, options)
+    if not chosen:
+        yield f"{override.input_line} chooses nothing (choices: {', '.join(options)})"
+    for choice in chosen:
         if choice not in options:
             near = difflib.get_close_matches(choice, options, n=1)
             hint = f"; did you mean '{near[0]}'?" if near else ""
             yield f"{group}={choice} is not there{hint} (choices: {', '.join(options)})"
+
+
+def _chosen(override: Override, options: Sequence[str]) -> list[str]:
+    """The choices that an override of a group makes, one after the other if it is swept."""
+    value = override.value()
+    if isinstance(value, Glob):
+        found: list[str] = value.filter(list(options))
+        return found
+    if override.is_interval_sweep():
+        return []
+    if override.is_sweep_override():
+        return list(override.sweep_string_iterator())
+    values = value if isinstance(value, list) else [value]
+    return ["null" if each is None else str(each) for each in values]
 
 
 @cache
