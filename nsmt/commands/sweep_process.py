@@ -12,6 +12,7 @@ from pathlib import Path
 
 from nsmt.commands.failure import reporting_failures
 from nsmt.commands.registry import COMMANDS
+from nsmt.commands.safety import without_secrets
 from nsmt.errors import NsmtError
 from nsmt.files import replace_text
 
@@ -39,7 +40,7 @@ def main() -> None:
 
 def _tell(path: Path, error: Exception, *, reason: str, fix: str) -> None:
     told = {"error": type(error).__name__, "reason": reason, "fix": fix}
-    replace_text(path, json.dumps(told, ensure_ascii=False))
+    replace_text(path, json.dumps({k: without_secrets(v) for k, v in told.items()}))
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """A configuration is data: it names no code, and no secret gets from the environment to disk."""
 
+import io
+import json
 import logging
 import sys
 
@@ -7,6 +9,9 @@ import pytest
 from small_run import SMALL
 
 from nsmt.cli import main
+from nsmt.commands import sweep_process
+from nsmt.commands.compose import composed
+from nsmt.commands.report import ReportConfig
 from nsmt.commands.safety import secrets, without_secrets
 from nsmt.commands.train import train
 
@@ -99,6 +104,28 @@ def test_flags_of_tokenizers_are_no_secrets(monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", SECRET)
     assert "TOKENIZERS_PARALLELISM" not in secrets()
     assert without_secrets(f"key {SECRET}") == "key <WANDB_API_KEY>"
+
+
+def test_the_reason_of_a_failure_is_recorded_without_secrets(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", SECRET)
+    job = {
+        "overrides": [],
+        "config": composed("report", ["run=nowhere"], ReportConfig).model_dump(),
+    }
+    told = tmp_path / "told"
+    monkeypatch.setattr("sys.argv", ["sweep_process", "report", str(told)])
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(job)))
+    monkeypatch.setattr("sys.orig_argv", [])
+
+    def fail(config):
+        raise ValueError(f"the server refused {SECRET}")
+
+    monkeypatch.setattr("nsmt.commands.report.report_run", fail)
+    with pytest.raises(ValueError, match=SECRET):
+        sweep_process.main()
+    assert json.loads(told.read_text())["reason"] == (
+        "ValueError: the server refused <WANDB_API_KEY>"
+    )
 
 
 @pytest.mark.slow
