@@ -50,6 +50,7 @@ lock: $(INSTALLED) ## resolve the versions anew, with hashes (needs uv)
 audit: $(INSTALLED) ## known vulnerabilities of the locked versions (asks the network)
 	$(PYTHON) -m venv $(VENV)/audit && $(VENV)/audit/bin/python -m pip install --quiet pip-audit
 	$(VENV)/audit/bin/pip-audit --require-hashes --disable-pip -r requirements.lock
+	$(VENV)/audit/bin/pip-audit --no-deps --disable-pip -r requirements-torch.txt
 
 clean: ## remove the environment and caches, keep corpora and runs
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -38,3 +38,17 @@ def test_every_dependency_is_locked_to_a_version_in_its_range(dependency):
     wanted = Requirement(dependency)
     version, _ = locked()[canonicalize_name(wanted.name)]
     assert wanted.specifier.contains(version)
+
+
+@pytest.mark.parametrize("version", ["2.6.2", "2.6.3"])
+def test_releases_of_lightning_that_carried_malware_are_out_of_range(version):
+    """GHSA-w37p-236h-pfx3."""
+    (wanted,) = (Requirement(d) for d in dependencies() if d.startswith("pytorch-lightning"))
+    assert not wanted.specifier.contains(version)
+    assert wanted.specifier.contains("2.6.4")
+
+
+def test_every_file_of_locked_versions_is_audited():
+    recipe = (ROOT / "Makefile").read_text().partition("\naudit:")[2].partition("\n\n")[0]
+    audited = re.findall(r"pip-audit .* -r (\S+)", recipe)
+    assert sorted(audited) == sorted(path.name for path in ROOT.glob("requirements*"))
