@@ -24,6 +24,7 @@ from nsmt.data.batch import BatchLayout
 from nsmt.data.datamodule import TranslationData
 from nsmt.data.plan import Position
 from nsmt.errors import TrainingError
+from nsmt.files import replace_text
 from nsmt.training.keeping import Remembering
 from nsmt.training.settings import DivergenceSettings
 
@@ -169,10 +170,17 @@ class Guard(Remembering):
             return
         data: TranslationData = trainer.datamodule  # type: ignore[attr-defined]
         head = {"update": update, "why": why, "norm": repr(norm), "usual": self._mean}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("a", encoding="utf-8") as file:
-            for pair in data.sentences_of(self._position):
-                file.write(json.dumps(head | pair, ensure_ascii=False) + "\n")
+        text = self.path.read_text(encoding="utf-8") if self.path.is_file() else ""
+        # A stage that goes on from a state meets the same update again, and that is told once.
+        known = {_event(json.loads(line)) for line in text.split("\n")[:-1]}
+        told = [head | pair for pair in data.sentences_of(self._position)]
+        new = [json.dumps(each, ensure_ascii=False) for each in told if _event(each) not in known]
+        replace_text(self.path, text + "".join(f"{line}\n" for line in new))
+
+
+def _event(line: Mapping[str, Any]) -> str:
+    """What a line tells, but for figures that another number of ranks rounds otherwise."""
+    return json.dumps({key: line[key] for key in line.keys() - {"norm", "usual"}}, sort_keys=True)
 
 
 def gradient_norm(optimizer: torch.optim.Optimizer) -> float:

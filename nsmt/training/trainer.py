@@ -70,9 +70,15 @@ def make_trainer(
     # Signals are ours (nsmt.training.signals). Lightning's handler of SIGTERM talks to other ranks
     # and ends the process as if it had come to its end; and to ask all ranks before every
     # micro-batch whether one got it would make a GPU wait.
-    trainer._signal_connector.register_signal_handlers = _nothing  # type: ignore[method-assign]
-    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = _nothing  # type: ignore[method-assign]
+    _replace(trainer._signal_connector, "register_signal_handlers")
+    _replace(trainer.fit_loop.epoch_loop, "_broadcast_sigterm_tensor")
     return trainer
+
+
+def _replace(part: object, method: str) -> None:
+    """Have a method of Lightning's do nothing; another release may call it otherwise."""
+    assert hasattr(part, method), f"this Lightning has no {method}"  # noqa: S101 -- ours to mend
+    setattr(part, method, _nothing)
 
 
 def set_loops(trainer: pl.Trainer, *, update: int) -> None:

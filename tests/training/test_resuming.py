@@ -365,6 +365,17 @@ def test_an_update_that_is_no_number_is_skipped_counted_and_named(
         assert line["direction"] in {str(direction) for direction in corpus.directions}
 
 
+def test_an_update_that_comes_again_after_a_kill_is_named_once(
+    small_config, tmp_path, monkeypatch, at_update
+):
+    at_update({9: die})
+    poison(monkeypatch, {7})
+    found, kills = until_done(small_config(*STAGE, f"paths.runs={tmp_path}/again"))
+    assert kills == 1
+    whole = run(small_config(*STAGE))
+    assert (found / "unusual.jsonl").read_text() == (whole / "unusual.jsonl").read_text()
+
+
 def test_a_run_of_bad_updates_goes_back_and_on_with_the_sentences_after_them(
     small_config, monkeypatch, caplog
 ):
