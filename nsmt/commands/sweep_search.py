@@ -204,7 +204,9 @@ def _left_over(study: Any) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """The values of trials without a result, which end here: of those to begin with, and last."""
     from optuna.trial import TrialState
 
-    closed, first, last = [], [], []
+    closed: list[dict[str, Any]] = []
+    first: list[dict[str, Any]] = []
+    last: list[dict[str, Any]] = []
     for trial in study.trials:
         ended = trial.user_attrs.get(_ENDED, _FAILED)
         if trial.state == TrialState.RUNNING:
