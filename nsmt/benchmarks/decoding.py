@@ -16,8 +16,8 @@ import torch
 
 from nsmt.benchmarks.peers.ctranslate2 import CTranslate2
 from nsmt.benchmarks.peers.m2m100 import m2m100_of
+from nsmt.benchmarks.steps import own_step
 from nsmt.benchmarks.timing import Figures, in_turns, ratio
-from nsmt.benchmarks.training import own_step
 from nsmt.data.corpus import Corpus
 from nsmt.data.datamodule import TranslationData
 from nsmt.data.plan import BatchSettings

@@ -1,22 +1,29 @@
 """A training step beside those of other toolkits: same shape, same real text, in turns.
 
-A step is forward, label-smoothed loss, backward and fused AdamW. Masks are of random neurons, 70 %
-of each direction's, as sparse as the paper's at its k. On a GPU everybody trains under bf16
-autocast, and takes all batches twice: once as they come first, then with every shape seen.
+Masks are of random neurons. On a GPU everybody trains under bf16 autocast, and takes all batches
+twice: once as they come first, then with every shape seen.
 """
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 import torch
-from torch import Tensor, nn
 
 from nsmt.benchmarks.peers import joeynmt, m2m100
+from nsmt.benchmarks.precision import bf16_loss
+from nsmt.benchmarks.steps import (
+    SEED,
+    SMOOTHING,
+    new_model,
+    own_step,
+    precision_of,
+    random_masks,
+    step_of,
+)
 from nsmt.benchmarks.timing import (
     Figures,
     copy_bytes,
@@ -30,20 +37,12 @@ from nsmt.data.batch import BatchLayout
 from nsmt.data.corpus import Corpus
 from nsmt.data.datamodule import TranslationData
 from nsmt.data.plan import BatchSettings
-from nsmt.languages import Direction
 from nsmt.models.flops import TokenCounts, training_flops
-from nsmt.models.loss import LossKind, smoothed_cross_entropy, token_nll
-from nsmt.models.masks import DirectionMasks
 from nsmt.models.settings import ModelSettings
-from nsmt.models.transformer import Transformer
-from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.training.settings import TrainerSettings
 from nsmt.training.throughput import memory_mib
 from nsmt.training.trainer import device_of
 
-_SMOOTHING = 0.1
-_KEPT = 0.7
-_SEED = 0
 # AdamW reads weight, gradient and two moments, writes weight and moments, and clears the gradient.
 _ADAM_BYTES = 8 * 4
 
@@ -57,7 +56,7 @@ class _Batches:
     def __init__(
         self, corpus: Corpus, batch: BatchSettings, *, count: int, rounds: int, device: str
     ) -> None:
-        data = TranslationData(corpus, batch=batch, temperature=1.0, seed=_SEED)
+        data = TranslationData(corpus, batch=batch, temperature=1.0, seed=SEED)
         loader = iter(data.train_dataloader())
         first, *others = (each.to(device) for each in islice(loader, count + 1))
         self.fresh = [each.to(device) for each in islice(loader, count)]
@@ -84,13 +83,31 @@ def bench_train(
     trainer: TrainerSettings,
     *,
     repetitions: int,
-) -> Figures:
+) -> Iterator[Figures]:
     """Tokens a second, operations a second and ratios of dense, masked and bf16 steps and peers.
 
-    Dense and masked steps are compiled, and take `batch.layout`, as configured; peers pad.
+    Dense and masked steps are compiled, and take `batch.layout`, as configured; peers pad. Figures
+    come as they are found: what fails later takes none of them away.
     """
     device = device_of(trainer.accelerator)
     contestants = _contestants(corpus, model, batch, trainer, repetitions=repetitions)
+    yield _speeds(contestants, corpus, model, repetitions=repetitions, device=device)
+    if trainer.compile:
+        yield _steady(contestants["masked"], device=device)
+    # Their weights and optimisers make room for others.
+    contestants.clear()
+    yield {"bf16_loss_over_fp32": bf16_loss(corpus, model, device=device)}
+
+
+def _speeds(
+    contestants: dict[str, _Contestant],
+    corpus: Corpus,
+    model: ModelSettings,
+    *,
+    repetitions: int,
+    device: str,
+) -> Figures:
+    """Everybody in turns, with what the machine can do at its best."""
     machine = {
         "product_fp32": matrix_product(device, torch.float32),
         "product_bf16": matrix_product(device, torch.bfloat16),
@@ -112,12 +129,7 @@ def bench_train(
             found[f"{name}_first_target_tokens_per_second"] = tokens / sum(first)
         speeds[name] = [counts.target / s for counts, s in zip(counted, took, strict=True)]
         found |= _against_machine(name, each, took, counted, corpus=corpus, model=model, of=found)
-    found |= _ratios(speeds)
-    if trainer.compile:
-        found |= _steady(contestants["masked"], device=device)
-    once = contestants["dense"].batches.order[: repetitions + 1]
-    found["bf16_loss_over_fp32"] = _bf16_loss(corpus, model, once)
-    return found
+    return found | _ratios(speeds)
 
 
 def _rounds(device: str) -> int:
@@ -143,7 +155,7 @@ def _against_machine(
     flops = [training_flops(model, vocabulary=size, tokens=each) for each in tokens]
     rates = [operations / took / 1e9 for operations, took in zip(flops, seconds, strict=True)]
     product = of["product_bf16_gflops" if contestant.reduced else "product_fp32_gflops"]
-    parameters = sum(each.numel() for each in _model(corpus, model, device="meta").parameters())
+    parameters = sum(each.numel() for each in new_model(corpus, model, device="meta").parameters())
     optimiser = parameters * _ADAM_BYTES / (of["copy_gbytes_per_second"] * 1e9)
     least = [operations / (product * 1e9) + optimiser for operations in flops]
     speeds = [each.target / took for each, took in zip(tokens, seconds, strict=True)]
@@ -185,8 +197,8 @@ def _contestants(
         theirs = _Batches(corpus, padded, count=repetitions, rounds=rounds, device=device)
 
     def own(*, masked: bool = False, reduced: bool = reduced) -> _Contestant:
-        model = _model(corpus, settings, device=device)
-        masks = _random_masks(corpus.directions, model).to(device) if masked else None
+        model = new_model(corpus, settings, device=device)
+        masks = random_masks(corpus.directions, model).to(device) if masked else None
         if trainer.compile:
             model.compile_layers()
         step = own_step(model, masks=masks, reduced=reduced, device=device, kind=trainer.loss)
@@ -195,11 +207,11 @@ def _contestants(
     found = {"dense": own(), "masked": own(masked=True)}
     if not reduced:
         found["bf16"] = own(reduced=True)
-    peer = m2m100.m2m100_of(_model(corpus, settings, device=device), eos=vocabulary.eos).train()
-    step = _step(
+    peer = m2m100.m2m100_of(new_model(corpus, settings, device=device), eos=vocabulary.eos).train()
+    step = step_of(
         peer,
-        lambda each: m2m100.smoothed_loss(peer, each, smoothing=_SMOOTHING),
-        precision=_precision(device, reduced=reduced),
+        lambda each: m2m100.smoothed_loss(peer, each, smoothing=SMOOTHING),
+        precision=precision_of(device, reduced=reduced),
     )
     found["m2m100"] = _Contestant(step, theirs, reduced=reduced)
     joey = joeynmt.joeynmt_like(
@@ -207,62 +219,17 @@ def _contestants(
         vocabulary=vocabulary.size,
         pad=vocabulary.pad,
         eos=vocabulary.eos,
-        smoothing=_SMOOTHING,
+        smoothing=SMOOTHING,
     )
     if joey is not None:
         joey = joey.to(device).train()
-        step = _step(
+        step = step_of(
             joey,
             lambda each: joeynmt.smoothed_loss(joey, each),
-            precision=_precision(device, reduced=reduced),
+            precision=precision_of(device, reduced=reduced),
         )
         found["joeynmt"] = _Contestant(step, theirs, reduced=reduced)
     return found
-
-
-def own_step(
-    model: Transformer,
-    *,
-    masks: DirectionMasks | None,
-    reduced: bool,
-    device: str,
-    kind: LossKind = "chunked",
-    learning_rate: float = 1e-4,
-) -> Callable[[BatchLayout], object]:
-    """A training step of our own model."""
-
-    def loss_of(batch: BatchLayout) -> Tensor:
-        hidden_BTD = model(batch, None if masks is None else masks(batch))
-        loss, _ = smoothed_cross_entropy(
-            batch.counted(hidden_BTD),
-            model.output.weight,
-            batch.counted(batch.target_out_BT),
-            smoothing=_SMOOTHING,
-            kind=kind,
-        )
-        return loss / len(batch.counted_N)
-
-    precision = _precision(device, reduced=reduced)
-    return _step(model, loss_of, precision=precision, learning_rate=learning_rate)
-
-
-def _step(
-    model: nn.Module,
-    loss_of: Callable[[BatchLayout], Tensor],
-    *,
-    precision: Callable[[], AbstractContextManager[object]],
-    learning_rate: float = 1e-4,
-) -> Callable[[BatchLayout], None]:
-    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, fused=True)
-
-    def step(batch: BatchLayout) -> None:
-        with precision():
-            loss = loss_of(batch)
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        optimizer.zero_grad()
-
-    return step
 
 
 def _steady(contestant: _Contestant, *, device: str) -> Figures:
@@ -287,46 +254,3 @@ def _steady(contestant: _Contestant, *, device: str) -> Figures:
 
 def _compilations() -> int:
     return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])
-
-
-def _bf16_loss(corpus: Corpus, settings: ModelSettings, batches: list[BatchLayout]) -> float:
-    """The validation loss after some steps in bf16, over that after the same steps in fp32.
-
-    The same weights, batches and dropout; measured in fp32.
-    """
-    device = batches[0].source_BS.device.type
-    losses = []
-    for reduced in (False, True):
-        model = _model(corpus, settings, device=device)
-        torch.manual_seed(_SEED)
-        step = own_step(model, masks=None, reduced=reduced, device=device)
-        for batch in batches[:-1]:
-            step(batch)
-        model.eval()
-        last = batches[-1]
-        with torch.no_grad():
-            hidden_ND, target_N = last.counted(model(last)), last.counted(last.target_out_BT)
-        losses.append(token_nll(hidden_ND, model.output.weight, target_N).mean().item())
-    return losses[1] / losses[0]
-
-
-def _precision(device: str, *, reduced: bool) -> Callable[[], AbstractContextManager[object]]:
-    return lambda: torch.autocast(device, dtype=torch.bfloat16) if reduced else nullcontext()
-
-
-def _model(corpus: Corpus, settings: ModelSettings, *, device: str) -> Transformer:
-    torch.manual_seed(_SEED)
-    vocabulary = corpus.vocabulary
-    with torch.device("meta" if device == "meta" else "cpu"):
-        model = Transformer(settings, vocabulary_size=vocabulary.size, pad=vocabulary.pad)
-    return model.to(device).train()
-
-
-def _random_masks(directions: list[Direction], model: Transformer) -> DirectionMasks:
-    generator = torch.Generator().manual_seed(_SEED)
-    chosen = {
-        site.name: torch.rand(len(directions), site.width, generator=generator) < _KEPT
-        for site in model.sites
-    }
-    atlas = NeuronAtlas.from_masks([str(d) for d in directions], model.sites, chosen)
-    return DirectionMasks(atlas, directions, sites=model.sites)

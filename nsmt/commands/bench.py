@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -55,39 +56,45 @@ class BenchConfig(Settings):
 
 
 def bench(config: BenchConfig) -> None:
-    """Measure, show the figures, and keep them with a certificate where an output is named."""
+    """Measure, show the figures, and keep them with a certificate where an output is named.
+
+    What was found before a failure is kept.
+    """
     if config.trainer.world > 1:
         raise ConfigurationError(
             f"bench runs as one rank, the trainer asks for {config.trainer.world}",
             fix="choose trainer=cpu or trainer=gpu",
         )
     set_machine(config.trainer)
-    figures = _measured(config)
+    record: dict[str, Any] = certificate(
+        command=command_line(),
+        config=config.model_dump(mode="json"),
+        seed=0,
+        fingerprint=None,
+    )
+    figures: Figures = {}
+    for found in _measured(config):
+        figures |= found
+        record["figures"] = {name: float(f"{value:.5g}") for name, value in figures.items()}
+        if config.output is not None:
+            replace_text(Path(config.output), json.dumps(record, indent=1) + "\n")
     rows = [[name.replace("_", " "), f"{value:,.4g}"] for name, value in figures.items()]
     result_console().print(Table(config.what, ["", "figure"], rows).to_rich())
-    if config.output is not None:
-        record: dict[str, Any] = certificate(
-            command=command_line(),
-            config=config.model_dump(mode="json"),
-            seed=0,
-            fingerprint=None,
-        )
-        record["figures"] = {name: float(f"{value:.5g}") for name, value in figures.items()}
-        replace_text(Path(config.output), json.dumps(record, indent=1) + "\n")
 
 
-def _measured(config: BenchConfig) -> Figures:
+def _measured(config: BenchConfig) -> Iterator[Figures]:
+    """Figures as they are found."""
     device, downloads = device_of(config.trainer.accelerator), Path(config.paths.downloads)
     batch = config.batch.on(config.trainer.accelerator)
     match config.what:
         case "prepare":
-            return bench_prepare(config.data, pairs=config.pairs, downloads=downloads)
+            yield bench_prepare(config.data, pairs=config.pairs, downloads=downloads)
         case "load":
-            return bench_load(
+            yield bench_load(
                 config.data, config.model, batch, pairs=config.pairs, downloads=downloads
             )
         case "train":
-            return bench_train(
+            yield from bench_train(
                 _corpus(config),
                 config.model,
                 batch,
@@ -95,7 +102,7 @@ def _measured(config: BenchConfig) -> Figures:
                 repetitions=config.repetitions,
             )
         case "decode":
-            return bench_decode(
+            yield bench_decode(
                 _corpus(config),
                 config.model,
                 batch,
@@ -108,7 +115,7 @@ def _measured(config: BenchConfig) -> Figures:
             )
         case "identify":
             with tempfile.TemporaryDirectory() as scratch:
-                return bench_identify(
+                yield bench_identify(
                     _corpus(config),
                     config.model,
                     batch,

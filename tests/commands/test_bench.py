@@ -8,6 +8,7 @@ import pytest
 import torch
 from small_run import SMALL
 
+from nsmt.benchmarks import training
 from nsmt.cli import main
 
 
@@ -64,3 +65,17 @@ def test_packed_batches_are_compiled_once_in_the_benchmark_as_on_a_gpu(
     figures = json.loads((tmp_path / "bench.json").read_text())["figures"]
     assert figures["recompilations"] == 0
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
+
+
+@pytest.mark.slow
+def test_what_was_measured_before_a_failure_is_kept(corpora, tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(training, "bf16_loss", fail)
+    small = [word for word in SMALL if word.startswith(("data", "model", "trainer", "batch"))]
+    words = [*small, "model.share_embeddings=all", "repetitions=1", f"paths.corpora={corpora}"]
+    with pytest.raises(RuntimeError, match="out of memory"):
+        nsmt(monkeypatch, "bench", "what=train", *words, f"output={tmp_path}/bench.json")
+    figures = json.loads((tmp_path / "bench.json").read_text())["figures"]
+    assert figures["dense_target_tokens_per_second"] > 0
