@@ -31,6 +31,8 @@ from nsmt.models.settings import ModelSettings
 from nsmt.neurons.sites import Site
 
 _FIRST_POSITION = 2
+# Of one kind of layer, before torch gives up; its own limit is 8.
+_COMPILATIONS = 64
 
 
 class EncoderLayer(nn.Module):
@@ -183,6 +185,9 @@ class Transformer(nn.Module):
 
         What cannot be compiled, or would be again and again, is torch's error, not a slow layer.
         """
+        # All models of a process count together: shapes of padded batches, with masks and without,
+        # validated and trained.
+        torch._dynamo.config.recompile_limit = _COMPILATIONS
         for layer in (*self.encoder_stack, *self.decoder_stack):
             layer.compile(dynamic=None, fullgraph=True, backend=backend)
 

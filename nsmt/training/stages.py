@@ -232,6 +232,8 @@ def _fit(context: StageContext, stage: Stage, trained: TrainedModel, *, going: G
         trained.model.train()
         trained.model.recompute = context.trainer.recompute
         if context.trainer.compile:
+            # What was compiled for the stage before is of no use any more.
+            torch.compiler.reset()
             trained.model.compile_layers()
         _LOG.info("%s: %d updates begin, %d are done", stage.name, settings.updates, going.update)
         with timed(context.folder, stage.name):

@@ -97,3 +97,29 @@ def test_masks_are_kept_for_the_backward_pass_as_bits(
     bits = [each for each in kept if each.dtype == torch.uint8]
     assert len(bits) == len(model.sites)
     assert not [each for each in kept if each.dtype == torch.bool and each.numel() > 1000]
+
+
+def test_many_shapes_and_models_are_compiled_without_an_error(
+    make_model, make_sentences, make_batch
+):
+    torch.compiler.reset()
+    batch = make_batch(make_sentences(6))
+    # Padded batches of a run, and the models of its stages, count together.
+    for width in range(8, 52, 4):
+        model = make_model(d_model=width)
+        model.compile_layers(backend="eager")
+        assert model(batch).isfinite().all()
+
+
+def test_how_many_rows_there_are_is_no_condition_of_compiled_layers(
+    make_model, make_sentences, make_batch
+):
+    torch.compiler.reset()
+    model = make_model(dropout=0.0)
+    model.compile_layers(backend="eager")
+    counted = []
+    # The first shapes make all sizes dynamic; the last has the rows from which a CPU reorders.
+    for count, longest in ((8, 8), (5, 5), (9, 3), (7, 4), (60, 7)):
+        model(make_batch(make_sentences(count, longest=longest)))
+        counted.append(counters["stats"]["unique_graphs"])
+    assert counted[-1] == counted[-2] > 0
