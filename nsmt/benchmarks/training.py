@@ -40,7 +40,7 @@ from nsmt.data.plan import BatchSettings
 from nsmt.models.flops import TokenCounts, training_flops
 from nsmt.models.settings import ModelSettings
 from nsmt.training.settings import TrainerSettings
-from nsmt.training.throughput import memory_mib
+from nsmt.training.throughput import compilations, memory_mib
 from nsmt.training.trainer import device_of
 
 # AdamW reads weight, gradient and two moments, writes weight and moments, and clears the gradient.
@@ -91,31 +91,35 @@ def bench_train(
     """
     device = device_of(trainer.accelerator)
     contestants = _contestants(corpus, model, batch, trainer, repetitions=repetitions)
-    yield _speeds(contestants, corpus, model, repetitions=repetitions, device=device)
+    feeds = {name: each.batches.feed(each.step) for name, each in contestants.items()}
+    feeds |= {
+        "product_fp32": matrix_product(device, torch.float32),
+        "product_bf16": matrix_product(device, torch.bfloat16),
+        "copy": memory_copy(device),
+    }
+    in_turns(feeds, 0, device=device)
+    # From here on, nothing may be compiled.
+    compiled = compilations()
+    seconds = in_turns(feeds, _rounds(device) * repetitions, device=device, warm_up=0)
+    yield _speeds(contestants, seconds, corpus, model, repetitions=repetitions, device=device)
     if trainer.compile:
-        yield _steady(contestants["masked"], device=device)
+        yield _steady(contestants["masked"], compiled, device=device)
     # Their weights and optimisers make room for others.
+    feeds.clear()
     contestants.clear()
     yield {"bf16_loss_over_fp32": bf16_loss(corpus, model, device=device)}
 
 
 def _speeds(
     contestants: dict[str, _Contestant],
+    seconds: dict[str, list[float]],
     corpus: Corpus,
     model: ModelSettings,
     *,
     repetitions: int,
     device: str,
 ) -> Figures:
-    """Everybody in turns, with what the machine can do at its best."""
-    machine = {
-        "product_fp32": matrix_product(device, torch.float32),
-        "product_bf16": matrix_product(device, torch.bfloat16),
-        "copy": memory_copy(device),
-    }
-    feeds = {name: each.batches.feed(each.step) for name, each in contestants.items()}
-    rounds = _rounds(device)
-    seconds = in_turns(feeds | machine, rounds * repetitions, device=device)
+    """Everybody, and what the machine can do at its best."""
     found: Figures = {}
     for name in ("product_fp32", "product_bf16"):
         found[f"{name}_gflops"] = product_flops(device) / statistics.median(seconds[name]) / 1e9
@@ -124,7 +128,7 @@ def _speeds(
     for name, each in contestants.items():
         took, counted = seconds[name][-repetitions:], each.batches.tokens[-repetitions:]
         first = seconds[name][:repetitions]
-        if rounds > 1:
+        if _rounds(device) > 1:
             tokens = sum(counts.target for counts in counted)
             found[f"{name}_first_target_tokens_per_second"] = tokens / sum(first)
         speeds[name] = [counts.target / s for counts, s in zip(counted, took, strict=True)]
@@ -232,9 +236,8 @@ def _contestants(
     return found
 
 
-def _steady(contestant: _Contestant, *, device: str) -> Figures:
-    """What compiled layers still compile, and take of the memory, for batches that are new."""
-    compiled = _compilations()
+def _steady(contestant: _Contestant, compiled: int, *, device: str) -> Figures:
+    """What was compiled after `compiled` programs, and what batches that are new take of memory."""
     if not compiled:
         raise RuntimeError("trainer.compile=true, and nothing was compiled")
     if device == "cuda":
@@ -247,10 +250,6 @@ def _steady(contestant: _Contestant, *, device: str) -> Figures:
     for batch in contestant.batches.fresh:
         contestant.step(batch)
     return {
-        "recompilations": float(_compilations() - compiled),
+        "recompilations": float(compilations() - compiled),
         "memory_grows_mib": memory_mib(device) - taken,
     }
-
-
-def _compilations() -> int:
-    return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])

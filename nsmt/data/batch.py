@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nsmt.data.packing import Room
+from nsmt.data.packing import Room, bound_of
 from nsmt.languages import Direction
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Spans:
     Sentence c takes the positions from `start_C1[c]` (int32) to `start_C1[c + 1]`; padding behind
     the last sentence is read as further ones. `sentence_Q` and `place_Q` give, for every position,
     its sentence and the place in it (0 for padding). `longest` is the length of the longest
-    sentence; none is longer than `bound`, which is the same for most batches, as kernels like it.
+    sentence; none, padding included, is longer than `bound`, see `Room`.
     """
 
     start_C1: Tensor
@@ -147,7 +147,10 @@ class SequenceFormat:
         Sentences that do not fit are a ValueError.
         """
         sides = self._framed(sources, targets, directions)
-        bound = _next_power_of_two(max(len(sequence) for side in sides for sequence in side))
+        longest = max(len(sequence) for side in sides for sequence in side)
+        bound = room.bound or bound_of(longest)
+        if longest > bound:
+            raise ValueError(f"a sentence of {longest} tokens is longer than the bound, {bound}")
         free = [size - sum(map(len, side)) for side, size in zip(sides, room.sizes, strict=True)]
         if min(free) < 0:
             raise ValueError(f"sentences do not fit into a packed batch: {-min(free)} too many")
@@ -233,13 +236,9 @@ def _spans(lengths: Sequence[int], size: int, *, slots: int, bound: int) -> Span
     )
 
 
-def _next_power_of_two(number: int) -> int:
-    return 1 << (number - 1).bit_length()
-
-
 def _rung(number: int) -> int:
     """The next of a short ladder of sizes, four to a doubling: few shapes for a compiler."""
-    step = max(8, _next_power_of_two(number) // 8)
+    step = max(8, bound_of(number) // 8)
     return -(-number // step) * step
 
 

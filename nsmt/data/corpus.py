@@ -32,6 +32,8 @@ VERSION = 5
 MANIFEST = "corpus.json"
 REPORT = "preparation.json"
 _PARTS = ("ids", "offsets")
+# Sentences whose lengths are in memory together.
+_AT_ONCE = 1 << 20
 
 
 class StoredArray:
@@ -100,6 +102,12 @@ class TokenColumn:
         if rows is None:
             return np.diff(self.offsets[:]).astype(np.int32)
         return np.asarray(self.offsets[rows + 1] - self.offsets[rows], dtype=np.int32)
+
+    def longest(self) -> int:
+        """Pieces of the longest sentence; however many there are, a part is in memory."""
+        starts = range(0, len(self), _AT_ONCE)
+        parts = (np.diff(self.offsets[start : start + _AT_ONCE + 1]) for start in starts)
+        return max((int(part.max()) for part in parts), default=0)
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,15 @@ Batches = list[np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """Slots of a packed batch on either side."""
+    """Slots of a packed batch on either side.
+
+    No sentence is longer than `bound`, which kernels for attention must know: one for all batches,
+    as a compiler takes another for another program. None: each batch has its own.
+    """
 
     source: int
     target: int
+    bound: int | None = None
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -28,10 +33,18 @@ class Room:
         return self.source, self.target
 
     @classmethod
-    def of(cls, tokens: int, *, source_share: float, target_share: float) -> Room:
+    def of(
+        cls, tokens: int, *, source_share: float, target_share: float, bound: int | None = None
+    ) -> Room:
         """`tokens` for the side that has more of them, in proportion for the other."""
         larger = max(source_share, target_share)
-        return cls(round(tokens * source_share / larger), round(tokens * target_share / larger))
+        source, target = (round(tokens * each / larger) for each in (source_share, target_share))
+        return cls(source, target, bound)
+
+
+def bound_of(longest: int) -> int:
+    """A bound for sentences of so many tokens at most: the next power of two."""
+    return 1 << (longest - 1).bit_length()
 
 
 def padded(source: np.ndarray, target: np.ndarray, *, limit: int, tie_break: np.ndarray) -> Batches:

@@ -20,7 +20,7 @@ import numpy as np
 from pydantic import Field
 
 from nsmt.data.corpus import TokenTable
-from nsmt.data.packing import Room, packed, padded, split_to_multiple
+from nsmt.data.packing import Room, bound_of, packed, padded, split_to_multiple
 from nsmt.data.sampling import draws, exact_counts, proportions
 from nsmt.data.settings import MixSettings
 from nsmt.errors import ConfigurationError
@@ -127,8 +127,10 @@ class TrainingPlan:
         self.directions = list(tables)
         self._tables = list(tables.values())
         self._curriculum = tuple(curriculum) or (MixSettings(),)
+        # One for the whole curriculum.
+        bound = _bound(self._tables, batch)
         self._mixes = [
-            Mix(tables, mix, batch=batch, temperature=temperature, seed=(seed, number))
+            Mix(tables, mix, batch=batch, temperature=temperature, seed=(seed, number), bound=bound)
             for number, mix in enumerate(self._curriculum)
         ]
 
@@ -179,6 +181,7 @@ class Mix:
         batch: BatchSettings,
         temperature: float,
         seed: tuple[int, ...],
+        bound: int | None = None,
     ) -> None:
         chosen = {str(d) for d in tables} if mix.directions is None else set(mix.directions)
         self._rows = [row for row, d in enumerate(tables) if str(d) in chosen]
@@ -198,7 +201,7 @@ class Mix:
             weights=np.array([mix.weights.get(str(d), 1.0) for d in self._directions]),
         )
         self.counts = exact_counts(self.share, int(sizes.sum()))
-        self.room = room_of(self._tables, self.share, batch)
+        self.room = room_of(self._tables, self.share, batch, bound=bound)
         self.windows = max(1, round(int(sizes.sum()) / self._window_sentences()))
 
     def window(self, epoch: int, window: int) -> list[tuple[tuple[PlannedBatch, ...], int]]:
@@ -269,7 +272,13 @@ class Mix:
         return min(max(_WINDOW_SENTENCES, wanted), _LARGEST_WINDOW)
 
 
-def room_of(tables: Sequence[TokenTable], share: np.ndarray, batch: BatchSettings) -> Room | None:
+def room_of(
+    tables: Sequence[TokenTable],
+    share: np.ndarray,
+    batch: BatchSettings,
+    *,
+    bound: int | None = None,
+) -> Room | None:
     """The size of packed batches, in proportion to both sides' mean lengths; None if padded."""
     if batch.layout != "packed":
         return None
@@ -277,7 +286,16 @@ def room_of(tables: Sequence[TokenTable], share: np.ndarray, batch: BatchSetting
         float(np.dot(share, [len(side.values) / max(1, len(side)) + FRAME for side in sides]))
         for sides in ([table.sources for table in tables], [table.targets for table in tables])
     ]
-    return Room.of(batch.tokens, source_share=means[0], target_share=means[1])
+    return Room.of(batch.tokens, source_share=means[0], target_share=means[1], bound=bound)
+
+
+def _bound(tables: Sequence[TokenTable], batch: BatchSettings) -> int | None:
+    """What no sentence of the tables is longer than; None if padded, which asks for no such."""
+    if batch.layout != "packed":
+        return None
+    # Both directions of a pair have the same columns.
+    columns = {id(side): side for table in tables for side in (table.sources, table.targets)}
+    return bound_of(max(column.longest() for column in columns.values()) + FRAME)
 
 
 def in_order(
@@ -293,10 +311,13 @@ def in_order(
     row = np.concatenate([np.arange(size) for size in sizes])
     source = np.concatenate([table.source_lengths for table in tables.values()]) + FRAME
     target = np.concatenate([table.target_lengths for table in tables.values()]) + FRAME
-    room = room_of(list(tables.values()), sizes / sizes.sum(), batch) if len(row) else None
+    members = list(tables.values())
+    room = room_of(members, sizes / sizes.sum(), batch) if len(row) else None
     if room is not None:
         # Held-out sentences are few, and may be longer on the whole than the room expects.
-        room = Room(max(room.source, int(source.max())), max(room.target, int(target.max())))
+        longest = int(source.max()), int(target.max())
+        sides = map(max, room.sizes, longest)
+        room = Room(*sides, bound=bound_of(max(longest)))
     # The order of the tables breaks ties.
     ties = np.arange(len(row))
     batches = _batched(direction, source, target, batch, room=room, multiple=multiple, ties=ties)

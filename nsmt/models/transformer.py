@@ -105,6 +105,7 @@ class Transformer(nn.Module):
         self.pad = pad
         # Whether layers keep nothing for the backward pass but their inputs.
         self.recompute = False
+        self._compiled = False
         self.adapters: Adapters | None = None
         width = settings.d_model
         self.decoder_embedding = nn.Embedding(vocabulary_size, width, padding_idx=pad)
@@ -158,6 +159,7 @@ class Transformer(nn.Module):
         spans = batch.source_spans
         x_BSD = self._embed(self.encoder_embedding, batch.source_BS, spans)
         reach = _reach_of(batch.source_real_BS, spans, spans)
+        self._expect_changes(x_BSD, reach=reach, masks=masks)
         routes = self._routes("encoder", masks, x_BSD)
         for depth, layer in enumerate(self.encoder_stack):
             x_BSD = self._run(layer, x_BSD, reach, _at(masks, f"encoder.{depth}"))
@@ -172,6 +174,7 @@ class Transformer(nn.Module):
         x_BTD = self._embed(self.decoder_embedding, batch.target_in_BT, spans)
         own = Reach(causal=True, query_spans=spans, key_spans=spans)
         reach = _reach_of(batch.source_real_BS, spans, batch.source_spans)
+        self._expect_changes(x_BTD, memory_BSD, reach=reach, masks=masks)
         routes = self._routes("decoder", masks, x_BTD)
         for depth, layer in enumerate(self.decoder_stack):
             mask_BQP = _at(masks, f"decoder.{depth}")
@@ -188,6 +191,7 @@ class Transformer(nn.Module):
         # All models of a process count together: shapes of padded batches, with masks and without,
         # validated and trained.
         torch._dynamo.config.recompile_limit = _COMPILATIONS
+        self._compiled = True
         for layer in (*self.encoder_stack, *self.decoder_stack):
             layer.compile(dynamic=None, fullgraph=True, backend=backend)
 
@@ -202,6 +206,24 @@ class Transformer(nn.Module):
         layers: list[EncoderLayer | DecoderLayer] = [*self.encoder_stack, *self.decoder_stack]
         for layer in layers:
             layer.feed_forward.update_only = updates_only
+
+    def _expect_changes(self, *streams: Tensor, reach: Reach, masks: SiteMasks | None) -> None:
+        """Tell the compiler of layers which sizes differ from batch to batch.
+
+        It would take them for constants until it sees others, and compile everything twice.
+        """
+        if not self._compiled:
+            return
+        for spans in (reach.query_spans, reach.key_spans):
+            if spans is not None:
+                torch._dynamo.mark_dynamic(spans.start_C1, 0)
+        if reach.allowed is not None:
+            # May: a batch of one row is another program whatever is said.
+            torch._dynamo.maybe_mark_dynamic(reach.allowed, (0, 3))
+            for stream_BSD in streams:
+                torch._dynamo.maybe_mark_dynamic(stream_BSD, (0, 1))
+            for mask_BQP in (masks or {}).values():
+                torch._dynamo.maybe_mark_dynamic(mask_BQP, 0)
 
     def _run(self, layer: nn.Module, *inputs: object) -> Tensor:
         if self.recompute and torch.is_grad_enabled():

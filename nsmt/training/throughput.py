@@ -61,6 +61,11 @@ def memory_mib(device: str) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+def compilations() -> int:
+    """Programs that torch.compile made in this process so far."""
+    return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])
+
+
 class Stopwatch:
     """The time of a stretch of training, and how much of it waited for data."""
 

@@ -58,6 +58,7 @@ def test_benchmarks_against_other_toolkits_measure(what, figure, corpora, tmp_pa
 def test_packed_batches_are_compiled_once_in_the_benchmark_as_on_a_gpu(
     corpora, tmp_path, monkeypatch
 ):
+    torch.compiler.reset()
     small = [word for word in SMALL if word.startswith(("data", "model", "trainer", "batch"))]
     words = ["model.share_embeddings=all", "repetitions=3", f"paths.corpora={corpora}"]
     words += ["batch.layout=packed", "trainer.compile=true", f"output={tmp_path}/bench.json"]

@@ -152,6 +152,8 @@ def test_packed_batches_of_about_as_many_sentences_have_one_shape():
 def test_sentences_that_do_not_fit_the_room_are_refused():
     with pytest.raises(ValueError, match="do not fit"):
         pack([(0, [9] * 5, [9])], Room(6, 9))
+    with pytest.raises(ValueError, match="longer than the bound"):
+        pack([(0, [9] * 5, [9])], Room(9, 9, bound=4))
 
 
 def test_every_sentence_needs_a_source_a_target_and_a_direction():

@@ -4,12 +4,14 @@ import re
 import tempfile
 import time
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nsmt.data import corpus as corpus_module
 from nsmt.data.corpus import MANIFEST, Corpus, StoredArray, TableWriter, TokenColumn, token_type
 from nsmt.data.text import normalise
 from nsmt.errors import DataError
@@ -180,6 +182,8 @@ def test_a_table_written_block_by_block_reads_back(blocks):
             column = TokenColumn(ids, offsets)
             assert len(column) == len(sentences)
             assert column.lengths().sum() == total
+            with mock.patch.object(corpus_module, "_AT_ONCE", 2):
+                assert column.longest() == column.lengths().max(initial=0)
             if expected is not None:
                 assert [column[row].tolist() for row in range(len(column))] == expected
                 rows = np.arange(len(column))[::-1]

@@ -99,6 +99,12 @@ def test_a_packed_plan_has_the_sentences_of_a_padded_one_in_batches_of_one_size(
             assert max(batches[0].source_BS.shape[1], batches[0].target_in_BT.shape[1]) == max(
                 tokens, 40
             )
+            # A compiler sees one bound too, however short the sentences of a batch are.
+            longest = max(
+                max(t.source_lengths.max(), t.target_lengths.max()) for t in tables.values()
+            )
+            (bound,) = {spans.bound for b in batches for spans in (b.source_spans, b.target_spans)}
+            assert longest + 2 <= bound < 2 * (longest + 2)
     assert read["packed"] == read["padded"]
 
 

@@ -1,11 +1,13 @@
 """Ways to compute the same thing: compiled layers, recomputed activations."""
 
 import shutil
+from functools import partial
 
 import pytest
 import torch
 from torch._dynamo.utils import counters
 
+from nsmt.data.packing import Room
 from nsmt.models import packed_attention
 from nsmt.models.loss import smoothed_cross_entropy
 from nsmt.models.masks import DirectionMasks
@@ -123,3 +125,24 @@ def test_how_many_rows_there_are_is_no_condition_of_compiled_layers(
         model(make_batch(make_sentences(count, longest=longest)))
         counted.append(counters["stats"]["unique_graphs"])
     assert counted[-1] == counted[-2] > 0
+
+
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_batches_of_a_run_compile_each_kind_of_layer_once(
+    make_model, make_sentences, sequences, directions, masks, packed, dropout
+):
+    torch.compiler.reset()
+    model = make_model(attention_dropout=dropout).train()
+    model.compile_layers(backend="eager")
+    before = counters["stats"]["unique_graphs"]
+    collate = partial(sequences.pack, room=Room(600, 620, 32)) if packed else sequences.collate
+    for step, (count, longest) in enumerate([(20, 7), (30, 9), (9, 18), (60, 4), (41, 9)]):
+        rows, sources, targets = zip(
+            *make_sentences(count, seed=step, longest=longest), strict=True
+        )
+        batch = collate(sources, targets, [directions[row] for row in rows], rows=rows)
+        # Moved, tensors are parts of one, as on a GPU.
+        batch = batch.to("cpu")
+        model(batch, masks(batch)).sum().backward()
+        assert counters["stats"]["unique_graphs"] == before + 2
