@@ -39,7 +39,7 @@ format: $(INSTALLED) ## rewrite the code in the house format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(INSTALLED) ## benchmarks, as ratios to a peer in one run
+bench: $(INSTALLED) ## a smoke test of the benchmarks; benchmarks/README.md has those that count
 	$(BIN)/nsmt bench
 
 lock: $(INSTALLED) ## resolve the versions anew, with hashes (needs uv)

@@ -21,7 +21,15 @@ def test_the_two_commands_are_make_targets():
     assert {"quickstart", "test"} <= set(named) <= set(targets)
 
 
-@pytest.mark.parametrize("line", [line for line in LINES if not line.startswith("make ")])
+def test_the_scripts_are_there():
+    scripts = [line.split()[1] for line in LINES if line.startswith("python benchmarks/")]
+    assert scripts
+    assert all((ROOT / script).is_file() for script in scripts)
+
+
+@pytest.mark.parametrize(
+    "line", [line for line in LINES if not line.startswith(("make ", "python benchmarks/"))]
+)
 def test_command_composes(line):
     words = shlex.split(line)
     if words[0] == "nsmt":

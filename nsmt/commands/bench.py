@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from nsmt.benchmarks.decoding import bench_decode
 from nsmt.benchmarks.identifying import bench_identify
 from nsmt.benchmarks.preparing import bench_load, bench_prepare
+from nsmt.benchmarks.record import keep_figures
 from nsmt.benchmarks.timing import Figures
 from nsmt.benchmarks.training import bench_train
 from nsmt.commands.config import PathSettings
@@ -21,7 +21,6 @@ from nsmt.data.plan import BatchSettings
 from nsmt.data.prepare import prepare
 from nsmt.data.sources import DataSettings
 from nsmt.errors import ConfigurationError
-from nsmt.files import replace_text
 from nsmt.models.decoding import DecodingSettings
 from nsmt.models.settings import ModelSettings
 from nsmt.progress import result_console
@@ -66,18 +65,14 @@ def bench(config: BenchConfig) -> None:
             fix="choose trainer=cpu or trainer=gpu",
         )
     set_machine(config.trainer)
-    record: dict[str, Any] = certificate(
+    record = certificate(
         command=command_line(),
         config=config.model_dump(mode="json"),
         seed=0,
         fingerprint=None,
     )
-    figures: Figures = {}
-    for found in _measured(config):
-        figures |= found
-        record["figures"] = {name: float(f"{value:.5g}") for name, value in figures.items()}
-        if config.output is not None:
-            replace_text(Path(config.output), json.dumps(record, indent=1) + "\n")
+    output = None if config.output is None else Path(config.output)
+    figures = keep_figures(_measured(config), record, output)
     rows = [[name.replace("_", " "), f"{value:,.4g}"] for name, value in figures.items()]
     result_console().print(Table(config.what, ["", "figure"], rows).to_rich())
 

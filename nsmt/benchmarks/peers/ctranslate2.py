@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import tempfile
 from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,11 @@ from torch import Tensor, nn
 from nsmt.models.attention import Attention
 from nsmt.models.decoding import DecodingSettings
 from nsmt.models.transformer import DecoderLayer, EncoderLayer, Transformer
+
+
+def installed() -> bool:
+    """Whether it is there to compare with."""
+    return find_spec("ctranslate2") is not None
 
 
 class CTranslate2:

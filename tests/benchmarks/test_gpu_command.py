@@ -1,0 +1,65 @@
+"""The one command of a GPU's figures, rehearsed on a CPU where Hydra and others are missing."""
+
+import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from nsmt.commands.bench import BenchConfig
+from nsmt.commands.compose import composed
+
+ROOT = Path(__file__).parents[2]
+MISSING = ("hydra", "omegaconf", "antlr4", "wandb", "sacremoses", "py3langid")
+CALL = """
+import runpy, sys
+class Missing:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {missing}:
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Missing())
+sys.argv = ["gpu.py", *{words}]
+runpy.run_path("benchmarks/gpu.py", run_name="__main__")
+"""
+
+
+def rehearsed(*words):
+    code = CALL.format(missing=set(MISSING), words=["--rehearse", *words])
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("part", "figures"),
+    [
+        ("train-30720", ["masked_over_dense_seconds", "bf16_loss_over_fp32"]),
+        ("identify", ["identify_over_forward"]),
+        ("decode", ["ours_tokens_per_second"]),
+    ],
+)
+def test_a_part_measures_and_keeps_its_record_without_hydra(tmp_path, part, figures):
+    done = rehearsed("--here", "--into", str(tmp_path), part)
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / f"gpu-{part}.json").read_text())
+    assert record["figures"].keys() >= set(figures)
+    assert record["config"]["directions"] == 60
+    assert record["data_fingerprint"]
+
+
+@pytest.mark.slow
+def test_a_part_that_there_is_not_is_named(tmp_path):
+    done = rehearsed("trian-30720")
+    assert done.returncode
+    assert "trian-30720" in done.stderr
+
+
+def test_its_models_and_trainer_are_those_of_the_configuration():
+    gpu = SimpleNamespace(**runpy.run_path(str(ROOT / "benchmarks" / "gpu.py")))
+    for name, found in (("mt_big", gpu.MT_BIG), ("mt_small", gpu.MT_SMALL)):
+        words = [f"model={name}", "model.share_embeddings=all", "trainer=gpu"]
+        config = composed("bench", words, BenchConfig)
+        assert found == config.model
+        assert config.trainer == gpu.GPU
