@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from nsmt.benchmarks.peers import present
 from nsmt.benchmarks.peers.ctranslate2 import CTranslate2
 from nsmt.benchmarks.peers.m2m100 import m2m100_of
 from nsmt.benchmarks.steps import own_step
@@ -151,12 +152,14 @@ def _least_flops(task: _Task, lengths: list[int]) -> float:
 def _peers(task: _Task, *, device: str) -> dict[str, Translated]:
     model, eos = task.trained.model, task.trained.vocabulary.eos
     tag = task.trained.vocabulary.tag(task.direction.target)
-    found: dict[str, Translated] = {
-        "m2m100": partial(_generated, m2m100_of(model, eos=eos).eval(), task)
-    }
+    found: dict[str, Translated] = {}
+    if (peer := present(lambda: m2m100_of(model, eos=eos))) is not None:
+        found["m2m100"] = partial(_generated, peer.eval(), task)
     for kind in ("float32", "int8"):
-        engine = CTranslate2(model, eos=eos, compute_type=kind, device=device)
-        found[f"ctranslate2_{kind}"] = partial(engine.translate, tag=tag, settings=task.decoding)
+        make = partial(CTranslate2, model, eos=eos, compute_type=kind, device=device)
+        if (engine := present(make)) is not None:
+            translate_rows = partial(engine.translate, tag=tag, settings=task.decoding)
+            found[f"ctranslate2_{kind}"] = translate_rows
     return found
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 import torch
+from torch import Tensor, nn
 
-from nsmt.benchmarks.peers import joeynmt, m2m100
+from nsmt.benchmarks.peers import joeynmt, m2m100, present
 from nsmt.benchmarks.precision import bf16_loss
 from nsmt.benchmarks.steps import (
     SEED,
@@ -45,6 +47,10 @@ from nsmt.training.trainer import device_of
 
 # AdamW reads weight, gradient and two moments, writes weight and moments, and clears the gradient.
 _ADAM_BYTES = 8 * 4
+
+
+# A model and its mean loss over the target tokens of a batch.
+_Peer = tuple[nn.Module, Callable[[BatchLayout], Tensor]]
 
 
 class _Batches:
@@ -191,7 +197,6 @@ def _contestants(
 ) -> dict[str, _Contestant]:
     """Each has weights and an optimiser of its own."""
     device = device_of(trainer.accelerator)
-    vocabulary = corpus.vocabulary
     reduced = device == "cuda"
     rounds = _rounds(device)
     ours = _Batches(corpus, batch, count=repetitions, rounds=rounds, device=device)
@@ -211,29 +216,37 @@ def _contestants(
     found = {"dense": own(), "masked": own(masked=True)}
     if not reduced:
         found["bf16"] = own(reduced=True)
-    peer = m2m100.m2m100_of(new_model(corpus, settings, device=device), eos=vocabulary.eos).train()
-    step = step_of(
-        peer,
-        lambda each: m2m100.smoothed_loss(peer, each, smoothing=SMOOTHING),
-        precision=precision_of(device, reduced=reduced),
-    )
-    found["m2m100"] = _Contestant(step, theirs, reduced=reduced)
-    joey = joeynmt.joeynmt_like(
-        settings,
-        vocabulary=vocabulary.size,
-        pad=vocabulary.pad,
-        eos=vocabulary.eos,
-        smoothing=SMOOTHING,
-    )
-    if joey is not None:
-        joey = joey.to(device).train()
-        step = step_of(
-            joey,
-            lambda each: joeynmt.smoothed_loss(joey, each),
-            precision=precision_of(device, reduced=reduced),
-        )
-        found["joeynmt"] = _Contestant(step, theirs, reduced=reduced)
+    precision = precision_of(device, reduced=reduced)
+    for name, make in _peers(corpus, settings, device=device).items():
+        if (peer := present(make)) is not None:
+            module, loss_of = peer
+            step = step_of(module, loss_of, precision=precision)
+            found[name] = _Contestant(step, theirs, reduced=reduced)
     return found
+
+
+def _peers(
+    corpus: Corpus, settings: ModelSettings, *, device: str
+) -> dict[str, Callable[[], _Peer]]:
+    """Other toolkits' models in training, and their losses of a batch."""
+    vocabulary = corpus.vocabulary
+
+    def hugging_face() -> _Peer:
+        own = new_model(corpus, settings, device=device)
+        peer = m2m100.m2m100_of(own, eos=vocabulary.eos).train()
+        return peer, partial(m2m100.smoothed_loss, peer, smoothing=SMOOTHING)
+
+    def joey() -> _Peer:
+        peer = joeynmt.joeynmt_like(
+            settings,
+            vocabulary=vocabulary.size,
+            pad=vocabulary.pad,
+            eos=vocabulary.eos,
+            smoothing=SMOOTHING,
+        )
+        return peer.to(device).train(), partial(joeynmt.smoothed_loss, peer)
+
+    return {"m2m100": hugging_face, "joeynmt": joey}
 
 
 def _steady(contestant: _Contestant, compiled: int, *, device: str) -> Figures:

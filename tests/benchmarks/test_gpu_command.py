@@ -13,7 +13,7 @@ from nsmt.commands.bench import BenchConfig
 from nsmt.commands.compose import composed
 
 ROOT = Path(__file__).parents[2]
-MISSING = ("hydra", "omegaconf", "antlr4", "wandb", "sacremoses", "py3langid")
+MISSING = ("hydra", "omegaconf", "antlr4", "wandb", "ctranslate2", "sacremoses", "py3langid")
 CALL = """
 import runpy, sys
 class Missing:
@@ -27,7 +27,7 @@ runpy.run_path("benchmarks/gpu.py", run_name="__main__")
 
 
 def rehearsed(*words):
-    code = CALL.format(missing=set(MISSING), words=["--rehearse", *words])
+    code = CALL.format(missing=MISSING, words=["--rehearse", *words])
     return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
 
 

@@ -1,9 +1,12 @@
 """Peers compute what our own model computes, or a comparison would say nothing."""
 
+import sys
+from functools import partial
+
 import pytest
 import torch
 
-from nsmt.benchmarks.peers import joeynmt, m2m100
+from nsmt.benchmarks.peers import MissingPeerError, joeynmt, m2m100, present
 from nsmt.benchmarks.peers.ctranslate2 import CTranslate2
 from nsmt.data.batch import SequenceFormat
 from nsmt.errors import ConfigurationError
@@ -101,6 +104,21 @@ def test_ctranslate2_finds_the_hypotheses_of_our_search(model, batch, sharing):
     assert all(torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
 
 
+@pytest.mark.parametrize("missing", ["ctranslate2", "ctranslate2.specs"])
+def test_a_toolkit_that_is_missing_is_left_out_and_said(model, monkeypatch, capsys, missing):
+    monkeypatch.setitem(sys.modules, missing, None)
+    make = partial(CTranslate2, model, eos=2, compute_type="float32", device="cpu")
+    assert present(make) is None
+    assert "CTranslate2, a peer" in capsys.readouterr().err
+
+
+def test_numbers_that_a_toolkit_cannot_compute_on_a_device_are_left_out_too(model, capsys):
+    # This build knows no GPU.
+    make = partial(CTranslate2, model, eos=2, compute_type="float32", device="cuda")
+    assert present(make) is None
+    assert "float32 on cuda" in " ".join(capsys.readouterr().err.split())
+
+
 def test_untied_embeddings_are_refused(batch):
     settings = ModelSettings(**SHAPE, share_embeddings="decoder")
     with pytest.raises(ConfigurationError, match="share_embeddings"):
@@ -109,8 +127,9 @@ def test_untied_embeddings_are_refused(batch):
 
 def test_joeynmt_learns_from_our_batches(batch):
     settings = ModelSettings(**SHAPE, share_embeddings="all", dropout=0.0)
-    peer = joeynmt.joeynmt_like(settings, vocabulary=30, pad=0, eos=2, smoothing=0.1)
-    if peer is None:
+    try:
+        peer = joeynmt.joeynmt_like(settings, vocabulary=30, pad=0, eos=2, smoothing=0.1)
+    except MissingPeerError:
         pytest.skip("JoeyNMT is not installed: its dependencies do not go with ours")
     optimizer = torch.optim.Adam(peer.parameters(), lr=0.01)
     losses = []

@@ -8,38 +8,42 @@ from __future__ import annotations
 import importlib
 import tempfile
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from nsmt.benchmarks.peers import MissingPeerError
 from nsmt.models.attention import Attention
 from nsmt.models.decoding import DecodingSettings
 from nsmt.models.transformer import DecoderLayer, EncoderLayer, Transformer
 
 
-def installed() -> bool:
-    """Whether it is there to compare with."""
-    return find_spec("ctranslate2") is not None
-
-
 class CTranslate2:
-    """Beam search over rows of token ids, whose names there are their numbers."""
+    """Beam search over rows of token ids, whose names there are their numbers.
+
+    Raises MissingPeerError where it is not installed, or not for such numbers on such a device.
+    """
 
     def __init__(self, model: Transformer, *, eos: int, compute_type: str, device: str) -> None:
-        library = importlib.import_module("ctranslate2")
+        library = _library("ctranslate2")
         spec = _spec(model, eos=eos)
         with tempfile.TemporaryDirectory() as folder:
             spec.save(folder)
-            self._translator = library.Translator(
-                folder,
-                device=device,
-                compute_type=compute_type,
-                inter_threads=1,
-                intra_threads=torch.get_num_threads(),
-            )
+            try:
+                self._translator = library.Translator(
+                    folder,
+                    device=device,
+                    compute_type=compute_type,
+                    inter_threads=1,
+                    intra_threads=torch.get_num_threads(),
+                )
+            except (RuntimeError, ValueError) as error:
+                raise MissingPeerError(
+                    f"CTranslate2 does not compute {compute_type} on {device}: {error}",
+                    fix="install a build that does",
+                ) from None
 
     def translate(
         self, rows: Sequence[Sequence[int]], limit: int, *, tag: int, settings: DecodingSettings
@@ -55,8 +59,18 @@ class CTranslate2:
         return [[int(piece) for piece in each.hypotheses[0][1:]] for each in results]
 
 
+def _library(name: str) -> Any:  # noqa: ANN401 -- an untyped library
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise MissingPeerError(
+            "CTranslate2, a peer of this benchmark, is not installed",
+            fix='pip install "nsmt[bench]"',
+        ) from None
+
+
 def _spec(model: Transformer, *, eos: int) -> Any:  # noqa: ANN401 -- an untyped library
-    specs = importlib.import_module("ctranslate2.specs")
+    specs = _library("ctranslate2.specs")
     settings = model.settings
     depths = (settings.encoder_layers, settings.decoder_layers)
     spec = specs.TransformerSpec.from_config(depths, settings.heads, pre_norm=True)

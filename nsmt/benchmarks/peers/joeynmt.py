@@ -11,18 +11,21 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from nsmt.benchmarks.peers import MissingPeerError
 from nsmt.data.batch import BatchLayout
 from nsmt.models.settings import ModelSettings
 
 
 def joeynmt_like(
     settings: ModelSettings, *, vocabulary: int, pad: int, eos: int, smoothing: float
-) -> Any | None:  # noqa: ANN401 -- an untyped library
-    """A model of that shape with all embeddings tied; None where JoeyNMT is not installed."""
+) -> Any:  # noqa: ANN401 -- an untyped library
+    """A model of that shape with all embeddings tied; MissingPeerError without JoeyNMT."""
     try:
         library = importlib.import_module("joeynmt.model")
     except ImportError:
-        return None
+        raise MissingPeerError(
+            "JoeyNMT, a peer of this benchmark, is not installed", fix="benchmarks/README.md"
+        ) from None
     stack = {
         "type": "transformer",
         "num_heads": settings.heads,

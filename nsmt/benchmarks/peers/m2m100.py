@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nsmt.benchmarks.peers import MissingPeerError
 from nsmt.data.batch import BatchLayout
 from nsmt.errors import ConfigurationError
 from nsmt.models.attention import Attention
@@ -24,7 +25,8 @@ _ATTENTION = {"query": "q_proj", "key": "k_proj", "value": "v_proj", "output": "
 def m2m100_of(model: Transformer, *, eos: int) -> Any:  # noqa: ANN401 -- an untyped library
     """M2M100 of the same shape with copies of the same weights.
 
-    Raises ConfigurationError without `transformers`, or if embeddings are not all tied.
+    Raises MissingPeerError without `transformers`, ConfigurationError if embeddings are not all
+    tied.
     """
     transformers = _library()
     settings = model.settings
@@ -91,7 +93,7 @@ def _library() -> Any:  # noqa: ANN401
     try:
         return importlib.import_module("transformers")
     except ImportError:
-        raise ConfigurationError(
+        raise MissingPeerError(
             "Hugging Face's transformers, a peer of this benchmark, is not installed",
             fix='pip install "nsmt[bench]"',
         ) from None
