@@ -1,18 +1,19 @@
-"""What tests of whole runs share: a small synthetic configuration, and one finished run."""
+"""What tests of whole runs share: a small synthetic configuration, and one finished run.
+
+Commands are imported where they are used: tests on a GPU run where Hydra is missing.
+"""
+
+from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from small_run import SMALL
 
-from nsmt.commands.compose import composed
-from nsmt.commands.config import RunConfig, recorded_config
-from nsmt.commands.train import train
-from nsmt.data.prepare import folder_name
-from nsmt.data.sources import make_source
-from nsmt.records import read_record
+if TYPE_CHECKING:
+    from nsmt.commands.config import RunConfig
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -35,6 +36,10 @@ def corpora(tmp_path_factory):
 @pytest.fixture
 def small_config(tmp_path, corpora):
     """Compose a small run with further overrides; its run folder is the test's own."""
+    from small_run import SMALL
+
+    from nsmt.commands.compose import composed
+    from nsmt.commands.config import RunConfig
 
     def compose(*overrides: str, without: tuple[str, ...] = ("none",)) -> RunConfig:
         small = [word for word in SMALL if not word.startswith(without)]
@@ -47,6 +52,12 @@ def small_config(tmp_path, corpora):
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory, corpora) -> Path:
     """The folder of a small two-stage run that came to its end. Do not write into it."""
+    from small_run import SMALL
+
+    from nsmt.commands.compose import composed
+    from nsmt.commands.config import RunConfig
+    from nsmt.commands.train import train
+
     place = tmp_path_factory.mktemp("finished")
     overrides = [*SMALL, f"paths.runs={place}/runs", f"paths.corpora={corpora}"]
     config = composed("train", overrides, RunConfig)
@@ -57,6 +68,11 @@ def finished_run(tmp_path_factory, corpora) -> Path:
 @pytest.fixture(scope="session")
 def run_corpus(finished_run) -> Path:
     """The folder of the corpus that the finished run was trained on."""
+    from nsmt.commands.config import recorded_config
+    from nsmt.data.prepare import folder_name
+    from nsmt.data.sources import make_source
+    from nsmt.records import read_record
+
     config = recorded_config(finished_run, read_record(finished_run))
     return Path(config.paths.corpora) / folder_name(config.data, make_source(config.data))
 

@@ -1,6 +1,7 @@
 """The one command of a GPU's figures, rehearsed on a CPU where Hydra and others are missing."""
 
 import json
+import os
 import runpy
 import subprocess
 import sys
@@ -8,33 +9,38 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from nsmt.commands.bench import BenchConfig
 from nsmt.commands.compose import composed
 
 ROOT = Path(__file__).parents[2]
 MISSING = ("hydra", "omegaconf", "antlr4", "wandb", "ctranslate2", "sacremoses", "py3langid")
-CALL = """
+WITHOUT = """
 import runpy, sys
 class Missing:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in {missing}:
             raise ModuleNotFoundError(name, name=name)
 sys.meta_path.insert(0, Missing())
-sys.argv = ["gpu.py", *{words}]
-runpy.run_path("benchmarks/gpu.py", run_name="__main__")
+sys.argv = {words}
 """
 
 
-def rehearsed(*words):
-    code = CALL.format(missing=MISSING, words=["--rehearse", *words])
-    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+def rehearsed(*words, of='runpy.run_path("benchmarks/gpu.py", run_name="__main__")'):
+    code = WITHOUT.format(missing=MISSING, words=["gpu.py", "--rehearse", *words]) + of
+    # Hydra brings a plugin of pytest's.
+    bare = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, env=bare
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("part", "figures"),
     [
+        ("tests", ["passed", "skipped"]),
         ("train-30720", ["masked_over_dense_seconds", "bf16_loss_over_fp32"]),
         ("identify", ["identify_over_forward"]),
         ("decode", ["ours_tokens_per_second"]),
@@ -47,6 +53,14 @@ def test_a_part_measures_and_keeps_its_record_without_hydra(tmp_path, part, figu
     assert record["figures"].keys() >= set(figures)
     assert record["config"]["directions"] == 60
     assert record["data_fingerprint"]
+
+
+@pytest.mark.slow
+def test_the_tests_that_need_a_gpu_run_without_hydra():
+    words = ["-m", "gpu", "-q", "-rA", "-p", "no:cacheprovider", "tests/models/test_gpu.py"]
+    done = rehearsed(of=f"import pytest; sys.exit(pytest.main({words}))")
+    assert done.returncode == 0, done.stdout
+    assert ("PASSED" if torch.cuda.is_available() else "torch sees no CUDA device") in done.stdout
 
 
 @pytest.mark.slow
