@@ -34,9 +34,13 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*")
     asked = parser.parse_args()
     speeds: dict[int, list[float]] = {1: [], 2: []}
+    texts = set()
     for turn in range(TURNS):
         for ranks, found in speeds.items():
-            found.append(_speed(ranks, turn, updates=asked.updates, overrides=asked.overrides))
+            speed, text = _speed(ranks, turn, updates=asked.updates, overrides=asked.overrides)
+            found.append(speed)
+            texts.add(text)
+    (fingerprint,) = texts
     one, two = (statistics.median(speeds[ranks]) for ranks in (1, 2))
     figures = {
         "one_rank_target_tokens_per_second": one,
@@ -47,12 +51,13 @@ def main() -> None:
         print(f"{name.replace('_', ' '):40} {value:,.4g}")
     if asked.output is not None:
         config = {"overrides": asked.overrides, "updates": asked.updates}
-        record = certificate(command=command_line(), config=config, seed=1, fingerprint=None)
+        record = certificate(command=command_line(), config=config, seed=1, fingerprint=fingerprint)
         record["figures"] = {name: float(f"{value:.5g}") for name, value in figures.items()}
         replace_text(asked.output, json.dumps(record, indent=1) + "\n")
 
 
-def _speed(ranks: int, turn: int, *, updates: int, overrides: list[str]) -> float:
+def _speed(ranks: int, turn: int, *, updates: int, overrides: list[str]) -> tuple[float, str]:
+    """Target tokens a second, and the fingerprint of the text."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         command = [
             *(sys.executable, str(ROOT / "train.py"), "schedule=dense", f"seed={turn}"),
@@ -69,7 +74,9 @@ def _speed(ranks: int, turn: int, *, updates: int, overrides: list[str]) -> floa
                 measured = _measured(Path(folder))
             # Nobody asks for its validation and translations.
             run.kill()
-    return statistics.median(measured[1:])
+        (record,) = Path(folder).glob("*/record.json")
+        fingerprint = json.loads(record.read_text(encoding="utf-8"))["data_fingerprint"]
+    return statistics.median(measured[1:]), fingerprint
 
 
 def _measured(runs: Path) -> list[float]:

@@ -34,6 +34,11 @@ _PACKAGES = (
     "sacrebleu",
     "sacremoses",
     "safetensors",
+    # What compiles, and the peers of benchmarks.
+    "triton",
+    "transformers",
+    "ctranslate2",
+    "joeynmt",
 )
 
 
@@ -93,7 +98,11 @@ def certificate_entries(record: Mapping[str, Any]) -> dict[str, str]:
         "hardware": f"{environment['processor']}, {environment['threads']} threads"
         + (f", {environment['gpu']}" if environment["gpu"] else ""),
         "python": f"{environment['python']} on {environment['system']}",
-        "packages": ", ".join(f"{name} {version}" for name, version in record["packages"].items()),
+        "packages": ", ".join(
+            f"{name} {version}"
+            for name, version in record["packages"].items()
+            if version is not None
+        ),
         "started": record["started"],
         "resumed after": "; ".join(
             f"{attempt['commit']}, {attempt['started']}" for attempt in record.get("resumed", [])

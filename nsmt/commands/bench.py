@@ -18,8 +18,8 @@ from nsmt.benchmarks.training import bench_train
 from nsmt.commands.config import PathSettings
 from nsmt.data.corpus import Corpus
 from nsmt.data.plan import BatchSettings
-from nsmt.data.prepare import prepare
-from nsmt.data.sources import DataSettings
+from nsmt.data.prepare import folder_name, prepare
+from nsmt.data.sources import DataSettings, make_source
 from nsmt.errors import ConfigurationError
 from nsmt.models.decoding import DecodingSettings
 from nsmt.models.settings import ModelSettings
@@ -31,6 +31,8 @@ from nsmt.training.settings import TrainerSettings
 from nsmt.training.trainer import device_of, set_machine
 
 Positive = Annotated[int, Field(ge=1)]
+# Benchmarks that prepare corpora of their own.
+_ON_TEXT = ("prepare", "load")
 
 
 class BenchConfig(Settings):
@@ -65,40 +67,41 @@ def bench(config: BenchConfig) -> None:
             fix="choose trainer=cpu or trainer=gpu",
         )
     set_machine(config.trainer)
+    corpus = None if config.what in _ON_TEXT else _corpus(config)
     record = certificate(
         command=command_line(),
         config=config.model_dump(mode="json"),
         seed=0,
-        fingerprint=None,
+        fingerprint=_text(config) if corpus is None else corpus.fingerprint,
     )
+    parts = _on_text(config) if corpus is None else _on_corpus(config, corpus)
     output = None if config.output is None else Path(config.output)
-    figures = keep_figures(_measured(config), record, output)
+    figures = keep_figures(parts, record, output)
     rows = [[name.replace("_", " "), f"{value:,.4g}"] for name, value in figures.items()]
     result_console().print(Table(config.what, ["", "figure"], rows).to_rich())
 
 
-def _measured(config: BenchConfig) -> Iterator[Figures]:
+def _on_text(config: BenchConfig) -> Iterator[Figures]:
+    """Figures of a corpus that is prepared, again and again, from a source's text."""
+    downloads = Path(config.paths.downloads)
+    if config.what == "prepare":
+        yield bench_prepare(config.data, pairs=config.pairs, downloads=downloads)
+        return
+    batch = config.batch.on(config.trainer.accelerator)
+    yield bench_load(config.data, config.model, batch, pairs=config.pairs, downloads=downloads)
+
+
+def _on_corpus(config: BenchConfig, corpus: Corpus) -> Iterator[Figures]:
     """Figures as they are found."""
-    device, downloads = device_of(config.trainer.accelerator), Path(config.paths.downloads)
     batch = config.batch.on(config.trainer.accelerator)
     match config.what:
-        case "prepare":
-            yield bench_prepare(config.data, pairs=config.pairs, downloads=downloads)
-        case "load":
-            yield bench_load(
-                config.data, config.model, batch, pairs=config.pairs, downloads=downloads
-            )
         case "train":
             yield from bench_train(
-                _corpus(config),
-                config.model,
-                batch,
-                config.trainer,
-                repetitions=config.repetitions,
+                corpus, config.model, batch, config.trainer, repetitions=config.repetitions
             )
         case "decode":
             yield bench_decode(
-                _corpus(config),
+                corpus,
                 config.model,
                 batch,
                 config.decoding,
@@ -106,18 +109,25 @@ def _measured(config: BenchConfig) -> Iterator[Figures]:
                 updates=config.updates,
                 rounds=config.rounds,
                 peer_batches=config.peer_batches,
-                device=device,
+                device=device_of(config.trainer.accelerator),
             )
         case "identify":
             with tempfile.TemporaryDirectory() as scratch:
                 yield bench_identify(
-                    _corpus(config),
+                    corpus,
                     config.model,
                     batch,
                     config.trainer,
                     repetitions=config.repetitions,
                     folder=Path(scratch),
                 )
+
+
+def _text(config: BenchConfig) -> str:
+    """What the corpus of these settings and inputs is called."""
+    source = make_source(config.data)
+    source.settle(Path(config.paths.downloads))
+    return folder_name(config.data, source)
 
 
 def _corpus(config: BenchConfig) -> Corpus:

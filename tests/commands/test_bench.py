@@ -10,6 +10,7 @@ from small_run import SMALL
 
 from nsmt.benchmarks import training
 from nsmt.cli import main
+from nsmt.data.corpus import Corpus
 
 
 def nsmt(monkeypatch, *words):
@@ -26,6 +27,10 @@ def test_a_benchmark_keeps_its_ratios_with_a_certificate(corpora, tmp_path, monk
     assert figures.keys() >= {"forward_seconds", "identify_seconds", "identify_over_forward"}
     assert min(figures.values()) > 0
     assert record["environment"]["threads"] >= 1
+    assert record["data_fingerprint"] in {
+        Corpus.open(each).fingerprint for each in corpora.glob("synthetic-*")
+    }
+    assert record["packages"]["transformers"]
 
 
 @pytest.mark.slow
@@ -34,7 +39,9 @@ def test_benchmarks_of_data_measure(what, tmp_path, monkeypatch):
     small = [word for word in SMALL if word.startswith(("data", "model", "trainer", "batch"))]
     words = [*small, "pairs=3000", "data.vocabulary.size=150", "batch.tokens=2048"]
     nsmt(monkeypatch, "bench", f"what={what}", *words, f"output={tmp_path}/bench.json")
-    figures = json.loads((tmp_path / "bench.json").read_text())["figures"]
+    record = json.loads((tmp_path / "bench.json").read_text())
+    assert record["data_fingerprint"].startswith("synthetic-")
+    figures = record["figures"]
     expected = {"prepare": "tokenise_ratio", "load": "step_over_batch"}
     assert figures[expected[what]] > 0
 
