@@ -12,13 +12,17 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
+from nsmt.commands.processes import descendants
 from nsmt.files import replace_text
 from nsmt.records import certificate, command_line
 
@@ -72,8 +76,11 @@ def _speed(ranks: int, turn: int, *, updates: int, overrides: list[str]) -> tupl
             while run.poll() is None and len(measured) < updates:
                 time.sleep(0.5)
                 measured = _measured(Path(folder))
-            # Nobody asks for its validation and translations.
-            run.kill()
+            # Nobody asks for its validation and translations. Ranks would outlive it for a while,
+            # and take time from the next.
+            for process in (*descendants(run.pid), run.pid):
+                with suppress(ProcessLookupError):
+                    os.kill(process, signal.SIGKILL)
         (record,) = Path(folder).glob("*/record.json")
         fingerprint = json.loads(record.read_text(encoding="utf-8"))["data_fingerprint"]
     return statistics.median(measured[1:]), fingerprint
