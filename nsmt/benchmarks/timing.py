@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 from nsmt.progress import progress_bar
-from nsmt.training.throughput import matrix_side, synchronise
+from nsmt.training.throughput import measured_matrix_rate, synchronise
 
 Contestants = Mapping[str, Callable[[], object]]
 Figures = dict[str, float]
@@ -40,16 +40,20 @@ def ratio(these: Sequence[float], those: Sequence[float]) -> float:
     return statistics.median(a / b for a, b in zip(these, those, strict=True))
 
 
-def matrix_product(device: str, dtype: torch.dtype) -> Callable[[], object]:
-    """A product of two square matrices: what the machine can do at its best."""
-    side = matrix_side(device)
-    left, right = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    return lambda: left @ right
+class MatrixProduct:
+    """A contestant that finds what the machine can do at its best, as training logs it, each turn.
 
+    A single product between other work would find cold caches, and be slower than a training step.
+    """
 
-def product_flops(device: str) -> int:
-    """Operations of `matrix_product`."""
-    return 2 * matrix_side(device) ** 3
+    def __init__(self, device: str, dtype: torch.dtype) -> None:
+        self._device, self._dtype = device, dtype
+        # Operations a second, a turn each.
+        self.rates: list[float] = []
+
+    def __call__(self) -> None:
+        """Measure once more."""
+        self.rates.append(measured_matrix_rate(self._device, self._dtype))
 
 
 def memory_copy(device: str) -> Callable[[], object]:

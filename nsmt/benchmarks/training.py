@@ -28,11 +28,10 @@ from nsmt.benchmarks.steps import (
 )
 from nsmt.benchmarks.timing import (
     Figures,
+    MatrixProduct,
     copy_bytes,
     in_turns,
-    matrix_product,
     memory_copy,
-    product_flops,
     ratio,
 )
 from nsmt.data.batch import BatchLayout
@@ -98,16 +97,21 @@ def bench_train(
     device = device_of(trainer.accelerator)
     contestants = _contestants(corpus, model, batch, trainer, repetitions=repetitions)
     feeds = {name: each.batches.feed(each.step) for name, each in contestants.items()}
-    feeds |= {
-        "product_fp32": matrix_product(device, torch.float32),
-        "product_bf16": matrix_product(device, torch.bfloat16),
-        "copy": memory_copy(device),
+    products = {
+        "product_fp32": MatrixProduct(device, torch.float32),
+        "product_bf16": MatrixProduct(device, torch.bfloat16),
     }
+    feeds |= products | {"copy": memory_copy(device)}
     in_turns(feeds, 0, device=device)
     # From here on, nothing may be compiled.
     compiled = compilations()
     seconds = in_turns(feeds, _rounds(device) * repetitions, device=device, warm_up=0)
-    yield _speeds(contestants, seconds, corpus, model, repetitions=repetitions, device=device)
+    machine = {f"{name}_gflops": statistics.median(it.rates) / 1e9 for name, it in products.items()}
+    machine["copy_gbytes_per_second"] = (
+        copy_bytes(device) / statistics.median(seconds["copy"]) / 1e9
+    )
+    yield machine
+    yield _speeds(contestants, seconds, corpus, model, repetitions=repetitions, of=machine)
     if trainer.compile:
         yield _steady(contestants["masked"], compiled, device=device)
     # Their weights and optimisers make room for others.
@@ -123,22 +127,19 @@ def _speeds(
     model: ModelSettings,
     *,
     repetitions: int,
-    device: str,
+    of: Figures,
 ) -> Figures:
-    """Everybody, and what the machine can do at its best."""
+    """Everybody, beside what the machine can do at its best."""
     found: Figures = {}
-    for name in ("product_fp32", "product_bf16"):
-        found[f"{name}_gflops"] = product_flops(device) / statistics.median(seconds[name]) / 1e9
-    found["copy_gbytes_per_second"] = copy_bytes(device) / statistics.median(seconds["copy"]) / 1e9
     speeds = {}
     for name, each in contestants.items():
         took, counted = seconds[name][-repetitions:], each.batches.tokens[-repetitions:]
         first = seconds[name][:repetitions]
-        if _rounds(device) > 1:
+        if len(seconds[name]) > repetitions:
             tokens = sum(counts.target for counts in counted)
             found[f"{name}_first_target_tokens_per_second"] = tokens / sum(first)
         speeds[name] = [counts.target / s for counts, s in zip(counted, took, strict=True)]
-        found |= _against_machine(name, each, took, counted, corpus=corpus, model=model, of=found)
+        found |= _against_machine(name, each, took, counted, corpus=corpus, model=model, of=of)
     return found | _ratios(speeds)
 
 

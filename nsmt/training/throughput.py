@@ -26,7 +26,12 @@ def matrix_side(device: str) -> int:
 
 @cache
 def matrix_rate(device: str, dtype: torch.dtype, *, side: int | None = None) -> float:
-    """Operations a second of a square product, the best of some."""
+    """Operations a second of a square product, measured once."""
+    return measured_matrix_rate(device, dtype, side=side)
+
+
+def measured_matrix_rate(device: str, dtype: torch.dtype, *, side: int | None = None) -> float:
+    """Operations a second of a square product, the best of some in a row, measured now."""
     side = side or matrix_side(device)
     # A generator of its own: measuring must not change what a training draws.
     generator = torch.Generator(device).manual_seed(0)
