@@ -36,7 +36,7 @@ from nsmt.models.decoding import DecodingSettings
 from nsmt.models.settings import ModelSettings
 from nsmt.records import certificate, command_line
 from nsmt.training.settings import TrainerSettings
-from nsmt.training.trainer import device_of, set_machine
+from nsmt.training.trainer import device_of, on_machine, set_machine
 
 HERE = Path(__file__).resolve().parent
 PARTS = ("tests", "train-30720", "train-7680", "identify", "decode")
@@ -196,7 +196,7 @@ def _measured(
 def _batch(part: str, sizes: Sizes) -> BatchSettings:
     tokens = {"train-30720": 30_720, "identify": 30_720}.get(part, 7_680)
     settings = BatchSettings(tokens=tokens // sizes.shrunk)
-    return settings.on(sizes.trainer.accelerator)
+    return on_machine(settings, sizes.trainer, sizes.small if part == "decode" else sizes.big)
 
 
 def _made_up(sizes: Sizes, real: Corpus | None, *, decoded: bool = False) -> MadeUpCorpus:

@@ -28,7 +28,7 @@ from nsmt.records import certificate, command_line
 from nsmt.reporting.tables import Table
 from nsmt.settings import Settings
 from nsmt.training.settings import TrainerSettings
-from nsmt.training.trainer import device_of, set_machine
+from nsmt.training.trainer import device_of, on_machine, set_machine
 
 Positive = Annotated[int, Field(ge=1)]
 # Benchmarks that prepare corpora of their own.
@@ -87,13 +87,13 @@ def _on_text(config: BenchConfig) -> Iterator[Figures]:
     if config.what == "prepare":
         yield bench_prepare(config.data, pairs=config.pairs, downloads=downloads)
         return
-    batch = config.batch.on(config.trainer.accelerator)
+    batch = on_machine(config.batch, config.trainer, config.model)
     yield bench_load(config.data, config.model, batch, pairs=config.pairs, downloads=downloads)
 
 
 def _on_corpus(config: BenchConfig, corpus: Corpus) -> Iterator[Figures]:
     """Figures as they are found."""
-    batch = config.batch.on(config.trainer.accelerator)
+    batch = on_machine(config.batch, config.trainer, config.model)
     match config.what:
         case "train":
             yield from bench_train(

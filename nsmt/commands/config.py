@@ -31,6 +31,7 @@ from nsmt.training.settings import (
     StateSettings,
     TrainerSettings,
 )
+from nsmt.training.trainer import packs
 
 Positive = Annotated[int, Field(ge=1)]
 # Settings of the trainer that say who computes, not what.
@@ -111,7 +112,8 @@ class RunConfig(Settings):
         # Whoever takes part in an update, it is the same but for rounding.
         parts: dict[str, Any] = {"callbacks": {"progress", "log_every"}, "trainer": _HANDS}
         decisive = self.model_dump(mode="json", exclude=dict.fromkeys(presentation, True) | parts)
-        batch = self.batch.on(self.trainer.accelerator).model_dump(mode="json")
+        served = packs(self.trainer, self.model)
+        batch = self.batch.on(self.trainer.accelerator, packs=served).model_dump(mode="json")
         # The corpus knows what decides its bytes; how they are sampled is the run's own.
         return decisive | {"batch": batch, "data": self.data.identity() | self.data.sampling()}
 

@@ -19,6 +19,7 @@ from nsmt.settings import Settings
 from nsmt.training.identification import gather_statistics
 from nsmt.training.schedule import STATISTICS
 from nsmt.training.settings import TrainerSettings
+from nsmt.training.trainer import on_machine
 
 
 class IdentifyConfig(Settings):
@@ -46,7 +47,7 @@ def identify(config: IdentifyConfig) -> None:
     require_model_fits(trained, corpus, splits=("valid",))
     data = TranslationData(
         corpus,
-        batch=config.batch.on(config.trainer.accelerator),
+        batch=on_machine(config.batch, config.trainer, trained.model.settings),
         temperature=1.0,
         seed=0,
         directions=trained.directions,

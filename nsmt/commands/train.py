@@ -23,7 +23,6 @@ from nsmt.data.sources import make_source
 from nsmt.data.split import SPLITS
 from nsmt.errors import ConfigurationError, DataError
 from nsmt.files import replace_text
-from nsmt.models.packed_attention import kernel_serves
 from nsmt.models.transformer import Transformer
 from nsmt.progress import result_console
 from nsmt.records import (
@@ -36,7 +35,7 @@ from nsmt.records import (
 )
 from nsmt.training.signals import StopSignal
 from nsmt.training.tracking import missing_tracker
-from nsmt.training.trainer import chosen_precision, device_of
+from nsmt.training.trainer import chosen_precision, device_of, on_machine
 from nsmt.training.world import check_world, rank
 from nsmt.turns import taking_turns
 
@@ -113,19 +112,9 @@ def _begun(config: RunConfig, corpus: Corpus) -> dict[str, Any]:
 
 
 def decided(config: RunConfig) -> RunConfig:
-    """The configuration with what it leaves to the machine: numbers, and the folder, depend on it.
-
-    Says so where the machine cannot do what was asked for in the way that is fast.
-    """
+    """The configuration with what it leaves to the machine, which numbers and folder depend on."""
     trainer = config.trainer.model_copy(update={"precision": chosen_precision(config.trainer)})
-    batch = config.batch.on(trainer.accelerator)
-    kind = torch.bfloat16 if trainer.precision == "bf16-mixed" else torch.float32
-    packed = trainer.accelerator == "gpu" and batch.layout == "packed"
-    if packed and not kernel_serves("cuda", kind) and rank() == 0:
-        _LOG.warning(
-            "packed batches are padded again for attention: torch's kernel for them needs "
-            "trainer.precision=bf16-mixed and torch 2.10"
-        )
+    batch = on_machine(config.batch, trainer, config.model)
     return config.model_copy(update={"trainer": trainer, "batch": batch})
 
 

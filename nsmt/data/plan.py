@@ -41,7 +41,7 @@ class BatchSettings(Settings):
     layout: Literal["auto", "padded", "packed"] = Field(
         "auto",
         description="packed: sentences one after the other, every batch of one size; auto: packed "
-        "on a GPU",
+        "on a GPU where attention has a kernel for it",
     )
     tokens: Annotated[int, Field(ge=8)] = Field(
         4096, description="positions of one micro-batch's larger side, padding included"
@@ -60,12 +60,15 @@ class BatchSettings(Settings):
         "them as far as they have several micro-batches",
     )
 
-    def on(self, accelerator: str) -> BatchSettings:
-        """These settings with what they leave to the machine decided."""
+    def on(self, accelerator: str, *, packs: bool = True) -> BatchSettings:
+        """These settings with what they leave to the machine decided.
+
+        `packs`: whether the machine, if it is a GPU, is fast on packed batches.
+        """
         gpu = accelerator == "gpu"
         chosen: dict[str, object] = {}
         if self.layout == "auto":
-            chosen["layout"] = "packed" if gpu else "padded"
+            chosen["layout"] = "packed" if gpu and packs else "padded"
         if self.round_to is None:
             chosen["round_to"] = 8 if gpu else 1
         return self.model_copy(update=chosen)

@@ -2,8 +2,8 @@
 
 FlashAttention for sequences of variable length runs on CUDA in half precision. torch's public way
 to it is `varlen_attn`, without dropout; how it is told to be causal changed from one release to the
-next, which is known here alone. With dropout, the operator below it is called. Where no kernel
-serves, spans are padded to the longest.
+next, which is known here alone. With dropout, and before torch 2.10, the operator below it is
+called. Where no kernel serves, spans are padded to the longest.
 
 Shape suffixes: Q query positions, K key positions, H heads, E width of a head, C spans, L positions
 up to the bound of a span's length.
@@ -40,12 +40,14 @@ def _causal_arguments() -> dict[str, Any]:
 
 
 _CAUSAL: Final = _causal_arguments()
+# Of the heads that FlashAttention has kernels for.
+_WIDEST: Final = 256
 
 
-def kernel_serves(device: str, dtype: torch.dtype) -> bool:
-    """Whether packed attention runs in a kernel of its own there, not over padding."""
+def kernel_serves(device: str, dtype: torch.dtype, *, width: int) -> bool:
+    """Whether packed attention with heads of that width runs in a kernel, not over padding."""
     half = dtype in (torch.float16, torch.bfloat16)
-    return device == "cuda" and half and _VARLEN is not None
+    return device == "cuda" and half and width % 8 == 0 and width <= _WIDEST
 
 
 def attend_packed(
@@ -64,8 +66,8 @@ def attend_packed(
     no keys gets zeros.
     """
     kernel = _attend_padded
-    if kernel_serves(query_QHE.device.type, query_QHE.dtype):
-        kernel = _attend_dropping if dropout else _attend_varlen
+    if kernel_serves(query_QHE.device.type, query_QHE.dtype, width=query_QHE.shape[-1]):
+        kernel = _attend_flash if dropout or _VARLEN is None else _attend_varlen
     return kernel(
         query_QHE,
         key_KHE,
@@ -102,7 +104,7 @@ def _attend_varlen(
     return found
 
 
-def _attend_dropping(
+def _attend_flash(
     query_QHE: Tensor,
     key_KHE: Tensor,
     value_KHE: Tensor,

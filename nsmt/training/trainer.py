@@ -13,11 +13,15 @@ import torch
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
+from nsmt.data.plan import BatchSettings
 from nsmt.errors import ConfigurationError
+from nsmt.models.packed_attention import kernel_serves
+from nsmt.models.settings import ModelSettings
 from nsmt.progress import console
 from nsmt.training.settings import OptimizerSettings, TrainerSettings
 from nsmt.training.world import backend_of, cluster_environment, rank
 
+_LOG = logging.getLogger(__name__)
 # Instructions of a CPU that multiply bf16; without any, bf16 is slower than fp32.
 _BF16_CHECKS = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
 
@@ -130,6 +134,34 @@ def chosen_precision(settings: TrainerSettings) -> Literal["32-true", "bf16-mixe
     chosen = "bf16-mixed" if _has_bf16(device) else "32-true"
     if rank() == 0:
         console.print(f"precision=auto: {chosen}")
+    return chosen
+
+
+def packs(trainer: TrainerSettings, model: ModelSettings) -> bool:
+    """Whether attention has a kernel for packed batches; by the configuration, on any machine."""
+    device = "cuda" if trainer.accelerator == "gpu" else "cpu"
+    kind = torch.float32 if trainer.precision == "32-true" else torch.bfloat16
+    return kernel_serves(device, kind, width=model.d_model // model.heads)
+
+
+def on_machine(
+    batch: BatchSettings, trainer: TrainerSettings, model: ModelSettings
+) -> BatchSettings:
+    """How batches are laid out: packed on a GPU whose attention has a kernel for them.
+
+    Without one, packed batches would be padded again for attention, to the longest sentence there
+    is. Where the configuration asks for them all the same, a warning says so.
+    """
+    served = packs(trainer, model)
+    chosen = batch.on(trainer.accelerator, packs=served)
+    if trainer.accelerator == "gpu" and not served and rank() == 0:
+        needs = "trainer.precision=bf16-mixed, and heads of a multiple of 8 up to 256"
+        if chosen.layout == "packed":
+            _LOG.warning(
+                "packed batches are padded again for attention: its kernel needs %s", needs
+            )
+        elif batch.layout == "auto":
+            console.print(f"batch.layout=auto: padded; packed would need {needs}")
     return chosen
 
 

@@ -26,6 +26,7 @@ def test_what_is_left_to_the_machine_follows_the_accelerator(accelerator, round_
     chosen = BatchSettings().on(accelerator)
     assert chosen.layout == ("packed" if accelerator == "gpu" else "padded")
     assert chosen.round_to == round_to
+    assert BatchSettings().on(accelerator, packs=False).layout == "padded"
     asked = BatchSettings(layout="padded", round_to=4)
     assert asked.on(accelerator) == asked
 

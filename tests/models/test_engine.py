@@ -69,15 +69,31 @@ def test_compiled_layers_equal_eager_ones_and_are_compiled_once_for_all_packed_b
 
 
 @pytest.mark.parametrize(
-    ("dropout", "kernel"), [(0.0, "_attend_varlen"), (0.1, "_attend_dropping")]
+    ("dropout", "public", "kernel"),
+    [
+        (0.0, True, "_attend_varlen"),
+        (0.1, True, "_attend_flash"),
+        # As in torch 2.9.
+        (0.0, False, "_attend_flash"),
+    ],
 )
 def test_layers_compile_whole_around_the_kernels_for_packed_attention(
-    make_model, make_sentences, make_packed, make_atlas, directions, monkeypatch, dropout, kernel
+    make_model,
+    make_sentences,
+    make_packed,
+    make_atlas,
+    directions,
+    monkeypatch,
+    dropout,
+    public,
+    kernel,
 ):
     # Without a GPU, shapes alone can be followed through the kernels, forwards and backwards.
-    for other in {"_attend_padded", "_attend_varlen", "_attend_dropping"} - {kernel}:
+    for other in {"_attend_padded", "_attend_varlen", "_attend_flash"} - {kernel}:
         monkeypatch.setattr(packed_attention, other, None)
-    monkeypatch.setattr(packed_attention, "kernel_serves", lambda *_: True)
+    monkeypatch.setattr(packed_attention, "kernel_serves", lambda *_, **__: True)
+    if not public:
+        monkeypatch.setattr(packed_attention, "_VARLEN", None)
     batch = make_packed(make_sentences(6), 5).to("meta")
     model = make_model(attention_dropout=dropout).to("meta", torch.bfloat16).train()
     masks = DirectionMasks(make_atlas(model), directions, sites=model.sites).to("meta")

@@ -95,7 +95,7 @@ def assert_close(found, expected):
         ("cpu", "_attend_padded"),
         pytest.param("cuda", "_attend_padded", marks=GPU),
         pytest.param("cuda", "_attend_varlen", marks=GPU),
-        pytest.param("cuda", "_attend_dropping", marks=GPU),
+        pytest.param("cuda", "_attend_flash", marks=GPU),
     ],
 )
 def test_a_kernel_attends_as_padding_does_in_fp32_spans_without_keys_included(
@@ -118,7 +118,7 @@ def test_a_kernel_attends_as_padding_does_in_fp32_spans_without_keys_included(
 
 @pytest.mark.parametrize(
     ("device", "kernel"),
-    [("cpu", "_attend_padded"), pytest.param("cuda", "_attend_dropping", marks=GPU)],
+    [("cpu", "_attend_padded"), pytest.param("cuda", "_attend_flash", marks=GPU)],
 )
 def test_a_kernel_drops_probabilities_and_keeps_their_mean(make, device, kernel):
     spans = (make(packed=True).target_spans,) * 2
