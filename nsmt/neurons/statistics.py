@@ -88,6 +88,16 @@ class ActivationStatistics:
         there is one row and `sentence_S` says which sentence each position belongs to. Nothing
         leaves the device and nothing waits for it.
         """
+        if sentence_S is not None and self.rule == CountRule("token"):
+            fired_TF, units_T = count_fired_by_task(
+                activation_BSF[0],
+                real_S=real_BS[0],
+                task_S=task_C[sentence_S],
+                tasks=len(self.tasks),
+            )
+            self.active[site] += fired_TF
+            self.units[site] += units_T
+            return
         if sentence_S is None:
             fired_CF, units_C = count_fired(activation_BSF, real_BS=real_BS, rule=self.rule)
         else:
@@ -178,6 +188,21 @@ def count_fired_packed(
     fired_CF.index_add_(0, sentence_S, fired_SF)
     units_C = fired_SF.new_zeros(sentences).index_add_(0, sentence_S, real_S.to(torch.int32))
     return _by_unit(fired_CF.to(torch.int64), units_C.to(torch.int64), rule)
+
+
+def count_fired_by_task(
+    activation_SF: Tensor, *, real_S: Tensor, task_S: Tensor, tasks: int
+) -> tuple[Tensor, Tensor]:
+    """Active and real tokens of each task among positions that may mix them: int64 [T, F] and [T].
+
+    A product with the 0/1 weights of the positions, as in `count_fired`: a GPU takes a fraction of
+    the time that adding a batch of 30,720 positions up by index takes, and it is as exact.
+    """
+    task_T1 = torch.arange(tasks, device=task_S.device)[:, None]
+    weight_TS = ((task_S == task_T1) & real_S).to(torch.float32)
+    with torch.autocast(activation_SF.device.type, enabled=False):
+        fired_TF = weight_TS @ (activation_SF != 0).to(torch.float32)
+    return fired_TF.to(torch.int64), weight_TS.sum(1).to(torch.int64)
 
 
 def _by_unit(fired_CF: Tensor, units_C: Tensor, rule: CountRule) -> tuple[Tensor, Tensor]:

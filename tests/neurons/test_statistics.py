@@ -203,3 +203,42 @@ def test_a_file_whose_header_and_counts_disagree_is_refused(tmp_path, change):
     save_file(tensors, path, metadata={"nsmt": json.dumps(header)})
     with pytest.raises(AtlasError, match="counts"):
         ActivationStatistics.load(path)
+
+
+@settings(max_examples=60, deadline=None)
+@given(batches, st.sampled_from(["token", "sentence_union"]), st.integers(0, 5))
+def test_counts_of_mixed_packed_batches_equal_a_triple_loop(shape, unit, spare):
+    rule = CountRule(unit)
+    activation, task, real = batch_like(*shape)
+    sentence = torch.arange(len(task))[:, None].expand_as(real)[real]
+    # Padding is active too, and belongs to the last sentence.
+    padding = torch.ones(spare, SITE.width)
+    packed = torch.cat([activation[real], padding])[None]
+    statistics = ActivationStatistics(TASKS, [SITE], rule=rule)
+    statistics.update(
+        SITE.name,
+        packed,
+        task_C=task,
+        real_BS=(torch.arange(packed.shape[1]) < len(sentence))[None],
+        sentence_S=torch.cat([sentence, torch.full((spare,), len(task) - 1)]),
+    )
+    active, units = brute_force([(activation, task, real)], rule)
+    assert statistics.active[SITE.name].tolist() == active
+    assert statistics.units[SITE.name].tolist() == units
+
+
+def test_tokens_of_packed_batches_are_counted_by_task_exactly_under_autocast(monkeypatch):
+    """By sentence, a batch of 30,720 positions would be added up by index at every site."""
+    monkeypatch.setattr("nsmt.neurons.statistics.count_fired_packed", None)
+    positions = 3001
+    statistics = ActivationStatistics(TASKS, [SITE])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        statistics.update(
+            SITE.name,
+            torch.ones(1, positions, SITE.width, dtype=torch.bfloat16),
+            task_C=torch.tensor([1]),
+            real_BS=torch.ones(1, positions, dtype=torch.bool),
+            sentence_S=torch.zeros(positions, dtype=torch.int64),
+        )
+    assert statistics.active[SITE.name].tolist() == [[0] * 5, [positions] * 5, [0] * 5]
+    assert statistics.units[SITE.name].tolist() == [0, positions, 0]
