@@ -57,7 +57,8 @@ def test_a_part_measures_and_keeps_its_record_without_hydra(tmp_path, part, figu
 
 @pytest.mark.slow
 def test_the_tests_that_need_a_gpu_run_without_hydra():
-    words = ["-m", "gpu", "-q", "-rA", "-p", "no:cacheprovider", "tests/models/test_gpu.py"]
+    words = ["-m", "gpu", "-q", "-rA", "-p", "no:cacheprovider"]
+    words += [f"tests/{name}" for name in ("models/test_gpu.py", "training/test_divergence.py")]
     done = rehearsed(of=f"import pytest; sys.exit(pytest.main({words}))")
     assert done.returncode == 0, done.stdout
     assert ("PASSED" if torch.cuda.is_available() else "torch sees no CUDA device") in done.stdout

@@ -384,8 +384,10 @@ def validated(place):
 
 
 @pytest.mark.slow
-def test_ranks_that_diverge_go_back_together_and_end_with_one_error(tmp_path):
-    words = (*KILLED, "optimizer.learning_rate=1e18", "optimizer.warmup_updates=1")
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_ranks_that_diverge_go_back_together_and_end_with_one_error(tmp_path, strategy):
+    words = (*KILLED, f"trainer.strategy={strategy}")
+    words += ("optimizer.learning_rate=1e18", "optimizer.warmup_updates=1")
     words += ("schedule.dense.validate_every=60",)
     run = started(words, tmp_path, ranks=2)
     said = run.communicate(timeout=120)[0]
