@@ -34,6 +34,7 @@ from nsmt.benchmarks.timing import (
     memory_copy,
     ratio,
 )
+from nsmt.benchmarks.whole import whole_training
 from nsmt.data.batch import BatchLayout
 from nsmt.data.corpus import Corpus
 from nsmt.data.datamodule import TranslationData
@@ -91,8 +92,9 @@ def bench_train(
 ) -> Iterator[Figures]:
     """Tokens a second, operations a second and ratios of dense, masked and bf16 steps and peers.
 
-    Dense and masked steps are compiled, and take `batch.layout`, as configured; peers pad. Figures
-    come as they are found: what fails later takes none of them away.
+    Dense and masked steps are compiled, and take `batch.layout`, as configured; peers pad. Beside
+    bare steps, a run as Lightning trains it. Figures come as they are found: what fails later takes
+    none of them away.
     """
     device = device_of(trainer.accelerator)
     contestants = _contestants(corpus, model, batch, trainer, repetitions=repetitions)
@@ -111,12 +113,18 @@ def bench_train(
         copy_bytes(device) / statistics.median(seconds["copy"]) / 1e9
     )
     yield machine
-    yield _speeds(contestants, seconds, corpus, model, repetitions=repetitions, of=machine)
+    speeds = _speeds(contestants, seconds, corpus, model, repetitions=repetitions, of=machine)
+    yield speeds
     if trainer.compile:
         yield _steady(contestants["masked"], compiled, device=device)
     # Their weights and optimisers make room for others.
     feeds.clear()
     contestants.clear()
+    whole = whole_training(corpus, model, batch, trainer, updates=repetitions)
+    yield {
+        "run_target_tokens_per_second": whole,
+        "run_over_masked_seconds": speeds["masked_target_tokens_per_second"] / whole,
+    }
     yield {"bf16_loss_over_fp32": bf16_loss(corpus, model, device=device)}
 
 
