@@ -18,15 +18,17 @@ from nsmt.progress import console, progress_bar
 from nsmt.training.divergence import Guard
 from nsmt.training.keeping import Remembering
 from nsmt.training.module import TranslationModule
-from nsmt.training.throughput import Stopwatch, matrix_rate, throughput
+from nsmt.training.throughput import Stopwatch, compilations, matrix_rate, throughput
 
 _LOG = logging.getLogger(__name__)
+_WARM_UP = "warm-up: compiling"
 
 
 class StageMetrics(pl.Callback):
     """Logs training sums every `log_every` updates and shows the stage's progress.
 
-    Where layers are compiled, the first update is a warm-up: shown as such, and in no figure.
+    Where layers are compiled, an update that compiles is a warm-up: shown as such, and in no figure
+    of throughput. That is the first one of a process, and none after it.
     """
 
     def __init__(
@@ -44,7 +46,9 @@ class StageMetrics(pl.Callback):
         self.log_every = log_every
         self.progress = progress
         self.guard = guard
-        self._warm_up = compiled
+        self._compiled = compiled
+        # Programs made by torch.compile before the update, and by all updates of the stage.
+        self._programs = self._made = 0
         self._bar: Progress | None = None
         self._step = 0
         self._watch = Stopwatch()
@@ -56,9 +60,10 @@ class StageMetrics(pl.Callback):
         matrix_rate(pl_module.device.type, _dtype(trainer))
         self._watch = Stopwatch()
         self._step = trainer.global_step
+        self._programs = compilations()
         if self.progress and trainer.is_global_zero:
             self._bar = progress_bar()
-            status = "warm-up: compiling" if self._warm_up else ""
+            status = _WARM_UP if self._compiled else ""
             self._bar.add_task(self.stage, total=self.updates, completed=self._step, status=status)
             self._bar.start()
 
@@ -87,11 +92,12 @@ class StageMetrics(pl.Callback):
         if trainer.global_step == self._step:
             return
         self._step = trainer.global_step
-        # Where a stage goes on, sums are needed that were gathered before.
-        if self._warm_up and self._step == 1:
-            _module(pl_module).take_training_sums()
+        if self._compiled and compilations() > self._programs:
+            self._made += compilations() - self._programs
+            self._programs = compilations()
+            _module(pl_module).leave_untimed()
             self._watch.lap()
-        elif self._step % self.log_every == 0 or self._step == self.updates:
+        if self._step % self.log_every == 0 or self._step == self.updates:
             self._log(trainer, pl_module)
         if self._bar is not None:
             self._bar.update(
@@ -102,28 +108,32 @@ class StageMetrics(pl.Callback):
 
     def _log(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         module = _module(pl_module)
-        nll, positions, tokens = module.take_training_sums()
-        seconds, waited = self._watch.lap()
-        speed = throughput(
-            module.model.settings,
-            vocabulary=module.model.output.out_features,
-            tokens=tokens,
-            slots=positions,
-            seconds=seconds,
-            ranks=trainer.world_size,
-            device=module.device.type,
-            dtype=_dtype(trainer),
-        )
+        nll, positions, tokens, timed = module.take_training_sums()
         nll /= max(tokens.target, 1)
-        per_second = speed["target_tokens_per_second"]
-        self._status |= {"nll": f"{nll:.2f}", "tok/s": f"{per_second:,.0f}"}
+        seconds, waited = self._watch.lap()
+        self._status["nll"] = f"{nll:.2f}"
         values = {
             "train/nll": nll,
             "train/learning_rate": trainer.optimizers[0].param_groups[0]["lr"],
-            "train/data_wait": waited,
             "train/skipped": self.guard.skipped,
-            **{f"train/{name}": value for name, value in speed.items()},
+            "train/fill": (tokens.source + tokens.target) / positions,
         }
+        if self._compiled:
+            values["train/compiled"] = self._made
+        # None where all that was trained since the last line was a warm-up.
+        if timed.target:
+            speed = throughput(
+                module.model.settings,
+                vocabulary=module.model.output.out_features,
+                tokens=timed,
+                seconds=seconds,
+                ranks=trainer.world_size,
+                device=module.device.type,
+                dtype=_dtype(trainer),
+            )
+            self._status["tok/s"] = f"{speed['target_tokens_per_second']:,.0f}"
+            values["train/data_wait"] = waited
+            values |= {f"train/{name}": value for name, value in speed.items()}
         for logger in trainer.loggers:
             logger.log_metrics(values, step=self._step)
 
@@ -136,6 +146,8 @@ class StageMetrics(pl.Callback):
         """Log and show the newest validation."""
         del pl_module
         self._watch.resume()
+        # What validation compiles is none of an update's.
+        self._programs = compilations()
         values = {
             name: value.item()
             for name, value in trainer.callback_metrics.items()

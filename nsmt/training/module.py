@@ -50,9 +50,12 @@ class TranslationModule(pl.LightningModule):
         # Sums since the last log line: nll, slots, and the fields of TokenCounts.
         self.register_buffer("trained", torch.zeros(7, dtype=torch.float64), persistent=False)
         # By direction, of the running validation: nll, target tokens.
+        # What of them was summed in time that is in no figure of throughput.
+        self.register_buffer("untimed", torch.zeros(7, dtype=torch.float64), persistent=False)
         empty = torch.zeros(2, len(self.directions), dtype=torch.float64)
         self.register_buffer("validated", empty, persistent=False)
         self.trained: Tensor
+        self.untimed: Tensor
         self.validated: Tensor
 
     def configure_model(self) -> None:
@@ -126,14 +129,22 @@ class TranslationModule(pl.LightningModule):
         }
         self.log_dict({"valid/nll": nll_T.mean().item(), **values}, logger=False)
 
-    def take_training_sums(self) -> tuple[float, float, TokenCounts]:
-        """Nll, positions and tokens since the last call, over all ranks."""
-        sums = self.trained.clone()
+    def leave_untimed(self) -> None:
+        """Of all that was trained since the last line of the log, count nothing as throughput."""
+        self.untimed.copy_(self.trained)
+
+    def take_training_sums(self) -> tuple[float, float, TokenCounts, TokenCounts]:
+        """Nll, positions, tokens, and those of them in measured time, since the last call.
+
+        Over all ranks.
+        """
+        sums = torch.stack([self.trained, self.trained - self.untimed])
         self.trained.zero_()
+        self.untimed.zero_()
         if self.trainer.world_size > 1:
             torch.distributed.all_reduce(sums)
-        nll, positions, *counts = sums.tolist()
-        return nll, positions, TokenCounts(*counts)
+        (nll, positions, *counts), (_, _, *timed) = sums.tolist()
+        return nll, positions, TokenCounts(*counts), TokenCounts(*timed)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """A fresh optimiser: every stage starts with empty moments and its own warm-up."""

@@ -112,6 +112,8 @@ class Resuming(pl.Callback):
             torch.manual_seed(self.seed + 1_000_003 * rank + 7_919 * self._update)
             mine = sums.sum(0) if rank == 0 else torch.zeros_like(sums[0])
         _module(pl_module).trained.copy_(mine)
+        # They are of the time before.
+        _module(pl_module).leave_untimed()
         self._state = None
 
     def on_train_batch_end(

@@ -108,7 +108,6 @@ def throughput(
     *,
     vocabulary: int,
     tokens: TokenCounts,
-    slots: float,
     seconds: float,
     ranks: int,
     device: str,
@@ -121,6 +120,5 @@ def throughput(
         "target_tokens_per_second": tokens.target / seconds,
         "tflops": operations / 1e12,
         "share_of_matrix_rate": operations / ranks / matrix_rate(device, dtype),
-        "fill": (tokens.source + tokens.target) / slots,
         "memory_mib": memory_mib(device),
     }

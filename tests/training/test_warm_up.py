@@ -13,6 +13,7 @@ from nsmt.commands.launch import prepared_corpus
 from nsmt.data.datamodule import TableReader
 from nsmt.data.plan import TrainingPlan
 from nsmt.errors import DataError
+from nsmt.models.transformer import Transformer
 from nsmt.training import stages
 from nsmt.training.callbacks import StageMetrics
 from nsmt.training.module import TranslationModule
@@ -107,6 +108,75 @@ def test_validation_takes_no_time_from_the_throughput(small_config, monkeypatch)
     assert whole > 1.5
     assert max(tokens / speed for speed in speeds) < 0.5
     assert max(losses(folder, key="train/data_wait")) < 0.9
+
+
+@pytest.fixture
+def eager_compilation(monkeypatch):
+    """Layers that are compiled as ever, by a backend that takes a second and leaves them alone."""
+    real = Transformer.compile_layers
+
+    def slow(graph, _):
+        time.sleep(0.5)
+        return graph
+
+    monkeypatch.setattr(Transformer, "compile_layers", lambda model: real(model, backend=slow))
+
+
+def test_an_update_that_compiles_is_in_no_throughput(small_config, eager_compilation):
+    words = ("trainer.compile=true", "callbacks.log_every=1", "schedule.dense.updates=6")
+    config = small_config("schedule=dense", *words, "schedule.dense.validate_every=3")
+    folder = trained(config)
+    with (folder / "dense" / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["train/nll"]]
+    assert [bool(row["train/target_tokens_per_second"]) for row in rows] == [False] + [True] * 5
+    # Validation compiles too, in no update's time.
+    assert {row["train/compiled"] for row in rows} == {"2"}
+    tokens = config.batch.tokens * config.batch.per_update
+    assert max(tokens / float(row["train/target_tokens_per_second"]) for row in rows[1:]) < 0.5
+
+
+def test_a_stage_that_goes_on_counts_neither_its_compilation_nor_what_was_done_before(
+    small_config, eager_compilation, monkeypatch
+):
+    words = ("trainer.compile=true", "callbacks.log_every=5", "states.every=3")
+    config = small_config(*DENSE, *words)
+    dying = [Dying(8)]
+    real = stages._callbacks
+    monkeypatch.setattr(
+        stages, "_callbacks", lambda *given, **named: [*real(*given, **named), *dying]
+    )
+    with pytest.raises(Killed):
+        trained(config)
+    dying.clear()
+    folder = trained(config)
+    with (folder / "dense" / "metrics.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["train/nll"]]
+    assert [row["step"] for row in rows] == ["5", "10", "15", "20"]
+    speeds = [float(row["train/target_tokens_per_second"]) for row in rows]
+    # A second of compilation, or the tokens of six updates in the time of three, would show.
+    assert max(speeds) < 5 * min(speeds)
+
+
+class Killed(Exception):
+    pass
+
+
+class Dying(Callback):
+    """The process is interrupted after an update."""
+
+    def __init__(self, update):
+        self.update = update
+
+    def on_train_batch_end(self, trainer, *_):
+        if trainer.global_step == self.update:
+            raise Killed
+
+
+def test_every_stage_begins_with_nothing_compiled(small_config, eager_compilation, monkeypatch):
+    seen, real = [], torch.compiler.reset
+    monkeypatch.setattr(torch.compiler, "reset", lambda: seen.append(1) or real())
+    train_stages(small_config("trainer.compile=true", "schedule.dense.updates=4"))
+    assert len(seen) == 3
 
 
 @pytest.mark.parametrize("background", ["true", "false"])
