@@ -191,6 +191,9 @@ class Transformer(nn.Module):
         # All models of a process count together: shapes of padded batches, with masks and without,
         # validated and trained.
         torch._dynamo.config.recompile_limit = _COMPILATIONS
+        # Under DDP, torch would cut programs where a bucket of gradients ends. A layer is smaller,
+        # and what is communicated while the next is computed is the same.
+        torch._dynamo.config.optimize_ddp = False
         self._compiled = True
         for layer in (*self.encoder_stack, *self.decoder_stack):
             layer.compile(dynamic=None, fullgraph=True, backend=backend)

@@ -127,6 +127,8 @@ def test_many_shapes_and_models_are_compiled_without_an_error(
         model = make_model(d_model=width)
         model.compile_layers(backend="eager")
         assert model(batch).isfinite().all()
+    # Under DDP, layers stay whole programs.
+    assert torch._dynamo.config.optimize_ddp is False
 
 
 def test_how_many_rows_there_are_is_no_condition_of_compiled_layers(

@@ -165,6 +165,23 @@ def test_ranks_with_different_directions_take_the_steps_of_one(small_config, met
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_compiled_layers_of_two_ranks_take_the_steps_of_eager_ones(small_config, strategy):
+    words = ("schedule=dense", "schedule.dense.updates=6", "schedule.dense.validate_every=3")
+    words += ("callbacks.log_every=1", "model.dropout=0", "trainer=ddp_sim")
+    # Compilation is part of a run's name, its strategy is not.
+    eager = small_config(*words)
+    compiled = small_config(*words, "trainer.compile=true", f"trainer.strategy={strategy}")
+    for config in (eager, compiled):
+        assert train_stages(config) == ["dense"]
+    for key in ("train/nll", "valid/nll"):
+        found = losses(compiled.folder, key=key)
+        assert found == pytest.approx(losses(eager.folder, key=key), rel=1e-4)
+    assert losses(compiled.folder, key="train/compiled")[-1] > 0
+
+
+@pytest.mark.slow
 def test_packed_batches_read_in_the_background_by_two_ranks_train_as_well(small_config):
     words = ("batch.layout=packed", "trainer=ddp_sim", "trainer.background=true")
     padded, packed = small_config(*DENSE, *EVERY_LOSS), small_config(*DENSE, *EVERY_LOSS, *words)

@@ -145,7 +145,7 @@ def test_a_stage_that_goes_on_counts_neither_its_compilation_nor_what_was_done_b
     monkeypatch.setattr(
         stages, "_callbacks", lambda *given, **named: [*real(*given, **named), *dying]
     )
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         trained(config)
     dying.clear()
     folder = trained(config)
@@ -157,7 +157,7 @@ def test_a_stage_that_goes_on_counts_neither_its_compilation_nor_what_was_done_b
     assert max(speeds) < 5 * min(speeds)
 
 
-class Killed(Exception):
+class KilledError(Exception):
     pass
 
 
@@ -169,7 +169,7 @@ class Dying(Callback):
 
     def on_train_batch_end(self, trainer, *_):
         if trainer.global_step == self.update:
-            raise Killed
+            raise KilledError
 
 
 def test_every_stage_begins_with_nothing_compiled(small_config, eager_compilation, monkeypatch):
