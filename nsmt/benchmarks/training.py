@@ -42,9 +42,12 @@ from nsmt.data.plan import BatchSettings
 from nsmt.models.flops import TokenCounts, training_flops
 from nsmt.models.settings import ModelSettings
 from nsmt.training.settings import TrainerSettings
-from nsmt.training.throughput import compilations, memory_mib
+from nsmt.training.throughput import compilations, held_memory_mib
 from nsmt.training.trainer import device_of
 
+# Steps after which memory is expected to stay as it is.
+_SETTLED = 100
+_OWN = ("dense", "masked", "bf16")
 # AdamW reads weight, gradient and two moments, writes weight and moments, and clears the gradient.
 _ADAM_BYTES = 8 * 4
 
@@ -115,8 +118,10 @@ def bench_train(
     yield machine
     speeds = _speeds(contestants, seconds, corpus, model, repetitions=repetitions, of=machine)
     yield speeds
+    if trainer.compile and not compiled:
+        raise RuntimeError("trainer.compile=true, and nothing was compiled")
     if trainer.compile:
-        yield _steady(contestants["masked"], compiled, device=device)
+        yield _steady(contestants, compiled, device=device)
     # Their weights and optimisers make room for others.
     feeds.clear()
     contestants.clear()
@@ -125,6 +130,8 @@ def bench_train(
         "run_target_tokens_per_second": whole,
         "run_over_masked_seconds": speeds["masked_target_tokens_per_second"] / whole,
     }
+    half = _seconds_per_token_over_half(corpus, model, batch, trainer, repetitions=repetitions)
+    yield {"seconds_per_token_over_half_as_large_batches": half}
     yield {"bf16_loss_over_fp32": bf16_loss(corpus, model, device=device)}
 
 
@@ -188,7 +195,7 @@ def _against_machine(
 
 def _ratios(speeds: dict[str, list[float]]) -> Figures:
     """Times over our own, for as many target tokens."""
-    own = [name for name in ("dense", "masked", "bf16") if name in speeds]
+    own = [name for name in _OWN if name in speeds]
     found = {f"{name}_over_dense_seconds": ratio(speeds["dense"], speeds[name]) for name in own[1:]}
     for peer in speeds.keys() - set(own):
         for name in own:
@@ -258,20 +265,60 @@ def _peers(
     return {"m2m100": hugging_face, "joeynmt": joey}
 
 
-def _steady(contestant: _Contestant, compiled: int, *, device: str) -> Figures:
-    """What was compiled after `compiled` programs, and what batches that are new take of memory."""
-    if not compiled:
-        raise RuntimeError("trainer.compile=true, and nothing was compiled")
-    if device == "cuda":
-        # What peers took would hide what ours takes.
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-    for batch in contestant.batches.order:
-        contestant.step(batch)
-    taken = memory_mib(device)
-    for batch in contestant.batches.fresh:
-        contestant.step(batch)
-    return {
-        "recompilations": float(compilations() - compiled),
-        "memory_grows_mib": memory_mib(device) - taken,
+def _seconds_per_token_over_half(
+    corpus: Corpus,
+    model: ModelSettings,
+    batch: BatchSettings,
+    trainer: TrainerSettings,
+    *,
+    repetitions: int,
+) -> float:
+    """The time of a target token, over its time in batches of half as many: 1 or less is linear.
+
+    Less, as the optimiser costs both the same.
+    """
+    device = device_of(trainer.accelerator)
+    network = new_model(corpus, model, device=device)
+    if trainer.compile:
+        torch.compiler.reset()
+        network.compile_layers()
+    reduced = device == "cuda"
+    step = own_step(network, masks=None, reduced=reduced, device=device, kind=trainer.loss)
+    sizes = {
+        name: _Batches(
+            corpus,
+            batch.model_copy(update={"tokens": tokens}),
+            count=repetitions,
+            rounds=1,
+            device=device,
+        )
+        for name, tokens in (("whole", batch.tokens), ("half", batch.tokens // 2))
     }
+    feeds = {name: each.feed(step) for name, each in sizes.items()}
+    seconds = in_turns(feeds, repetitions, device=device)
+    whole, half = (
+        [took / tokens.target for took, tokens in zip(seconds[name], each.tokens, strict=True)]
+        for name, each in sizes.items()
+    )
+    return ratio(whole, half)
+
+
+def _steady(contestants: dict[str, _Contestant], compiled: int, *, device: str) -> Figures:
+    """What our own take of memory for batches that are new, and what is compiled after a warm-up.
+
+    `compiled` programs there were after the warm-up.
+    """
+    found: Figures = {}
+    for name in _OWN:
+        if (contestant := contestants.get(name)) is None:
+            continue
+        if device == "cuda":
+            # What others took would hide what this one takes.
+            torch.cuda.empty_cache()
+        for batch in contestant.batches.order[:_SETTLED]:
+            contestant.step(batch)
+        taken = held_memory_mib(device)
+        for batch in contestant.batches.fresh:
+            contestant.step(batch)
+        found[f"{name}_memory_grows_mib"] = held_memory_mib(device) - taken
+    return found | {"recompilations": float(compilations() - compiled)}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import resource
 import time
 from functools import cache
+from pathlib import Path
 
 import torch
 
@@ -17,6 +18,7 @@ from nsmt.models.flops import TokenCounts, training_flops
 from nsmt.models.settings import ModelSettings
 
 _MIB = 1 << 20
+_STATM = Path("/proc/self/statm")
 
 
 def matrix_side(device: str) -> int:
@@ -64,6 +66,15 @@ def memory_mib(device: str) -> float:
     if device == "cuda":
         return torch.cuda.max_memory_reserved() / _MIB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def held_memory_mib(device: str) -> float:
+    """The same now; of this process where the system tells, else its peak."""
+    if device == "cuda":
+        return torch.cuda.memory_reserved() / _MIB
+    if not _STATM.is_file():
+        return memory_mib(device)
+    return int(_STATM.read_text().split()[1]) * resource.getpagesize() / _MIB
 
 
 def compilations() -> int:
@@ -121,4 +132,5 @@ def throughput(
         "tflops": operations / 1e12,
         "share_of_matrix_rate": operations / ranks / matrix_rate(device, dtype),
         "memory_mib": memory_mib(device),
+        "held_memory_mib": held_memory_mib(device),
     }

@@ -197,7 +197,13 @@ def test_packed_batches_read_in_the_background_by_two_ranks_train_as_well(small_
 
 def test_the_log_holds_the_throughput(small_config):
     folder = trained(small_config(*DENSE, "callbacks.log_every=5"))
-    for key in ("source_tokens_per_second", "target_tokens_per_second", "tflops", "memory_mib"):
+    for key in (
+        "source_tokens_per_second",
+        "target_tokens_per_second",
+        "tflops",
+        "memory_mib",
+        "held_memory_mib",
+    ):
         assert min(losses(folder, key=f"train/{key}")) > 0
     for key in ("fill", "data_wait", "share_of_matrix_rate"):
         assert all(0 <= value <= 1 for value in losses(folder, key=f"train/{key}"))
