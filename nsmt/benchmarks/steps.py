@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from itertools import islice, product
+from string import ascii_lowercase
 
 import torch
 from torch import Tensor, nn
@@ -84,6 +86,15 @@ def new_model(corpus: Corpus, settings: ModelSettings, *, device: str) -> Transf
     with torch.device("meta" if device == "meta" else "cpu"):
         model = Transformer(settings, vocabulary_size=vocabulary.size, pad=vocabulary.pad)
     return model.to(device).train()
+
+
+def masks_mib(directions: int, settings: ModelSettings) -> float:
+    """What the masks of so many directions of a model take of a device's memory."""
+    codes = islice(map("".join, product(ascii_lowercase, repeat=3)), directions)
+    with torch.device("meta"):
+        model = Transformer(settings, vocabulary_size=8, pad=0)
+    masks = random_masks([Direction("en", code) for code in codes], model)
+    return sum(each.numel() * each.element_size() for each in masks.buffers()) / (1 << 20)
 
 
 def random_masks(directions: list[Direction], model: Transformer) -> DirectionMasks:

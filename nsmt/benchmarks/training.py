@@ -20,6 +20,7 @@ from nsmt.benchmarks.precision import bf16_loss
 from nsmt.benchmarks.steps import (
     SEED,
     SMOOTHING,
+    masks_mib,
     new_model,
     own_step,
     precision_of,
@@ -131,6 +132,7 @@ def bench_train(
         "run_over_masked_seconds": speeds["masked_target_tokens_per_second"] / whole,
     }
     half = _seconds_per_token_over_half(corpus, model, batch, trainer, repetitions=repetitions)
+    yield {f"masks_of_{count}_directions_mib": masks_mib(count, model) for count in (60, 3000)}
     yield {"seconds_per_token_over_half_as_large_batches": half}
     yield {"bf16_loss_over_fp32": bf16_loss(corpus, model, device=device)}
 

@@ -45,7 +45,10 @@ class AllOf(Permits):
 
 
 class DirectionMasks(Permits):
-    """An atlas on the device; `forward` gives the masks of a batch that may mix directions."""
+    """An atlas on the device; `forward` gives the masks of a batch that may mix directions.
+
+    The bits are held once: 18 MiB for 3,000 directions of a large model.
+    """
 
     packed_TP: Tensor
 
@@ -55,23 +58,30 @@ class DirectionMasks(Permits):
         super().__init__()
         require_same_sites(tuple(sites), atlas.sites, what="the model and the atlas")
         chosen = atlas.select([str(direction) for direction in directions])
-        self.atlas = chosen
         self.sites = chosen.sites
-        packed_TP = torch.cat([chosen.packed[site.name] for site in self.sites], dim=-1)
+        self._tasks, self._provenance = chosen.tasks, chosen.provenance
         # Not persistent: a checkpoint stores the atlas itself.
-        self.register_buffer("packed_TP", packed_TP, persistent=False)
+        self.register_buffer("packed_TP", self._joined(chosen), persistent=False)
+
+    @property
+    def atlas(self) -> NeuronAtlas:
+        """The sets that are in place: a copy on the CPU."""
+        parts = torch.split(self.packed_TP.to("cpu", copy=True), self._sizes, dim=-1)
+        packed = {
+            site.name: part.contiguous() for site, part in zip(self.sites, parts, strict=True)
+        }
+        return NeuronAtlas(self._tasks, self.sites, packed, provenance=self._provenance)
 
     def replace(self, atlas: NeuronAtlas) -> None:
         """Go on with other sets of the same directions and sites, in place."""
         require_same_sites(self.sites, atlas.sites, what="the masks and the atlas")
-        self.atlas = atlas.select(self.atlas.tasks)
-        packed_TP = torch.cat([self.atlas.packed[site.name] for site in self.sites], dim=-1)
-        self.packed_TP.copy_(packed_TP)
+        chosen = atlas.select(self._tasks)
+        self._provenance = chosen.provenance
+        self.packed_TP.copy_(self._joined(chosen))
 
     def of(self, site: Site) -> Tensor:
         """The sets of all directions at a site, on the device: bool [T, F]."""
-        sizes = [(each.width + 7) // 8 for each in self.sites]
-        parts = torch.split(self.packed_TP, sizes, dim=-1)
+        parts = torch.split(self.packed_TP, self._sizes, dim=-1)
         return unpack_bits(parts[self.sites.index(site)], site.width)
 
     def forward(self, batch: BatchLayout) -> dict[str, Tensor]:
@@ -91,3 +101,11 @@ class DirectionMasks(Permits):
             masks |= zip(sizes, torch.split(rows_BQP, [*sizes.values()], dim=-1), strict=True)
             start = end
         return masks
+
+    @property
+    def _sizes(self) -> list[int]:
+        """Bytes of a direction's bits at each site."""
+        return [(site.width + 7) // 8 for site in self.sites]
+
+    def _joined(self, atlas: NeuronAtlas) -> Tensor:
+        return torch.cat([atlas.packed[site.name] for site in self.sites], dim=-1)

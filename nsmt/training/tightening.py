@@ -12,6 +12,7 @@ from torch import Tensor
 from nsmt.data.batch import BatchLayout
 from nsmt.data.datamodule import TranslationData
 from nsmt.methods import Tightening
+from nsmt.models.masks import DirectionMasks
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.recording import ActivationRecorder
 from nsmt.neurons.statistics import ActivationStatistics, CountRule
@@ -30,7 +31,7 @@ class TightenMasks(Remembering):
         # By the update after which it begins; of several after one, the tightest.
         self._round = {-(-updates * number // rounds): number for number in range(1, rounds)}
         self._update = 0
-        self._atlas: NeuronAtlas | None = None
+        self._masks: DirectionMasks | None = None
         self._recalled: tuple[Mapping[str, Tensor], Mapping[str, Any]] | None = None
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -39,11 +40,11 @@ class TightenMasks(Remembering):
         masks = _module(pl_module).neuron_masks
         if self._recalled is not None:
             packed, provenance = self._recalled
-            sites = masks.atlas.sites
+            before = masks.atlas
             masks.replace(
-                NeuronAtlas(masks.atlas.tasks, sites, packed, provenance=dict(provenance))
+                NeuronAtlas(before.tasks, before.sites, packed, provenance=dict(provenance))
             )
-        self._atlas = masks.atlas
+        self._masks = masks
 
     def on_train_batch_end(
         self,
@@ -60,10 +61,9 @@ class TightenMasks(Remembering):
         self._update = trainer.global_step
         if (number := self._round.get(self._update)) is None:
             return
-        module = _module(pl_module)
-        statistics = self._measured(trainer, module)
-        module.neuron_masks.replace(self.tightening.atlas(statistics, number))
-        self._atlas = module.neuron_masks.atlas
+        statistics = self._measured(trainer, _module(pl_module))
+        assert self._masks is not None  # noqa: S101 -- narrows the type
+        self._masks.replace(self.tightening.atlas(statistics, number))
 
     @torch.no_grad()
     def _measured(self, trainer: pl.Trainer, module: TranslationModule) -> ActivationStatistics:
@@ -101,9 +101,9 @@ class TightenMasks(Remembering):
 
     def remember(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """The masks of the running round."""
-        assert self._atlas is not None  # noqa: S101 -- states are taken while training
-        packed = {name: bits.cpu() for name, bits in self._atlas.packed.items()}
-        return packed, {"provenance": self._atlas.provenance}
+        assert self._masks is not None  # noqa: S101 -- states are taken while training
+        atlas = self._masks.atlas
+        return atlas.packed, {"provenance": atlas.provenance}
 
     def recall(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
         """Go on with them."""

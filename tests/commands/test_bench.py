@@ -73,6 +73,8 @@ def test_packed_batches_are_compiled_once_in_the_benchmark_as_on_a_gpu(
     figures = json.loads((tmp_path / "bench.json").read_text())["figures"]
     assert figures["recompilations"] == 0
     assert figures["seconds_per_token_over_half_as_large_batches"] > 0
+    assert 0 < figures["masks_of_60_directions_mib"] < 1
+    assert figures["masks_of_3000_directions_mib"] < 20
     assert {"dense_memory_grows_mib", "masked_memory_grows_mib"} <= figures.keys()
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] > 0
 
