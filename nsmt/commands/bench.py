@@ -48,7 +48,7 @@ class BenchConfig(Settings):
     pairs: Positive = Field(100_000, description="for prepare and load: sentence pairs made")
     sentences: Positive = Field(500, description="for decode: sentences of the test set")
     updates: Positive = Field(100, description="for decode: updates that make a model to decode")
-    rounds: Positive = Field(1, description="for decode: how often everybody translates")
+    rounds: Positive = Field(3, description="for decode: how often everybody translates")
     peer_batches: tuple[Positive, ...] = Field(
         (16, 64), min_length=1, description="for decode: the peer's batch sizes; its best counts"
     )

@@ -54,7 +54,13 @@ def test_benchmarks_of_data_measure(what, tmp_path, monkeypatch):
 def test_benchmarks_against_other_toolkits_measure(what, figure, corpora, tmp_path, monkeypatch):
     small = [word for word in SMALL if word.startswith(("data", "model", "trainer", "batch"))]
     words = [*small, "model.share_embeddings=all", "repetitions=1", f"paths.corpora={corpora}"]
-    decode = ["sentences=5", "updates=2", "peer_batches=[3]", "decoding.max_length_extra=8"]
+    decode = [
+        "sentences=5",
+        "updates=2",
+        "peer_batches=[3]",
+        "rounds=1",
+        "decoding.max_length_extra=8",
+    ]
     nsmt(monkeypatch, "bench", f"what={what}", *words, *decode, f"output={tmp_path}/bench.json")
     figures = json.loads((tmp_path / "bench.json").read_text())["figures"]
     assert figures[figure] > 0
