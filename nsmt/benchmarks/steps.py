@@ -35,9 +35,10 @@ def own_step(
     reduced: bool,
     device: str,
     kind: LossKind = "chunked",
+    compiled: bool = False,
     learning_rate: float = 1e-4,
 ) -> Callable[[BatchLayout], object]:
-    """A training step of our own model."""
+    """A training step of our own model; on a GPU, `compiled` is for the loss."""
 
     def loss_of(batch: BatchLayout) -> Tensor:
         hidden_BTD = model(batch, None if masks is None else masks(batch))
@@ -47,6 +48,7 @@ def own_step(
             batch.counted(batch.target_out_BT),
             smoothing=SMOOTHING,
             kind=kind,
+            compiled=compiled and device == "cuda",
         )
         return loss / len(batch.counted_N)
 

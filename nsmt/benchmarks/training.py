@@ -228,7 +228,14 @@ def _contestants(
         masks = random_masks(corpus.directions, model).to(device) if masked else None
         if trainer.compile:
             model.compile_layers()
-        step = own_step(model, masks=masks, reduced=reduced, device=device, kind=trainer.loss)
+        step = own_step(
+            model,
+            masks=masks,
+            reduced=reduced,
+            device=device,
+            kind=trainer.loss,
+            compiled=trainer.compile,
+        )
         return _Contestant(step, ours, reduced=reduced)
 
     found = {"dense": own(), "masked": own(masked=True)}
@@ -284,8 +291,14 @@ def _seconds_per_token_over_half(
     if trainer.compile:
         torch.compiler.reset()
         network.compile_layers()
-    reduced = device == "cuda"
-    step = own_step(network, masks=None, reduced=reduced, device=device, kind=trainer.loss)
+    step = own_step(
+        network,
+        masks=None,
+        reduced=device == "cuda",
+        device=device,
+        kind=trainer.loss,
+        compiled=trainer.compile,
+    )
     sizes = {
         name: _Batches(
             corpus,

@@ -80,6 +80,7 @@ def whole_training(
         optimizer=optimizer,
         updates=updates,
         loss=trainer.loss,
+        compiled=trainer.compile,
     )
     data = TranslationData(
         corpus,

@@ -42,13 +42,15 @@ def smoothed_cross_entropy(
     *,
     smoothing: float,
     kind: LossKind = "chunked",
+    compiled: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """The summed loss, with gradient, and the summed nll, without: nats, fp32 scalars.
 
-    Raises ConfigurationError where the library of a kind is missing.
+    `compiled` makes one program of what the chunked kind does with logits. Raises
+    ConfigurationError where the library of a kind is missing.
     """
     if kind == "chunked":
-        loss, nll = _Chunked.apply(hidden_ND, weight_VD, target_N, smoothing)  # type: ignore[no-untyped-call]
+        loss, nll = _Chunked.apply(hidden_ND, weight_VD, target_N, smoothing, compiled)  # type: ignore[no-untyped-call]
         return loss, nll
     low_ND, low_VD = _in_one_type(hidden_ND, weight_VD)
     nll = (_torch_nll if kind == "torch" else _liger_nll)(low_ND, low_VD, target_N).float()
@@ -79,13 +81,14 @@ class _Chunked(torch.autograd.Function):
         weight_VD: Tensor,
         target_N: Tensor,
         smoothing: float,
+        compiled: bool,  # noqa: FBT001 -- torch's protocol
     ) -> tuple[Tensor, Tensor]:
         spread = smoothing / (len(weight_VD) - 1)
         right = 1 - smoothing - spread
         low_ND, low_VD = _in_one_type(hidden_ND, weight_VD)
         packed = reordered(low_VD, rows=len(target_N))
         packed_back = reordered(low_VD, rows=len(target_N), transposed=True)
-        of_logits = _compiled() if hidden_ND.is_cuda else _of_logits
+        of_logits = _compiled() if compiled else _of_logits
         hidden_grad_ND = torch.empty_like(hidden_ND)
         # A frozen output needs none, which is a third of the work.
         weight_grad_VD = torch.zeros_like(weight_VD) if ctx.needs_input_grad[1] else None
@@ -112,7 +115,7 @@ class _Chunked(torch.autograd.Function):
         # Scaled in place, a copy of the output's weight is saved; so they serve once.
         gradients = [None if each is None else each.mul_(loss_grad) for each in ctx.gradients]
         ctx.gradients = None
-        return *gradients, None, None
+        return *gradients, None, None, None
 
 
 def _of_logits(
@@ -142,8 +145,8 @@ def _of_logits_fusible(
 
 @cache
 def _compiled() -> Callable[[Tensor, Tensor, float, float], tuple[Tensor, Tensor, Tensor]]:
-    # Chunks are of many lengths, so none may be compiled in.
-    return torch.compile(_of_logits_fusible, dynamic=True)
+    # Chunks are of many lengths, so none may be compiled in. Past the limit of programs, an error.
+    return torch.compile(_of_logits_fusible, dynamic=True, fullgraph=True)
 
 
 def _torch_nll(hidden_ND: Tensor, weight_VD: Tensor, target_N: Tensor) -> Tensor:

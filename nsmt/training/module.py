@@ -39,6 +39,7 @@ class TranslationModule(pl.LightningModule):
         optimizer: OptimizerSettings,
         updates: int,
         loss: LossKind = "chunked",
+        compiled: bool = False,
     ) -> None:
         super().__init__()
         self.model = model
@@ -47,6 +48,7 @@ class TranslationModule(pl.LightningModule):
         self.optimizer_settings = optimizer
         self.updates = updates
         self.loss = loss
+        self.compiled = compiled
         # Sums since the last log line: nll, slots, and the fields of TokenCounts.
         self.register_buffer("trained", torch.zeros(7, dtype=torch.float64), persistent=False)
         # By direction, of the running validation: nll, target tokens.
@@ -87,6 +89,8 @@ class TranslationModule(pl.LightningModule):
                 part.target_N,
                 smoothing=self.optimizer_settings.label_smoothing,
                 kind=self.loss,
+                # A CPU is as fast without.
+                compiled=self.compiled and part.hidden_ND.is_cuda,
             )
             for part in self.parts(batch)
         ]

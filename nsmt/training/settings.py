@@ -91,7 +91,9 @@ class TrainerSettings(Settings):
         default=False,
         description="compute activations again in the backward pass instead of keeping them",
     )
-    compile: bool = Field(default=False, description="compile every layer by torch.compile")
+    compile: bool = Field(
+        default=False, description="compile layers, and on a GPU the loss, by torch.compile"
+    )
     loss: LossKind = Field(
         "chunked", description="how: own chunks, torch's linear_cross_entropy, Liger-Kernel"
     )

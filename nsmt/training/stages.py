@@ -216,6 +216,7 @@ def _fit(context: StageContext, stage: Stage, trained: TrainedModel, *, going: G
         optimizer=optimizer,
         updates=settings.updates,
         loss=context.trainer.loss,
+        compiled=context.trainer.compile,
     )
     data = context.data(stage_seed=stage.seed, directions=trained.directions)
     with open_loggers(context.logger, folder=folder, stage=stage.name, state=state) as loggers:

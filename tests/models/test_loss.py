@@ -134,6 +134,23 @@ def test_what_a_gpu_compiles_equals_what_a_cpu_does_in_place(tokens):
 
 
 @needs_compiler
+@pytest.mark.parametrize("asked", [False, True])
+def test_the_loss_is_compiled_where_that_is_asked_for_and_nowhere_else(monkeypatch, asked):
+    used = []
+    real = loss_module._compiled
+    monkeypatch.setattr(loss_module, "_compiled", lambda: used.append(1) or real())
+    losses, gradients = [], []
+    for compiled in (False, asked):
+        hidden, weight, target = inputs_like(40, 6, 23)
+        loss, _ = smoothed_cross_entropy(hidden, weight, target, smoothing=0.1, compiled=compiled)
+        losses.append(loss)
+        gradients.append(torch.autograd.grad(loss, (hidden, weight)))
+    assert bool(used) == asked
+    assert close(*losses)
+    assert all(close(one, other) for one, other in zip(*gradients, strict=True))
+
+
+@needs_compiler
 def test_chunks_of_many_sizes_are_compiled_once():
     torch._dynamo.reset()
     compiled = loss_module._compiled()
