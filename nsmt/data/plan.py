@@ -319,8 +319,9 @@ def in_order(
     if room is not None:
         # Held-out sentences are few, and may be longer on the whole than the room expects.
         longest = int(source.max()), int(target.max())
-        sides = map(max, room.sizes, longest)
-        room = Room(*sides, bound=bound_of(max(longest)))
+        room = Room(
+            max(room.source, longest[0]), max(room.target, longest[1]), bound_of(max(longest))
+        )
     # The order of the tables breaks ties.
     ties = np.arange(len(row))
     batches = _batched(direction, source, target, batch, room=room, multiple=multiple, ties=ties)

@@ -71,7 +71,7 @@ class _Verdict:
             return cls(update, position, found, None)
         to = torch.empty(found.shape, dtype=found.dtype, pin_memory=True)
         to.copy_(found, non_blocking=True)
-        there = torch.cuda.Event()
+        there = torch.cuda.Event()  # type: ignore[no-untyped-call]
         there.record()
         return cls(update, position, to, there)
 
