@@ -213,15 +213,15 @@ class Transformer(nn.Module):
     def _expect_changes(self, *streams: Tensor, reach: Reach, masks: SiteMasks | None) -> None:
         """Tell the compiler of layers which sizes differ from batch to batch.
 
-        It would take them for constants until it sees others, and compile everything twice.
+        It would take them for constants until it sees others, and compile everything twice. A size
+        that makes another program whatever is said, as a single row does, is no error.
         """
         if not self._compiled:
             return
         for spans in (reach.query_spans, reach.key_spans):
             if spans is not None:
-                torch._dynamo.mark_dynamic(spans.start_C1, 0)
+                torch._dynamo.maybe_mark_dynamic(spans.start_C1, 0)
         if reach.allowed is not None:
-            # May: a batch of one row is another program whatever is said.
             torch._dynamo.maybe_mark_dynamic(reach.allowed, (0, 3))
             for stream_BSD in streams:
                 torch._dynamo.maybe_mark_dynamic(stream_BSD, (0, 1))
