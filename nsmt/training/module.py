@@ -150,6 +150,21 @@ class TranslationModule(pl.LightningModule):
         (nll, positions, *counts), (_, _, *timed) = sums.tolist()
         return nll, positions, TokenCounts(*counts), TokenCounts(*timed)
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """By their norm. Lightning's own refuses fused optimisers in mixed precision.
+
+        They would unscale gradients by themselves; in bf16 nothing is scaled.
+        """
+        del gradient_clip_algorithm
+        if gradient_clip_val:
+            parameters = [each for group in optimizer.param_groups for each in group["params"]]
+            torch.nn.utils.clip_grad_norm_(parameters, gradient_clip_val)
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """A fresh optimiser: every stage starts with empty moments and its own warm-up."""
         trainable = [parameter for parameter in self.model.parameters() if parameter.requires_grad]

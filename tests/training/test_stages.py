@@ -20,6 +20,7 @@ from nsmt.models.transformer import Transformer
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.training import trainer as trainer_module
+from nsmt.training.divergence import gradient_norm
 from nsmt.training.keeping import KeepBest
 from nsmt.training.trainer import chosen_precision
 
@@ -236,6 +237,22 @@ def test_a_compiled_stage_warms_up_in_sight_and_out_of_the_throughput(
     assert len(speeds) == 19
     first, second, *_ = speeds
     assert first > second / 10
+
+
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+def test_gradients_are_clipped_in_either_precision(small_config, monkeypatch, precision):
+    norms = []
+    step = torch.optim.Adam.step
+
+    def watched(optimizer, *given, **named):
+        done = step(optimizer, *given, **named)
+        norms.append(gradient_norm(optimizer).item())
+        return done
+
+    monkeypatch.setattr(torch.optim.Adam, "step", watched)
+    words = ("schedule.dense.updates=4", "optimizer.clip_norm=0.5")
+    trained(small_config(*DENSE, *words, f"trainer.precision={precision}"))
+    assert norms == pytest.approx([0.5] * 4, rel=1e-3)
 
 
 @pytest.mark.parametrize(("bf16", "expected"), [(True, "bf16-mixed"), (False, "32-true")])
