@@ -25,8 +25,8 @@ _ATTENTION = {"query": "q_proj", "key": "k_proj", "value": "v_proj", "output": "
 def m2m100_of(model: Transformer, *, eos: int) -> Any:  # noqa: ANN401 -- an untyped library
     """M2M100 of the same shape with copies of the same weights.
 
-    Raises MissingPeerError without `transformers`, ConfigurationError if embeddings are not all
-    tied.
+    Raises MissingPeerError without `transformers` of a release that fits, ConfigurationError if
+    embeddings are not all tied.
     """
     transformers = _library()
     settings = model.settings
@@ -58,7 +58,7 @@ def m2m100_of(model: Transformer, *, eos: int) -> Any:  # noqa: ANN401 -- an unt
     peer = transformers.M2M100ForConditionalGeneration(config)
     missing, unexpected = peer.load_state_dict(_weights(model), strict=False)
     if unexpected or set(missing) - {"lm_head.weight", *_TIED}:
-        raise ConfigurationError(
+        raise MissingPeerError(
             f"this release of transformers names M2M100's weights differently: {unexpected}",
             fix="install the release in requirements.lock",
         )
