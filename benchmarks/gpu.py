@@ -32,6 +32,7 @@ from nsmt.benchmarks.timing import Figures
 from nsmt.benchmarks.training import bench_train
 from nsmt.data.corpus import Corpus
 from nsmt.data.plan import BatchSettings
+from nsmt.errors import ConfigurationError
 from nsmt.models.decoding import DecodingSettings
 from nsmt.models.settings import ModelSettings
 from nsmt.records import certificate, command_line
@@ -126,7 +127,10 @@ def main() -> None:
     if asked.here:
         run(asked.parts[0], sizes, corpus=asked.corpus, into=asked.into)
         return
-    device_of(sizes.trainer.accelerator)
+    try:
+        device_of(sizes.trainer.accelerator)
+    except ConfigurationError as error:
+        sys.exit(f"error: {error}; or rehearse on the CPU: --rehearse")
     failed = []
     for part in asked.parts or PARTS:
         print(f"--- {part}", flush=True)
