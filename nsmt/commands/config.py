@@ -17,6 +17,7 @@ from pydantic import AfterValidator, Field, ValidationError
 from nsmt.data.plan import BatchSettings
 from nsmt.data.sources import DataSettings
 from nsmt.errors import DataError
+from nsmt.evaluation.scoring import DEFAULT_TOKENIZER, Tokenizer
 from nsmt.methods import AnyMethod
 from nsmt.models.decoding import DecodingSettings
 from nsmt.models.settings import ModelSettings
@@ -61,6 +62,9 @@ class ScoringSettings(Settings):
 
     bootstrap_samples: Positive = Field(1000, description="paired bootstrap resamples")
     seed: int = 12345
+    tokenizer: Tokenizer = Field(
+        DEFAULT_TOKENIZER, description="of BLEU, by sacreBLEU; flores200 is spBLEU"
+    )
 
 
 class ReportSettings(Settings):
@@ -114,6 +118,9 @@ class RunConfig(Settings):
         decisive = self.model_dump(mode="json", exclude=dict.fromkeys(presentation, True) | parts)
         served = packs(self.trainer, self.model)
         batch = self.batch.on(self.trainer.accelerator, packs=served).model_dump(mode="json")
+        # Runs from before there was a choice keep their names.
+        if self.test.tokenizer == DEFAULT_TOKENIZER:
+            del decisive["test"]["tokenizer"]
         # The corpus knows what decides its bytes; how they are sampled is the run's own.
         return decisive | {"batch": batch, "data": self.data.identity() | self.data.sampling()}
 

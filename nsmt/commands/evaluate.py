@@ -10,6 +10,7 @@ import hashlib
 import json
 from pathlib import Path
 
+from nsmt.commands.comet import comet
 from nsmt.commands.config import ScoringSettings
 from nsmt.commands.evaluations import (
     CheckpointEvaluation,
@@ -31,10 +32,12 @@ from nsmt.commands.score import (
 from nsmt.commands.translations import TRANSLATIONS, write_translations
 from nsmt.commands.zero_shot import zero_shot
 from nsmt.data.corpus import Corpus
+from nsmt.evaluation.comet import CometSettings
 from nsmt.evaluation.comparison import measure
 from nsmt.evaluation.groups import groups_of, table_order
 from nsmt.evaluation.published import Outputs, PublishedSettings, read_published, table11
 from nsmt.evaluation.results import Comparison
+from nsmt.evaluation.scoring import require_tokenizer
 from nsmt.evaluation.zero_shot import ZeroShotSettings
 from nsmt.models.checkpoint import load_checkpoint
 from nsmt.models.decoding import DecodingSettings
@@ -52,6 +55,8 @@ def evaluate(config: EvaluateConfig) -> Path:
         return _published(config, config.eval)
     if isinstance(config.eval, ZeroShotSettings):
         return zero_shot(config, config.eval)
+    if isinstance(config.eval, CometSettings):
+        return comet(config, config.eval)
     return _checkpoint(config) if isinstance(config.eval, CheckpointEvaluation) else _run(config)
 
 
@@ -116,8 +121,11 @@ def _checkpoint(config: EvaluateConfig) -> Path:
     corpus = Corpus.open(Path(required(config, "corpus")))
     require_model_fits(trained, corpus, splits=(config.split,))
     decoding = over(DecodingSettings(), config.decoding)
-    into = config.folder(below=Path(config.paths.runs), decoding=decoding)
-    record = evaluation_certificate(config, fingerprint=corpus.fingerprint, decoding=decoding)
+    scoring = over(ScoringSettings(), config.test)
+    require_tokenizer(scoring.tokenizer)
+    effective = {"decoding": decoding, "test": scoring}
+    into = config.folder(below=Path(config.paths.runs), **effective)
+    record = evaluation_certificate(config, fingerprint=corpus.fingerprint, **effective)
     record["model"] = trained.fingerprint
     outputs = score_model(
         trained,
@@ -129,7 +137,7 @@ def _checkpoint(config: EvaluateConfig) -> Path:
         progress=config.progress,
     )
     write_translations(into / TRANSLATIONS, "checkpoint", corpus, outputs, split=config.split)
-    systems = measure({"checkpoint": outputs})
+    systems = measure({"checkpoint": outputs}, tokenizer=scoring.tokenizer)
     groups = groups_of(list(outputs), corpus.languages, pivot=corpus.pivot)
     keep(into, {"scores": scores_table(systems, groups=groups)}, systems, record)
     return into

@@ -14,8 +14,10 @@ from nsmt.commands.config import PathSettings, RunConfig, ScoringSettings, recor
 from nsmt.data.corpus import Corpus
 from nsmt.data.prepare import prepare
 from nsmt.errors import ConfigurationError, DataError
+from nsmt.evaluation.comet import CometSettings
 from nsmt.evaluation.published import PublishedSettings
 from nsmt.evaluation.results import Comparison, SystemResult
+from nsmt.evaluation.scoring import require_tokenizer
 from nsmt.evaluation.zero_shot import ZeroShotSettings
 from nsmt.models.decoding import DecodingSettings
 from nsmt.progress import result_console
@@ -42,7 +44,7 @@ class CheckpointEvaluation(Settings):
 
 
 EvaluationSettings = Annotated[
-    RunEvaluation | CheckpointEvaluation | PublishedSettings | ZeroShotSettings,
+    RunEvaluation | CheckpointEvaluation | PublishedSettings | ZeroShotSettings | CometSettings,
     Field(discriminator="kind"),
 ]
 
@@ -117,6 +119,7 @@ def opened_run(config: EvaluateConfig) -> OpenedRun:
             "callbacks": run.callbacks.model_copy(update={"progress": config.progress}),
         }
     )
+    require_tokenizer(run.test.tokenizer)
     corpus = prepare(
         run.data,
         corpora=Path(run.paths.corpora),

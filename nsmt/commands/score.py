@@ -67,6 +67,7 @@ def score_systems(
         scoring=config.test,
         labels=LABELS,
         into=into,
+        tokenizer=config.test.tokenizer,
         progress=progress,
     )
 

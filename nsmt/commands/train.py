@@ -22,6 +22,7 @@ from nsmt.data.plan import BatchSettings
 from nsmt.data.sources import make_source
 from nsmt.data.split import SPLITS
 from nsmt.errors import ConfigurationError, DataError
+from nsmt.evaluation.scoring import require_tokenizer
 from nsmt.files import replace_text
 from nsmt.models.transformer import Transformer
 from nsmt.progress import result_console
@@ -159,6 +160,10 @@ def check_consistency(config: RunConfig) -> None:
         )
     if config.method.name == "lass" and config.trainer.recompute:
         faults.append("trainer.recompute would compute layers without the weight masks of lass")
+    try:
+        require_tokenizer(config.test.tokenizer)
+    except ConfigurationError as error:
+        faults.append(f"test.tokenizer: {error.problem}; {error.fix}")
     if (missing := missing_tracker(config.logger)) is not None:
         faults.append(missing)
     paths = [("checkpoint", config.schedule.checkpoint), ("atlas", config.schedule.atlas)]

@@ -100,10 +100,15 @@ def zero_shot(
         scoring=opened.config.test,
         labels=done.labels,
         into=into,
+        tokenizer=opened.config.test.tokenizer,
         meanings={direction: text.meanings for direction, text in sets.texts.items()},
         progress=opened.config.callbacks.progress,
     )
-    systems = comparisons[-1].systems if comparisons else measure(done.outputs, labels=done.labels)
+    systems = (
+        comparisons[-1].systems
+        if comparisons
+        else measure(done.outputs, labels=done.labels, tokenizer=opened.config.test.tokenizer)
+    )
     measured = Measured(systems, done.found)
     notes = _notes(sets, settings, done, passed_over, pivot=corpus.pivot)
     write_matrices(into, measured, sets, corpus, notes)

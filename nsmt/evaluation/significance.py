@@ -38,6 +38,7 @@ Key = TypeVar("Key", bound=Hashable)
 
 NLL_KEY: Final = "nll"
 OFF_TARGET_KEY: Final = "off-target"
+COMET_KEY: Final = "comet"
 CONFIDENCE: Final = 0.95
 SIGNIFICANCE_LEVEL: Final = 0.05
 _NGRAM_ORDER: Final = 4
@@ -227,7 +228,7 @@ def _chrf(sums_SK: Floats) -> Floats:
     return np.asarray(100 * product_S / np.where(weighted_S > 0, weighted_S, 1), np.float64)
 
 
-def _nll_per_token(sums_SK: Floats) -> Floats:
+def _mean(sums_SK: Floats) -> Floats:
     return np.asarray(sums_SK[:, 0] / sums_SK[:, 1], np.float64)
 
 
@@ -238,6 +239,7 @@ def _percentage(sums_SK: Floats) -> Floats:
 _FORMULAS: Final[Mapping[str, Callable[[Floats], Floats]]] = {
     BLEU_KEY: _bleu,
     CHRF_KEY: _chrf,
-    NLL_KEY: _nll_per_token,
+    NLL_KEY: _mean,
     OFF_TARGET_KEY: _percentage,
+    COMET_KEY: _mean,
 }

@@ -15,17 +15,24 @@ from nsmt.evaluation.groups import Group
 from nsmt.evaluation.published import TierTable
 from nsmt.evaluation.results import Comparison, SystemResult
 from nsmt.evaluation.scoring import BLEU_KEY, CHRF_KEY
-from nsmt.evaluation.significance import NLL_KEY, OFF_TARGET_KEY, SIGNIFICANCE_LEVEL, Difference
+from nsmt.evaluation.significance import (
+    COMET_KEY,
+    NLL_KEY,
+    OFF_TARGET_KEY,
+    SIGNIFICANCE_LEVEL,
+    Difference,
+)
 from nsmt.methods import CONTROL, DENSE
 from nsmt.reporting.tables import MISSING, Table
 
 HEADINGS: Final = {
     BLEU_KEY: "BLEU",
     CHRF_KEY: "chrF++",
+    COMET_KEY: "COMET",
     NLL_KEY: "nll ↓",
     OFF_TARGET_KEY: "off-target % ↓",
 }
-_DECIMALS: Final = {NLL_KEY: 4}
+_DECIMALS: Final = {NLL_KEY: 4, COMET_KEY: 4}
 _MAIN_KINDS: Final = ("side", "all", "zero-shot")
 _MARK: Final = "*"
 

@@ -1,0 +1,82 @@
+"""`evaluate eval=comet`: COMET of the translations that a finished run has kept.
+
+Nothing is translated again; `nsmt.evaluation.comet` runs the program and keeps its scores.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from nsmt.commands.evaluations import (
+    EvaluateConfig,
+    OpenedRun,
+    about_run,
+    evaluation_certificate,
+    keep,
+    keep_comparisons,
+    opened_run,
+)
+from nsmt.commands.score import compare_outputs
+from nsmt.commands.translations import TRANSLATIONS, kept_outputs, maker
+from nsmt.errors import DataError
+from nsmt.evaluation.comet import CometProgram, CometSettings, with_comet
+from nsmt.evaluation.groups import groups_of
+from nsmt.evaluation.results import TestOutput
+from nsmt.languages import Direction
+from nsmt.methods import CONTROL, DENSE, LABELS
+
+_LOG = logging.getLogger(__name__)
+_CACHE = "comet"
+
+
+def comet(config: EvaluateConfig, settings: CometSettings) -> Path:
+    """Score with COMET and compare; the folder of the results."""
+    program = CometProgram.find(settings)
+    opened = opened_run(config)
+    run, corpus = opened.config, opened.corpus
+    effective = {"decoding": run.decoding, "test": run.test}
+    into = config.folder(below=opened.folder, **effective)
+    record = evaluation_certificate(config, fingerprint=corpus.fingerprint, **effective)
+    record["run"] = about_run(opened)
+    record["comet"] = {"model": program.identity, "signature": program.signature}
+    sources = {direction: corpus.texts(direction, "test")[0] for direction in corpus.directions}
+    cache = Path(config.paths.downloads) / _CACHE
+    outputs: dict[str, Mapping[Direction, TestOutput]] = {}
+    for name, found in _kept(opened).items():
+        outputs[name] = with_comet(found, sources, program, cache=cache)
+        _LOG.info("scored %s with COMET", name)
+    comparisons = compare_outputs(
+        outputs,
+        baselines=[name for name in (DENSE, CONTROL) if name in outputs],
+        groups=groups_of(corpus.directions, corpus.languages, pivot=corpus.pivot),
+        scoring=run.test,
+        labels=LABELS,
+        into=into,
+        tokenizer=run.test.tokenizer,
+        progress=run.callbacks.progress,
+    )
+    keep(into, {}, comparisons[-1].systems, record)
+    keep_comparisons(into, comparisons)
+    return into
+
+
+def _kept(opened: OpenedRun) -> dict[str, dict[Direction, TestOutput]]:
+    """The translations of every system of the run; DataError if some are not there whole."""
+    outputs, missing = {}, []
+    place = opened.folder / TRANSLATIONS
+    for name in opened.record["stages"]:
+        made_by = maker(opened.folder, name, opened.corpus, decoding=opened.config.decoding)
+        found = kept_outputs(place, name, opened.corpus, made_by=made_by)
+        if found is None:
+            missing.append(name)
+        else:
+            outputs[name] = found
+    if missing:
+        raise DataError(
+            f"{place} holds no whole translations of {', '.join(missing)} by this search",
+            fix="leave decoding.* as the run has it; what was changed or deleted is made again by "
+            f"the run's own command, once {opened.folder / 'report' / 'report.html'} is deleted",
+        )
+    return outputs
