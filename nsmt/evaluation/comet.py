@@ -39,11 +39,12 @@ _HOW_TO_MAKE_ONE: Final = (
     "make one: python -m venv comet && comet/bin/pip install unbabel-comet; then give "
     "eval.environment=comet"
 )
-# What comet-score 2.2 and the client of the Hugging Face Hub say where weights cannot be had.
+# What comet-score 2.2 and the clients of the Hugging Face Hub say where weights cannot be had; COMET
+# calls a model "not supported" whatever kept it from being fetched.
 _NO_WEIGHTS: Final = re.compile(
     "not supported by COMET|LocalEntryNotFound|RepositoryNotFound|GatedRepo|OfflineMode|"
     "ConnectionError|ConnectError|Max retries exceeded|Name or service not known|"
-    "Temporary failure in name resolution|No such file or directory: '[^']*[.]ckpt'",
+    "Temporary failure in name resolution|couldn't connect to|Invalid checkpoint path"
 )
 # Of an environment that is not COMET's.
 _OUR_PYTHON: Final = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")
@@ -177,9 +178,9 @@ class CometProgram:
         if missing:
             raise ConfigurationError(
                 f"COMET has no weights of {self.model} and cannot fetch them: {missing[-1]}",
-                fix="fetch them once where there is a network, with the same program and model, "
-                "and bring the folder ~/.cache/huggingface here; or give a checkpoint's file: "
-                "eval.model=FOLDER/model.ckpt",
+                fix="see whether the name is right; fetch them once where there is a network, with "
+                "the same program and model, and bring the folder ~/.cache/huggingface here; or "
+                "give a checkpoint's file: eval.model=FOLDER/checkpoints/model.ckpt",
             )
         ended = f"exit status {done.returncode}"
         raise DataError(

@@ -1,7 +1,11 @@
 import pytest
+import sentencepiece
 from sacrebleu.metrics import BLEU, CHRF
+from sacrebleu.tokenizers import tokenizer_spm
 
+from nsmt.commands.train import check_consistency
 from nsmt.errors import ConfigurationError, DataError
+from nsmt.evaluation import scoring
 from nsmt.evaluation.scoring import score
 
 HYPOTHESES = ["the cat sat on the mat .", "a dog barked at the old postman", "no"]
@@ -60,3 +64,51 @@ def test_unknown_tokeniser_is_answered_with_the_nearest():
 def test_unequal_or_empty_test_sets_are_refused(hypotheses, references):
     with pytest.raises(DataError):
         score(hypotheses, references)
+
+
+def test_spbleu_reads_the_model_where_sacrebleu_keeps_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(tokenizer_spm, "SACREBLEU_DIR", str(tmp_path))
+    text = tmp_path / "text"
+    text.write_text("".join(f"{line}\n" for line in [*HYPOTHESES, *REFERENCES] * 4))
+    (tmp_path / "models").mkdir()
+    prefix = tmp_path / "models" / "flores200sacrebleuspm"
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(text), model_prefix=str(prefix), vocab_size=40, minloglevel=2
+    )
+    prefix.with_suffix(".model").rename(prefix)
+    pieces = sentencepiece.SentencePieceProcessor(str(prefix)).encode_as_pieces
+    found = score(HYPOTHESES, REFERENCES, tokenizer="flores200")["bleu"]
+    split = [[" ".join(pieces(line)) for line in lines] for lines in (HYPOTHESES, REFERENCES)]
+    expected = BLEU(tokenize="none", force=True).corpus_score(split[0], [split[1]]).score
+    assert found.value == pytest.approx(expected)
+    assert "tok:flores200" in found.signature
+
+
+def test_spbleu_without_its_model_names_the_file_and_fetches_nothing(tmp_path, monkeypatch):
+    monkeypatch.setattr(tokenizer_spm, "SACREBLEU_DIR", str(tmp_path))
+    monkeypatch.setattr(tokenizer_spm, "download_file", lambda *_: pytest.fail("a download"))
+    with pytest.raises(ConfigurationError, match="flores200sacrebleuspm") as error:
+        score(HYPOTHESES, REFERENCES, tokenizer="flores200")
+    assert f"curl -L --create-dirs -o {tmp_path}/models/flores200sacrebleuspm" in error.value.fix
+
+
+@pytest.mark.parametrize(("tokenizer", "extra"), [("ja-mecab", "ja"), ("ko-mecab", "ko")])
+def test_a_tokeniser_whose_packages_are_missing_names_the_extra(tokenizer, extra, monkeypatch):
+    monkeypatch.setattr(scoring, "find_spec", lambda _: None)
+    with pytest.raises(ConfigurationError, match="needs") as error:
+        score(HYPOTHESES, REFERENCES, tokenizer=tokenizer)
+    assert f"sacrebleu[{extra}]" in error.value.fix
+
+
+def test_a_run_with_the_default_tokeniser_keeps_its_name(small_config):
+    plain = small_config()
+    assert "tokenizer" not in plain.identity()["test"]
+    assert small_config("test.tokenizer=char").run_name != plain.run_name
+    with pytest.raises(ConfigurationError, match=r"test\.tokenizer"):
+        small_config("test.tokenizer=char13")
+
+
+def test_training_asks_for_the_model_of_spbleu_before_any_work(small_config, tmp_path, monkeypatch):
+    monkeypatch.setattr(tokenizer_spm, "SACREBLEU_DIR", str(tmp_path))
+    with pytest.raises(ConfigurationError, match=r"test\.tokenizer: .*flores200sacrebleuspm"):
+        check_consistency(small_config("test.tokenizer=flores200"))
