@@ -26,9 +26,9 @@ with open({calls!r}, "a") as file:
 def score(mt, ref):
     return len(set(mt) & set(ref)) / max(len(set(mt) | set(ref)), 1)
 rows = [dict(src=s, mt=m, ref=r, COMET=score(m, r)) for s, m, r in zip(*data)]
-{after}
 for number, row in enumerate(rows):
     print(words.t[0], "\\tSegment", number, "\\tscore:", row["COMET"])
+{after}
 with open(words.to_json, "w", encoding="utf-8") as file:
     json.dump({{words.t[0]: rows}}, file, ensure_ascii=False, indent=4)
 """

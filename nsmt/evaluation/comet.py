@@ -39,8 +39,8 @@ _HOW_TO_MAKE_ONE: Final = (
     "make one: python -m venv comet && comet/bin/pip install unbabel-comet; then give "
     "eval.environment=comet"
 )
-# What comet-score 2.2 and the clients of the Hugging Face Hub say where weights cannot be had; COMET
-# calls a model "not supported" whatever kept it from being fetched.
+# What comet-score 2.2 and the clients of the Hugging Face Hub say where weights cannot be had; a
+# model that could not be fetched is "not supported" there.
 _NO_WEIGHTS: Final = re.compile(
     "not supported by COMET|LocalEntryNotFound|RepositoryNotFound|GatedRepo|OfflineMode|"
     "ConnectionError|ConnectError|Max retries exceeded|Name or service not known|"

@@ -55,7 +55,8 @@ def test_tables_have_differences_and_the_certificate_has_model_and_signature(res
     record = json.loads((results / "record.json").read_text())
     assert record["comet"]["model"] == "Unbabel/wmt22-comet-da"
     assert record["comet"]["signature"].endswith("version:unbabel-comet 2.2.7")
-    assert record["comet"]["signature"] in (results / "tables" / "main.md").read_text()
+    shown = (results / "tables" / "main.md").read_text().replace("\\|", "|")
+    assert record["comet"]["signature"] in shown
 
 
 def test_every_system_is_scored_in_one_process_and_never_again(
