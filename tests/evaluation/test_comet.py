@@ -184,7 +184,7 @@ def test_systems_are_compared_by_means_of_segment_scores(environment, tmp_path):
         )
         for name, lines in texts.items()
     }
-    group = Group("All", "all", (EN_DE,))
+    group = Group("All", (EN_DE,), "all")
     found = compare(outputs, baseline="base", groups=[group], samples=200)
     means = {
         name: np.mean([segment_score(*pair) for pair in zip(lines, references, strict=True)])
