@@ -18,6 +18,7 @@ from sacrebleu.metrics.base import Metric
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.tokenizers import tokenizer_spm
+from sacrebleu.utils import SACREBLEU_DIR
 
 from nsmt.errors import ConfigurationError, DataError
 
@@ -83,7 +84,7 @@ def require_tokenizer(tokenizer: str) -> None:
     """
     if tokenizer in tokenizer_spm.SPM_MODELS:
         url = tokenizer_spm.SPM_MODELS[tokenizer]["url"]
-        path = Path(tokenizer_spm.SACREBLEU_DIR) / "models" / Path(url).name
+        path = Path(SACREBLEU_DIR) / "models" / Path(url).name
         if not path.is_file():
             raise ConfigurationError(
                 f"the tokeniser '{tokenizer}' needs the SentencePiece model {path}",
