@@ -66,14 +66,21 @@ def test_unequal_or_empty_test_sets_are_refused(hypotheses, references):
         score(hypotheses, references)
 
 
-def test_spbleu_reads_the_model_where_sacrebleu_keeps_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(tokenizer_spm, "SACREBLEU_DIR", str(tmp_path))
-    text = tmp_path / "text"
+@pytest.fixture
+def sacrebleu_folder(tmp_path, monkeypatch):
+    """An empty folder in the place of ~/.sacrebleu."""
+    for module in (scoring, tokenizer_spm):
+        monkeypatch.setattr(module, "SACREBLEU_DIR", str(tmp_path))
+    return tmp_path
+
+
+def test_spbleu_reads_the_model_where_sacrebleu_keeps_it(sacrebleu_folder):
+    text = sacrebleu_folder / "text"
     text.write_text("".join(f"{line}\n" for line in [*HYPOTHESES, *REFERENCES] * 4))
-    (tmp_path / "models").mkdir()
-    prefix = tmp_path / "models" / "flores200sacrebleuspm"
+    (sacrebleu_folder / "models").mkdir()
+    prefix = sacrebleu_folder / "models" / "flores200sacrebleuspm"
     sentencepiece.SentencePieceTrainer.train(
-        input=str(text), model_prefix=str(prefix), vocab_size=40, minloglevel=2
+        input=str(text), model_prefix=str(prefix), vocab_size=27, minloglevel=2
     )
     prefix.with_suffix(".model").rename(prefix)
     pieces = sentencepiece.SentencePieceProcessor(str(prefix)).encode_as_pieces
@@ -84,12 +91,14 @@ def test_spbleu_reads_the_model_where_sacrebleu_keeps_it(tmp_path, monkeypatch):
     assert "tok:flores200" in found.signature
 
 
-def test_spbleu_without_its_model_names_the_file_and_fetches_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(tokenizer_spm, "SACREBLEU_DIR", str(tmp_path))
+def test_spbleu_without_its_model_names_the_file_and_fetches_nothing(sacrebleu_folder, monkeypatch):
     monkeypatch.setattr(tokenizer_spm, "download_file", lambda *_: pytest.fail("a download"))
     with pytest.raises(ConfigurationError, match="flores200sacrebleuspm") as error:
         score(HYPOTHESES, REFERENCES, tokenizer="flores200")
-    assert f"curl -L --create-dirs -o {tmp_path}/models/flores200sacrebleuspm" in error.value.fix
+    assert (
+        f"curl -L --create-dirs -o {sacrebleu_folder}/models/flores200sacrebleuspm"
+        in error.value.fix
+    )
 
 
 @pytest.mark.parametrize(("tokenizer", "extra"), [("ja-mecab", "ja"), ("ko-mecab", "ko")])
@@ -108,7 +117,7 @@ def test_a_run_with_the_default_tokeniser_keeps_its_name(small_config):
         small_config("test.tokenizer=char13")
 
 
-def test_training_asks_for_the_model_of_spbleu_before_any_work(small_config, tmp_path, monkeypatch):
-    monkeypatch.setattr(tokenizer_spm, "SACREBLEU_DIR", str(tmp_path))
+@pytest.mark.usefixtures("sacrebleu_folder")
+def test_training_asks_for_the_model_of_spbleu_before_any_work(small_config):
     with pytest.raises(ConfigurationError, match=r"test\.tokenizer: .*flores200sacrebleuspm"):
         check_consistency(small_config("test.tokenizer=flores200"))
