@@ -100,3 +100,14 @@ def test_evaluations_that_search_differently_do_not_share_a_folder(run_copy, mon
     found = {(record["beam"], record["max_length_extra"]) for record in records}
     assert found == {(1, 20), (5, 20), (1, 200)}
     assert len(records) == 3
+
+
+def test_another_tokeniser_is_in_the_signature_of_bleu_alone(run_copy, monkeypatch):
+    output = run_copy.parent / "characters"
+    nsmt(monkeypatch, "evaluate", f"run={run_copy}", "test.tokenizer=char", f"output={output}")
+    name = "results/against-dense.json"
+    found = Comparison.from_json((output / name).read_text())
+    before = Comparison.from_json((run_copy / name).read_text())
+    assert "tok:char" in found.signatures["bleu"]
+    assert found.signatures["chrf++"] == before.signatures["chrf++"]
+    assert found.system("dense").scores != before.system("dense").scores
