@@ -96,13 +96,14 @@ class Found:
 
         Parts are what a method trains before its own stage, as LaSS its fine-tuned copies.
         """
+        if _mask_bytes(folder / method) is None:
+            # It finds no sub-networks: parts, as of bilingual models, are its training.
+            return None
         own = recorded_seconds(folder)
         base = self.folders.get((PLAIN, CONTROL, seed))
         parts = [value for name, value in own.items() if name.startswith(f"{method}/")]
         if parts:
             return sum(parts)
-        if not self.atlases(PLAIN, method):
-            return None
         found = own.get(IDENTIFICATION)
         return recorded_seconds(base).get(IDENTIFICATION) if found is None and base else found
 

@@ -134,7 +134,7 @@ def format_seconds(seconds: float | None) -> str:
     if seconds is None:
         return MISSING
     if seconds < 60:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.{2 if seconds < 1 else 1}f} s"
     return f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.1f} h"
 
 

@@ -198,6 +198,10 @@ def test_a_run_that_took_identification_over_shows_the_time_of_the_base_run(runs
         json.dumps({"schema": 1, "seconds": {f"{NS}/de-en": 6.0, f"{NS}/en-de": 1.0}})
     )
     assert {cost.method: cost for cost in gather(plan).costs()}[NS].seconds == 6.0
+    # Without masks, parts are training: bilingual models find nothing.
+    for seed in (1, 2):
+        (plan.folder(plan.plain, NS, seed) / NS / "checkpoint" / "atlas.safetensors").unlink()
+    assert {cost.method: cost for cost in gather(plan).costs()}[NS].seconds is None
 
 
 def test_a_failed_row_is_missing_with_its_reason_and_the_rest_is_there(runs, capsys):

@@ -300,7 +300,8 @@ def test_table_3_shows_what_was_measured_beside_what_is_printed_and_what_shapes_
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(None, "–"), (59.94, "59.9 s"), (318, "5.3 min"), (118_800, "33.0 h")]
+    ("value", "text"),
+    [(None, "–"), (0.048, "0.05 s"), (59.94, "59.9 s"), (318, "5.3 min"), (118_800, "33.0 h")],
 )
 def test_seconds_are_shown_in_a_fitting_unit(value, text):
     assert format_seconds(value) == text
