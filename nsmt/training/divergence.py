@@ -219,12 +219,10 @@ class Guard(Remembering):
         head = {"update": verdict.update, "why": why, "norm": repr(norm), "usual": usual}
         text = self.path.read_text(encoding="utf-8") if self.path.is_file() else ""
         # A stage that goes on from a state meets the same update again, and that is told once.
-        known = {_event(json.loads(line)) for line in text.split("
-")[:-1]}
+        known = {_event(json.loads(line)) for line in text.split("\n")[:-1]}
         told = [head | pair for pair in data.sentences_of(verdict.position)]
         new = [json.dumps(each, ensure_ascii=False) for each in told if _event(each) not in known]
-        replace_text(self.path, text + "".join(f"{line}
-" for line in new))
+        replace_text(self.path, text + "".join(f"{line}\n" for line in new))
 
 
 def _event(line: Mapping[str, Any]) -> str:
