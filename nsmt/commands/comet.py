@@ -19,7 +19,7 @@ from nsmt.commands.evaluations import (
     opened_run,
 )
 from nsmt.commands.score import compare_outputs
-from nsmt.commands.translations import TRANSLATIONS, kept_outputs, maker
+from nsmt.commands.translations import TRANSLATIONS, kept_translations, maker
 from nsmt.errors import DataError
 from nsmt.evaluation.comet import CometProgram, CometSettings, with_comet
 from nsmt.evaluation.groups import groups_of
@@ -54,7 +54,6 @@ def comet(config: EvaluateConfig, settings: CometSettings) -> Path:
         scoring=run.test,
         labels=LABELS,
         into=into,
-        tokenizer=run.test.tokenizer,
         progress=run.callbacks.progress,
     )
     keep(into, {}, comparisons[-1].systems, record)
@@ -68,7 +67,7 @@ def _kept(opened: OpenedRun) -> dict[str, dict[Direction, TestOutput]]:
     place = opened.folder / TRANSLATIONS
     for name in opened.record["stages"]:
         made_by = maker(opened.folder, name, opened.corpus, decoding=opened.config.decoding)
-        found = kept_outputs(place, name, opened.corpus, made_by=made_by)
+        found = kept_translations(place, name, opened.corpus, made_by=made_by)
         if found is None:
             missing.append(name)
         else:

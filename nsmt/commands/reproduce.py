@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from nsmt.commands.compose import checked_overrides, key_paths
+from nsmt.commands.compose import checked_overrides, composed, key_paths
 from nsmt.commands.config import RunConfig
 from nsmt.commands.failure import FAILURE
 from nsmt.commands.hydra_session import hydra_session
@@ -25,7 +25,11 @@ from nsmt.errors import DataError, PreemptionError
 from nsmt.progress import result_console
 
 REPRODUCTIONS: Final = "reproductions"
-_GROUPS: Final = ("table", "scale")
+# Words that change no number of a run.
+_SHOWN: Final = (
+    *("paths", "launcher", "hydra", "logger"),
+    *("callbacks.progress", "callbacks.log_every"),
+)
 
 
 def reproduce_words(words: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
@@ -74,15 +78,19 @@ def reproduce(config: ReproduceConfig) -> Path | None:
 
 
 def output_folder(config: ReproduceConfig) -> Path:
-    """Named by table and scale, and by what the command line changes of the runs."""
+    """Named by table and scale, and by what the command line changes of rows and runs.
+
+    Other seeds are more or less of the same page.
+    """
     if config.output is not None:
         return Path(config.output)
-    changed = sorted(
-        word
-        for word in config.runs
-        if not word.lstrip("+").startswith(("paths", "launcher", "hydra", "logger", "callbacks"))
-    )
-    name = f"{config.table.title.lower().replace(' ', '')}-{config.scale.name}"
+    name = f"{config.table.name}-{config.scale.name}"
+    words = [f"table={config.table.name}", f"scale={config.scale.name}"]
+    usual = composed("reproduce", words, ReproduceConfig)
+    changed = sorted(word for word in config.runs if not word.lstrip("+").startswith(_SHOWN))
+    for key in ("table", "scale", "methods"):
+        if (chosen := config.model_dump(mode="json")[key]) != usual.model_dump(mode="json")[key]:
+            changed.append(f"{key}={json.dumps(chosen)}")
     if changed:
         name += f"-{hashlib.sha256(json.dumps(changed).encode()).hexdigest()[:10]}"
     return Path(config.paths.runs) / REPRODUCTIONS / name

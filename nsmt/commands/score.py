@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from nsmt.commands.config import RunConfig, ScoringSettings
-from nsmt.commands.translations import TRANSLATIONS, kept_outputs, maker, write_translations
+from nsmt.commands.translations import TRANSLATIONS, kept_translations, maker, write_translations
 from nsmt.data.corpus import Corpus, TokenTable
 from nsmt.evaluation.comparison import compare_all
 from nsmt.evaluation.groups import Group, groups_of
 from nsmt.evaluation.results import Comparison, TestOutput
-from nsmt.evaluation.scoring import DEFAULT_TOKENIZER
 from nsmt.evaluation.translation import likelihoods, translate
 from nsmt.files import replace_text
 from nsmt.languages import Direction
@@ -43,7 +42,7 @@ def score_systems(
     place = into / TRANSLATIONS
     for name in names:
         made_by = maker(models, name, corpus, decoding=config.decoding)
-        if (kept := kept_outputs(place, name, corpus, made_by=made_by)) is not None:
+        if (kept := kept_translations(place, name, corpus, made_by=made_by)) is not None:
             outputs[name] = kept
             continue
         found: dict[Direction, TestOutput] = {}
@@ -67,7 +66,6 @@ def score_systems(
         scoring=config.test,
         labels=LABELS,
         into=into,
-        tokenizer=config.test.tokenizer,
         progress=progress,
     )
 
@@ -80,7 +78,6 @@ def compare_outputs(
     scoring: ScoringSettings,
     labels: Mapping[str, str],
     into: Path,
-    tokenizer: str = DEFAULT_TOKENIZER,
     together: bool = False,
     meanings: Mapping[Direction, Sequence[str]] | None = None,
     progress: bool = True,
@@ -95,7 +92,7 @@ def compare_outputs(
             samples=scoring.bootstrap_samples,
             seed=scoring.seed,
             labels=labels,
-            tokenizer=tokenizer,
+            tokenizer=scoring.tokenizer,
             together=together,
             meanings=meanings,
             advance=lambda: bar.advance(task),

@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,15 +54,8 @@ def write_translations(
     split: str = "test",
 ) -> None:
     """Write a system's outputs, the note last; without `made_by` they are not read again."""
-    write_outputs(folder, system, {d: corpus.texts(d, split)[0] for d in outputs}, outputs)
-    if made_by is not None:
-        files = {
-            str(path.relative_to(folder)): sha256(path)
-            for direction in outputs
-            for path in _files(folder, system, direction)
-        }
-        note = {"made_by": made_by, "directions": [*map(str, outputs)], "files": files}
-        replace_text(_note(folder, system), json.dumps(note, indent=1) + "\n")
+    sources = {d: corpus.texts(d, split)[0] for d in outputs}
+    write_outputs(folder, system, sources, outputs, made_by=made_by)
 
 
 def write_outputs(
@@ -70,8 +63,10 @@ def write_outputs(
     system: str,
     sources: Mapping[Direction, Sequence[str]],
     outputs: Mapping[Direction, TestOutput],
+    *,
+    made_by: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write outputs for any source sentences, without a note."""
+    """The same for any source sentences."""
     for direction, output in outputs.items():
         place = folder / str(direction)
         texts = {
@@ -86,10 +81,31 @@ def write_outputs(
         rows = zip(np.asarray(output.nll).tolist(), output.target_tokens.tolist(), strict=True)
         text = "".join(f"{nll!r}\t{count}\n" for nll, count in rows)
         replace_text(place / f"nll.{system}.tsv", f"{_HEAD}\n{text}")
+    if made_by is not None:
+        files = {
+            str(path.relative_to(folder)): sha256(path)
+            for direction in outputs
+            for path in _files(folder, system, direction)
+        }
+        note = {"made_by": made_by, "directions": [*map(str, outputs)], "files": files}
+        replace_text(_note(folder, system), json.dumps(note, indent=1) + "\n")
+
+
+def kept_translations(
+    folder: Path, system: str, corpus: Corpus, *, made_by: Mapping[str, Any]
+) -> dict[Direction, TestOutput] | None:
+    """The outputs of `write_translations` as `kept_outputs` reads them."""
+    return kept_outputs(
+        folder, system, lambda d: corpus.texts(d, made_by["split"])[1], made_by=made_by
+    )
 
 
 def kept_outputs(
-    folder: Path, system: str, corpus: Corpus, *, made_by: Mapping[str, Any]
+    folder: Path,
+    system: str,
+    references: Callable[[Direction], list[str]],
+    *,
+    made_by: Mapping[str, Any],
 ) -> dict[Direction, TestOutput] | None:
     """Outputs of the same models by the same search that are there whole; None if there are none.
 
@@ -113,7 +129,7 @@ def kept_outputs(
         return None
     directions = [Direction.parse(name) for name in note["directions"]]
     return {
-        direction: _read(folder, system, direction, corpus.texts(direction, made_by["split"])[1])
+        direction: _read(folder, system, direction, references(direction))
         for direction in directions
     }
 

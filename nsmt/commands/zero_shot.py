@@ -8,6 +8,8 @@ target, and comparisons with the dense model and its continuation.
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +26,7 @@ from nsmt.commands.evaluations import (
     opened_run,
 )
 from nsmt.commands.score import compare_outputs, score_texts
-from nsmt.commands.translations import TRANSLATIONS, write_outputs
+from nsmt.commands.translations import TRANSLATIONS, kept_outputs, write_outputs
 from nsmt.commands.zero_shot_report import (
     Measured,
     TestSets,
@@ -100,7 +102,6 @@ def zero_shot(
         scoring=opened.config.test,
         labels=done.labels,
         into=into,
-        tokenizer=opened.config.test.tokenizer,
         meanings={direction: text.meanings for direction, text in sets.texts.items()},
         progress=opened.config.callbacks.progress,
     )
@@ -196,14 +197,12 @@ def _translated(
 ) -> _Translated:
     """Translate with every system, one model at a time, and keep the text below `into`."""
     done = _Translated()
-    sources = {direction: text.sources for direction, text in sets.texts.items()}
     for variant in _variants(opened, names, list(sets.texts)):
-        outputs = _translate(variant, sets, opened.config)
+        outputs = _translate(variant, sets, opened.config, into / TRANSLATIONS)
         if judge is not None:
             found = {d: judge(d, output.hypotheses) for d, output in outputs.items()}
             outputs = with_off_target(outputs, found, signature=judge.signature)
             done.found[variant.name] = found
-        write_outputs(into / TRANSLATIONS, variant.name, sources, outputs)
         done.outputs[variant.name], done.labels[variant.name] = outputs, variant.label
         if variant.either_way:
             done.either_way.append(variant.label)
@@ -212,17 +211,32 @@ def _translated(
     return done
 
 
-def _translate(variant: Variant, sets: TestSets, config: RunConfig) -> dict[Direction, TestOutput]:
-    vocabulary = variant.trained.vocabulary
+def _translate(
+    variant: Variant, sets: TestSets, config: RunConfig, folder: Path
+) -> dict[Direction, TestOutput]:
+    """Translate, or read what is in the folder from an evaluation that was stopped."""
+    trained, texts = variant.trained, sets.texts
+    sentences = [[str(d), text.sources, text.targets] for d, text in texts.items()]
+    made_by = {
+        "weights": trained.fingerprint,
+        "neurons": None if trained.atlas is None else trained.atlas.fingerprint,
+        "sentences": hashlib.sha256(json.dumps(sentences).encode()).hexdigest(),
+        "decoding": config.decoding.model_dump(mode="json"),
+    }
+    kept = kept_outputs(folder, variant.name, lambda d: list(texts[d].targets), made_by=made_by)
+    if kept is not None:
+        return kept
     outputs = score_texts(
-        variant.trained,
-        {d: (text.sources, text.targets) for d, text in sets.texts.items()},
-        {d: encoded_table(vocabulary, t.sources, t.targets) for d, t in sets.texts.items()},
+        trained,
+        {d: (text.sources, text.targets) for d, text in texts.items()},
+        {d: encoded_table(trained.vocabulary, t.sources, t.targets) for d, t in texts.items()},
         decoding=config.decoding,
         label=variant.label,
         accelerator=config.trainer.accelerator,
         progress=config.callbacks.progress,
     )
+    sources = {direction: text.sources for direction, text in texts.items()}
+    write_outputs(folder, variant.name, sources, outputs, made_by=made_by)
     _LOG.info("translated %d unseen directions with %s", len(outputs), variant.name)
     return outputs
 

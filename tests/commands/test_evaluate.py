@@ -89,6 +89,16 @@ def test_published_outputs_get_tables_and_intervals(tmp_path, monkeypatch, capsy
     assert len(record["data_fingerprint"]) == 64
 
 
+def test_published_outputs_may_be_scored_with_another_tokeniser(tmp_path, monkeypatch):
+    for system in ("ref", "hyp.mT-big"):
+        path = tmp_path / "published" / "en-de" / f"{system}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("eins, zwei, drei\n" * 3)
+    words = ("eval=paper_ec30", f"outputs={tmp_path}/published", f"output={tmp_path}/scored")
+    nsmt(monkeypatch, "evaluate", *words, "test.tokenizer=char")
+    assert "tok:char" in (tmp_path / "scored" / "tables" / "scores.md").read_text()
+
+
 def test_evaluations_that_search_differently_do_not_share_a_folder(run_copy, monkeypatch):
     # The run's own search is greedy; 5 and 200 are the values of the schema.
     for words in ([], ["decoding.beam=5"], ["decoding.max_length_extra=200"], ["decoding=greedy"]):

@@ -6,8 +6,10 @@ import re
 
 import pytest
 
+from nsmt.commands import zero_shot as module
 from nsmt.commands.compose import composed
 from nsmt.commands.evaluate import EvaluateConfig, evaluate
+from nsmt.commands.score import score_texts
 from nsmt.commands.train import train
 from nsmt.commands.zero_shot import zero_shot
 from nsmt.data.corpus import Corpus
@@ -161,6 +163,30 @@ def test_some_languages_systems_and_sentences(finished_run, tmp_path):
     assert set(lines(there / "src.txt")) == set(lines(back / "ref.txt"))
     # One system by itself is compared with nothing.
     assert not list((found / "results").glob("against-*"))
+
+
+def test_an_evaluation_that_was_stopped_translates_what_is_missing(
+    finished_run, results, tmp_path, monkeypatch
+):
+    done = []
+
+    def translate(trained, *rest, **named):
+        if len(done) == 1:
+            raise KeyboardInterrupt
+        done.append(named["label"])
+        return score_texts(trained, *rest, **named)
+
+    place = f"output={tmp_path}/stopped"
+    monkeypatch.setattr(module, "score_texts", translate)
+    with pytest.raises(KeyboardInterrupt):
+        evaluated(finished_run, place)
+    done.append("of the first start")
+    found = evaluated(finished_run, place)
+    again = done[2:]
+    assert again
+    assert done[0] not in again
+    kept, other = ((each / "results" / "zero_shot.json").read_text() for each in (found, results))
+    assert json.loads(kept)["directions"] == json.loads(other)["directions"]
 
 
 def test_without_an_identifier_there_are_scores_alone(run_copy):

@@ -131,7 +131,10 @@ def test_the_output_is_named_by_what_changes_the_runs(tmp_path):
     plain = output_folder(configured(*common))
     assert plain == tmp_path / "reproductions" / "table2-smoke"
     assert output_folder(configured(*common, "launcher=local", "seeds=[1]")) == plain
-    assert output_folder(configured(*common, "model.d_ff=64")) != plain
+    assert output_folder(configured(*common, "callbacks.progress=false")) == plain
+    changed = ("model.d_ff=64", "callbacks=early_stopping", "methods=[random]", "table.study=true")
+    others = [output_folder(configured(*common, word)) for word in changed]
+    assert len({plain, *others}) == 1 + len(changed)
 
 
 @pytest.fixture
@@ -160,7 +163,7 @@ def test_finished_runs_are_collected_into_tables_figures_and_a_page(runs, capsys
     words, _, place = runs
     main(["reproduce", *words, "collect=true"])
     assert "page: " in capsys.readouterr().out
-    into = place / "reproductions" / "thepaper-smoke"
+    into = place / "reproductions" / "paper-smoke"
     page = (into / "report.html").read_text()
     for title in ("Table 2: BLEU", "Table 3: efficiency", "Table 4", "Table 11", "against k"):
         assert title in page
@@ -216,7 +219,7 @@ def test_a_failed_row_is_missing_with_its_reason_and_the_rest_is_there(runs, cap
     out = " ".join(capsys.readouterr().out.split())
     assert "missing: random neurons, seed 2: failed: killed by SIGKILL" in out
     assert "missing: random neurons, seed 1: was not begun" in out
-    table = (place / "reproductions" / "thepaper-smoke" / "tables" / "table2.md").read_text()
+    table = (place / "reproductions" / "paper-smoke" / "tables" / "table2.md").read_text()
     assert "missing: random neurons, seed 2: failed: killed by SIGKILL" in table
     assert "| random neurons | 0 | – |" in table
 
