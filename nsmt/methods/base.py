@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from nsmt.languages import LanguageTable
 from nsmt.methods.treatments import Treatment
@@ -31,11 +31,13 @@ class Method(Settings, ABC):
     """One way to go on from a dense checkpoint; its fields are those of `method=…`.
 
     `labels` are what tables call the names that the class goes by; `needs_whole_weights` says that
-    it cannot be trained where each rank holds a part of a weight.
+    it cannot be trained where each rank holds a part of a weight. `parts` is the key of the
+    schedule's settings for its models of single directions or pairs, if it trains some.
     """
 
     labels: ClassVar[Mapping[str, str]]
     needs_whole_weights: ClassVar[bool] = False
+    parts: ClassVar[Literal["separate", "tuning"] | None] = None
     name: str
 
     @abstractmethod

@@ -309,6 +309,7 @@ def _members(
         members["keep"] = KeepAverage(going.states / AVERAGED, count=settings.average)
     elif settings.keep == "ema":
         members["keep"] = KeepMean(settings.ema_decay)
-    if settings.patience is not None:
-        members["early"] = StopEarly(settings.patience)
+    patience = stage.settings.patience or settings.patience
+    if patience is not None:
+        members["early"] = StopEarly(patience)
     return members
