@@ -151,13 +151,7 @@ def check_consistency(config: RunConfig) -> None:
             f"model.max_positions={config.model.max_positions} is too short for "
             f"data.cleaning.max_tokens={config.data.cleaning.max_tokens} with tag and </s>"
         )
-    if config.method.needs_whole_weights and config.trainer.strategy == "fsdp":
-        faults.append(
-            f"method={config.method.name} needs all of a weight in every rank, which "
-            "trainer.strategy=fsdp does not give; ddp does"
-        )
-    if config.method.name == "lass" and config.trainer.recompute:
-        faults.append("trainer.recompute would compute layers without the weight masks of lass")
+    faults += _method_faults(config)
     try:
         require_tokenizer(config.test.tokenizer)
     except ConfigurationError as error:
@@ -175,6 +169,24 @@ def check_consistency(config: RunConfig) -> None:
             "the configuration does not fit together:\n" + "\n".join(f"  - {f}" for f in faults),
             fix="change one side of each",
         )
+
+
+def _method_faults(config: RunConfig) -> list[str]:
+    """What the method cannot do under the other settings."""
+    method, data, faults = config.method, config.data, []
+    if method.needs_whole_weights and config.trainer.strategy == "fsdp":
+        faults.append(
+            f"method={method.name} needs all of a weight in every rank, which "
+            "trainer.strategy=fsdp does not give; ddp does"
+        )
+    if not method.bears_recompute and config.trainer.recompute:
+        faults.append(f"trainer.recompute would compute layers without the masks of {method.name}")
+    if config.schedule.atlas is not None and not method.takes_atlas:
+        faults.append(f"method={method.name} finds its own masks, and takes no schedule.atlas")
+    directions, languages = data.parsed_directions, data.language_table()
+    if (refusal := method.refusal(directions, languages, pivot=data.pivot)) is not None:
+        faults.append(f"method={method.name}: {refusal}")
+    return faults
 
 
 def _batch_faults(key: str, batch: BatchSettings, world: int, *, longest: int) -> list[str]:

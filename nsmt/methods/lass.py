@@ -24,6 +24,7 @@ class Lass(Method):
     labels: ClassVar = {"lass": "LaSS"}
     needs_whole_weights: ClassVar = True
     parts: ClassVar = "tuning"
+    bears_recompute: ClassVar = False
     name: Literal["lass"] = "lass"
     rate: Annotated[float, Field(ge=0, le=1)] = Field(
         0.3, description="the share of each matrix that a direction does without"

@@ -95,7 +95,9 @@ class ScheduleSettings(Settings):
         PartSettings(), description="LaSS's copy of each direction; null takes what specialise has"
     )
     checkpoint: str | None = Field(None, description="for kind=specialize: a trained model")
-    atlas: str | None = Field(None, description="for kind=specialize: masks found before")
+    atlas: str | None = Field(
+        None, description="for kind=specialize: masks found before, for methods that take them"
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

@@ -297,12 +297,15 @@ def _members(
     settings, tightening = context.callbacks, stage.treatment.tightening
     members: dict[str, Remembering] = {
         "guard": guard,
-        "diverged": StopDiverged(keep_best=settings.keep == "best"),
+        # The best weights before the last round have masks that are not yet the stage's.
+        "diverged": StopDiverged(keep_best=settings.keep == "best" and tightening is None),
     }
+    last_begins = 0
     if tightening is not None:
-        members["masks"] = TightenMasks(
+        masks = TightenMasks(
             tightening, rule=context.selection.count_rule, updates=stage.settings.updates
         )
+        members["masks"], last_begins = masks, masks.last_begins
     if settings.keep == "best":
         members["keep"] = KeepBest()
     elif settings.keep == "average":
@@ -311,5 +314,5 @@ def _members(
         members["keep"] = KeepMean(settings.ema_decay)
     patience = stage.settings.patience or settings.patience
     if patience is not None:
-        members["early"] = StopEarly(patience)
+        members["early"] = StopEarly(patience, after=last_begins)
     return members
