@@ -29,6 +29,8 @@ class AdapterMethod(Method):
         "adapter_pair": "adapters of directions",
         "adapter_family": "adapters of families",
     }
+    seen_only: ClassVar = "its adapters are those of trained directions"
+    not_probed: ClassVar = "its directions have weights of their own, and no neurons"
     name: Literal["adapter_pair", "adapter_family"] = "adapter_pair"
     bottleneck: Count = Field(256, description="width of an adapter")
 

@@ -41,7 +41,9 @@ class Method(Settings, ABC):
     it cannot be trained where each rank holds a part of a weight. `parts` is the key of the
     schedule's settings for its models of single directions or pairs, if it trains some;
     `takes_atlas` says that `schedule.atlas` can stand for the sets that it would select, and
-    `bears_recompute` that a layer may be computed again in the backward pass.
+    `bears_recompute` that a layer may be computed again in the backward pass. `seen_only` is why a
+    system of it cannot translate directions that it did not train, `not_probed` why it is not one
+    model whose directions differ in their masks.
     """
 
     labels: ClassVar[Mapping[str, str]]
@@ -49,6 +51,8 @@ class Method(Settings, ABC):
     parts: ClassVar[Literal["separate", "tuning"] | None] = None
     takes_atlas: ClassVar[bool] = False
     bears_recompute: ClassVar[bool] = True
+    seen_only: ClassVar[str | None] = None
+    not_probed: ClassVar[str | None] = None
     name: str
 
     def refusal(

@@ -25,6 +25,8 @@ class Lass(Method):
     needs_whole_weights: ClassVar = True
     parts: ClassVar = "tuning"
     bears_recompute: ClassVar = False
+    seen_only: ClassVar = "it has weights for each trained direction alone"
+    not_probed: ClassVar = "it is a model of its own for each direction"
     name: Literal["lass"] = "lass"
     rate: Annotated[float, Field(ge=0, le=1)] = Field(
         0.3, description="the share of each matrix that a direction does without"
