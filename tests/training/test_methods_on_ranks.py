@@ -3,6 +3,7 @@
 import csv
 
 import pytest
+from safetensors.torch import load_file
 from small_run import train_stages
 
 from nsmt.commands.launch import prepared_corpus
@@ -16,12 +17,25 @@ SHORT = (
     "schedule.specialise.validate_every=2",
     "callbacks.log_every=1",
     "model.dropout=0.0",
+    "selection.k=60",
 )
 
 
 def losses(folder, stage, key):
     with (folder / stage / "metrics.csv").open() as file:
         return [float(row[key]) for row in csv.DictReader(file) if row.get(key)]
+
+
+def moved(folder, stage):
+    """How many rows of each masked weight are not as in the dense model."""
+    dense, own = (
+        load_file(folder / name / "checkpoint" / "model.safetensors") for name in ("dense", stage)
+    )
+    return {
+        name: int((own[name] != weight).any(-1).sum())
+        for name, weight in dense.items()
+        if name.endswith("feed_forward.fc1.weight")
+    }
 
 
 @pytest.mark.slow
@@ -53,3 +67,4 @@ def test_ranks_with_different_directions_take_the_steps_of_one(small_config, met
     for key in ("train/nll", "valid/nll"):
         expected = losses(one.folder, method, key)
         assert losses(two.folder, method, key) == pytest.approx(expected, rel=1e-4)
+    assert moved(two.folder, method) == moved(one.folder, method)
