@@ -182,7 +182,7 @@ def _method_faults(config: RunConfig) -> list[str]:
     if not method.bears_recompute and config.trainer.recompute:
         faults.append(f"trainer.recompute would compute layers without the masks of {method.name}")
     if config.schedule.atlas is not None and not method.takes_atlas:
-        faults.append(f"method={method.name} finds its own masks, and takes no schedule.atlas")
+        faults.append(f"method={method.name} has no use for schedule.atlas")
     directions, languages = data.parsed_directions, data.language_table()
     if (refusal := method.refusal(directions, languages, pivot=data.pivot)) is not None:
         faults.append(f"method={method.name}: {refusal}")

@@ -20,7 +20,7 @@ class Bilingual(Method):
 
     labels: ClassVar = {"bilingual": "bilingual models"}
     name: Literal["bilingual"] = "bilingual"
-    parts: ClassVar = "separate"
+    parts: ClassVar[Literal["separate"]] = "separate"
     seen_only: ClassVar = "it has a model for each trained pair alone"
     not_probed: ClassVar = "it is a model of its own for each pair"
     unit: Literal["direction", "pair"] = Field(

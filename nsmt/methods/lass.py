@@ -23,7 +23,7 @@ class Lass(Method):
 
     labels: ClassVar = {"lass": "LaSS"}
     needs_whole_weights: ClassVar = True
-    parts: ClassVar = "tuning"
+    parts: ClassVar[Literal["tuning"]] = "tuning"
     bears_recompute: ClassVar = False
     seen_only: ClassVar = "it has weights for each trained direction alone"
     not_probed: ClassVar = "it is a model of its own for each direction"

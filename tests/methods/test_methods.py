@@ -118,7 +118,7 @@ def test_a_given_atlas_is_refused_by_methods_that_have_no_use_for_it(small_confi
     if name in TAKE_ATLAS:
         check_consistency(config)
         return
-    with pytest.raises(ConfigurationError, match=f"method={name} finds its own masks"):
+    with pytest.raises(ConfigurationError, match=f"method={name} has no use for"):
         check_consistency(config)
 
 
