@@ -51,7 +51,7 @@ _INTRODUCTION: Final = (
 
 def write_page(config: ReproduceConfig, plan: Plan, found: Found, *, into: Path) -> Path:
     """Write `tables/`, `figures/`, the page and a record below `into`; the path of the page."""
-    tables = _noted(dict(_tables(config, found)), plan, found)
+    tables = _noted(dict(_tables(config, found)), plan)
     figures = dict(_figures(config, plan, found))
     save_tables(tables, into / "tables")
     for name, section in figures.items():
@@ -95,12 +95,11 @@ def _tables(config: ReproduceConfig, found: Found) -> Iterator[tuple[str, Table]
             yield from _conditions(config, found, name, metrics)
 
 
-def _noted(tables: dict[str, Table], plan: Plan, found: Found) -> dict[str, Table]:
+def _noted(tables: dict[str, Table], plan: Plan) -> dict[str, Table]:
     """The tables with how long their models were trained, where that differs."""
-    if found.config is None:
-        return tables
-    run, methods = found.config, plan.plain.methods
-    note = updates_note(run.schedule, methods, patience=run.callbacks.patience)
+    # As asked for, by which the runs were found: base runs say nothing of models that others have.
+    run = plan.config(plan.plain, CONTROL, plan.seeds[0])
+    note = updates_note(run.schedule, plan.plain.methods, patience=run.callbacks.patience)
     return with_updates(tables, note)
 
 

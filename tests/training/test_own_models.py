@@ -3,6 +3,7 @@
 import pytest
 from small_run import train_stages
 
+from nsmt.commands.resume import check_resume
 from nsmt.commands.train import check_consistency
 from nsmt.errors import ConfigurationError
 from nsmt.models.checkpoint import load_checkpoint
@@ -85,12 +86,15 @@ def test_batches_of_own_models_are_checked_where_there_are_such_models(small_con
     check_consistency(small_config("method=random", "trainer=ddp_sim", word))
 
 
-def test_a_run_without_own_models_keeps_its_name_whatever_they_would_be(small_config):
+def test_a_run_without_own_models_keeps_its_name_whatever_they_would_be(small_config, finished_run):
     plain = small_config("method=random")
     assert {"separate", "tuning"}.isdisjoint(plain.identity()["schedule"])
     assert "patience" not in plain.identity()["schedule"]["dense"]
     words = ("schedule.tuning.updates=7", "schedule.separate.updates=7")
     assert small_config("method=random", *words).run_name == plain.run_name
+    # Nor does a run of another method stand in the way of one that has such models.
+    taking_over = ("resume_changes=[method]", f"resume={finished_run}", words[0])
+    check_resume(small_config("method=lass", *taking_over))
     lass = small_config("method=lass")
     assert small_config("method=lass", words[1]).run_name == lass.run_name
     assert small_config("method=lass", words[0]).run_name != lass.run_name
