@@ -1,7 +1,7 @@
 """Models of one pair, or one direction, each: what sharing a model costs or brings (Table 4).
 
-The paper's are taken to be of pairs. How long each is trained, and on which batches, is `schedule.separate`: a
-share of the dense model's updates would be too few for any of them to learn much.
+The paper's are taken to be of pairs. How long each is trained, and on which batches, is
+`schedule.separate`: a share of the dense model's updates would be too few to learn much.
 """
 
 from __future__ import annotations
