@@ -118,6 +118,7 @@ class RunConfig(Settings):
         decisive = self.model_dump(mode="json", exclude=dict.fromkeys(presentation, True) | parts)
         served = packs(self.trainer, self.model)
         batch = self.batch.on(self.trainer.accelerator, packs=served).model_dump(mode="json")
+        _leave_out_idle(decisive["schedule"], parts=self.method.parts)
         # Runs from before there was a choice keep their names.
         if self.test.tokenizer == DEFAULT_TOKENIZER:
             del decisive["test"]["tokenizer"]
@@ -138,6 +139,19 @@ class RunConfig(Settings):
     def lock(self, who: str) -> Path:
         """The file by which processes that work on this run take turns."""
         return lock_of(self.folder, who)
+
+
+def _leave_out_idle(schedule: dict[str, Any], *, parts: str | None) -> None:
+    """Take out of the schedule what trains nothing in a run; `parts` are the method's own models.
+
+    So runs of other methods share the dense model and the control with them, and runs from before
+    there was a choice keep their names.
+    """
+    for key in {"separate", "tuning"} - {parts}:
+        del schedule[key]
+    for stage in ("dense", "specialise"):
+        if schedule[stage]["patience"] is None:
+            del schedule[stage]["patience"]
 
 
 def lock_of(folder: Path, who: str) -> Path:

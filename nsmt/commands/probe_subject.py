@@ -15,7 +15,7 @@ from nsmt.evaluation.groups import Group, groups_of, table_order
 from nsmt.files import sha256
 from nsmt.languages import Direction
 from nsmt.manifest import verified_manifest
-from nsmt.methods import CONTROL, DENSE
+from nsmt.methods import CONTROL, DENSE, NOT_PROBED
 from nsmt.models.checkpoint import TrainedModel, load_checkpoint
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.selection import select
@@ -25,13 +25,6 @@ from nsmt.training.schedule import IDENTIFICATION, STATISTICS
 from nsmt.training.stages import CHECKPOINT
 from nsmt.training.trainer import device_of
 
-# Methods whose system is not one model whose directions differ in their masks.
-NOT_ONE_MODEL: Final = {
-    "lass": "it is a model of its own for each direction",
-    "bilingual": "it is a model of its own for each pair",
-    "adapter_pair": "its directions have weights of their own, and no neurons",
-    "adapter_family": "its directions have weights of their own, and no neurons",
-}
 NO_IDENTIFICATION: Final = "the run identified no neurons: it trained a dense model alone"
 NO_MASKS: Final = "it has no masks"
 
@@ -74,7 +67,7 @@ class Subject:
 
     def refused(self, stage: str) -> str | None:
         """Why a system is not probed at all; None if it is."""
-        return NOT_ONE_MODEL.get(stage)
+        return NOT_PROBED.get(stage)
 
     @property
     def models(self) -> list[str]:

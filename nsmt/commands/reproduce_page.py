@@ -35,6 +35,7 @@ from nsmt.reporting.paper_tables import table1, table2
 from nsmt.reporting.published_tables import beside_table, group_score_table
 from nsmt.reporting.results_tables import HEADINGS
 from nsmt.reporting.tables import Table, save_tables
+from nsmt.reporting.updates import updates_note, with_updates
 
 PAGE: Final = "report.html"
 RECORD: Final = "reproduction.json"
@@ -50,7 +51,7 @@ _INTRODUCTION: Final = (
 
 def write_page(config: ReproduceConfig, plan: Plan, found: Found, *, into: Path) -> Path:
     """Write `tables/`, `figures/`, the page and a record below `into`; the path of the page."""
-    tables = dict(_tables(config, found))
+    tables = _noted(dict(_tables(config, found)), plan)
     figures = dict(_figures(config, plan, found))
     save_tables(tables, into / "tables")
     for name, section in figures.items():
@@ -92,6 +93,14 @@ def _tables(config: ReproduceConfig, found: Found) -> Iterator[tuple[str, Table]
             yield "table11", group_score_table(plain)
         else:
             yield from _conditions(config, found, name, metrics)
+
+
+def _noted(tables: dict[str, Table], plan: Plan) -> dict[str, Table]:
+    """The tables with how long their models were trained, where that differs."""
+    # As asked for, by which the runs were found: base runs say nothing of models that others have.
+    run = plan.config(plan.plain, CONTROL, plan.seeds[0])
+    note = updates_note(run.schedule, plan.plain.methods, patience=run.callbacks.patience)
+    return with_updates(tables, note)
 
 
 def _efficiency(found: Found) -> dict[str, Table]:

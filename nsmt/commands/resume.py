@@ -151,11 +151,15 @@ def _require_alike(config: RunConfig, other: Path) -> None:
             fix="go on with that version",
         ) from error
     before, now = dict(flat(theirs)), dict(flat(config.identity()))
+    allowed = list(config.resume_changes)
+    if "method" in allowed:
+        # They are there in runs of their methods alone.
+        allowed += ["schedule.separate", "schedule.tuning"]
     changed = [
         f"  - {key}: {before.get(key, 'not there')} then, {now.get(key, 'not there')} now"
         for key in sorted(before.keys() | now.keys())
         if before.get(key) != now.get(key)
-        and not any(key == each or key.startswith(f"{each}.") for each in config.resume_changes)
+        and not any(key == each or key.startswith(f"{each}.") for each in allowed)
     ]
     if changed:
         raise ConfigurationError(

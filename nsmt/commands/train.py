@@ -34,6 +34,7 @@ from nsmt.records import (
     read_record,
     write_record,
 )
+from nsmt.training.settings import PartSettings
 from nsmt.training.signals import StopSignal
 from nsmt.training.tracking import missing_tracker
 from nsmt.training.trainer import chosen_precision, device_of, on_machine
@@ -137,29 +138,20 @@ def finished_report(folder: Path, fingerprint: str) -> Path | None:
 
 def check_consistency(config: RunConfig) -> None:
     """Find what each group allows by itself but not together with the others."""
-    faults = []
-    per_update, world = config.batch.per_update, config.trainer.world
-    if per_update % world:
-        multiple = -(-per_update // world) * world
-        faults.append(
-            f"batch.per_update={per_update} cannot be shared by {world} ranks; "
-            f"{multiple} could, with batch.tokens smaller in proportion"
-        )
     longest = config.data.cleaning.max_tokens + 2
+    faults = _batch_faults("batch", config.batch, config.trainer.world, longest=longest)
+    if (parts := config.method.parts) is not None:
+        own: PartSettings = getattr(config.schedule, parts)
+        batch = own.batch(config.batch)
+        if batch != config.batch:
+            key = f"schedule.{parts}"
+            faults += _batch_faults(key, batch, config.trainer.world, longest=longest)
     if config.model.max_positions < longest:
         faults.append(
             f"model.max_positions={config.model.max_positions} is too short for "
             f"data.cleaning.max_tokens={config.data.cleaning.max_tokens} with tag and </s>"
         )
-    if config.batch.tokens < longest:
-        faults.append(f"batch.tokens={config.batch.tokens} cannot hold a sentence of {longest}")
-    if config.method.needs_whole_weights and config.trainer.strategy == "fsdp":
-        faults.append(
-            f"method={config.method.name} needs all of a weight in every rank, which "
-            "trainer.strategy=fsdp does not give; ddp does"
-        )
-    if config.method.name == "lass" and config.trainer.recompute:
-        faults.append("trainer.recompute would compute layers without the weight masks of lass")
+    faults += _method_faults(config)
     try:
         require_tokenizer(config.test.tokenizer)
     except ConfigurationError as error:
@@ -177,6 +169,38 @@ def check_consistency(config: RunConfig) -> None:
             "the configuration does not fit together:\n" + "\n".join(f"  - {f}" for f in faults),
             fix="change one side of each",
         )
+
+
+def _method_faults(config: RunConfig) -> list[str]:
+    """What the method cannot do under the other settings."""
+    method, data, faults = config.method, config.data, []
+    if method.needs_whole_weights and config.trainer.strategy == "fsdp":
+        faults.append(
+            f"method={method.name} needs all of a weight in every rank, which "
+            "trainer.strategy=fsdp does not give; ddp does"
+        )
+    if not method.bears_recompute and config.trainer.recompute:
+        faults.append(f"trainer.recompute would compute layers without the masks of {method.name}")
+    if config.schedule.atlas is not None and not method.takes_atlas:
+        faults.append(f"method={method.name} has no use for schedule.atlas")
+    directions, languages = data.parsed_directions, data.language_table()
+    if (refusal := method.refusal(directions, languages, pivot=data.pivot)) is not None:
+        faults.append(f"method={method.name}: {refusal}")
+    return faults
+
+
+def _batch_faults(key: str, batch: BatchSettings, world: int, *, longest: int) -> list[str]:
+    """What is wrong with the batches that `key` asks for."""
+    faults, per_update = [], batch.per_update
+    if per_update % world:
+        multiple = -(-per_update // world) * world
+        faults.append(
+            f"{key}.per_update={per_update} cannot be shared by {world} ranks; "
+            f"{multiple} could, with {key}.tokens smaller in proportion"
+        )
+    if batch.tokens < longest:
+        faults.append(f"{key}.tokens={batch.tokens} cannot hold a sentence of {longest}")
+    return faults
 
 
 def show_check(config: RunConfig) -> None:
@@ -209,7 +233,10 @@ def _updates(config: RunConfig) -> str:
         "two_stage": [schedule.dense, schedule.specialise],
         "specialize": [schedule.specialise],
     }
-    return " + ".join(f"{stage.updates:,}" for stage in stages[schedule.kind])
+    text = " + ".join(f"{stage.updates:,}" for stage in stages[schedule.kind])
+    if (parts := config.method.parts) is None or schedule.kind == "dense":
+        return text
+    return f"{text} + {schedule.of_parts(parts).updates:,} (each model of schedule.{parts})"
 
 
 def _batches(batch: BatchSettings) -> str:

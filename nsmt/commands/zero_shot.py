@@ -43,14 +43,13 @@ from nsmt.evaluation.groups import groups_of
 from nsmt.evaluation.off_target import Found, Judge, with_off_target
 from nsmt.evaluation.results import TestOutput
 from nsmt.evaluation.zero_shot import (
-    SEEN_ONLY,
     Variant,
     ZeroShotSettings,
     unseen_directions,
     variants,
 )
 from nsmt.languages import Direction, Language
-from nsmt.methods import CONTROL, DENSE, LABELS
+from nsmt.methods import CONTROL, DENSE, LABELS, SEEN_ONLY
 from nsmt.models.checkpoint import load_checkpoint
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.reporting.zero_shot_tables import REFERENCES

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import difflib
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -27,14 +27,6 @@ from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.settings import Settings
 
 Count = Annotated[int, Field(ge=1)]
-
-# Systems with weights for trained directions alone, and why.
-SEEN_ONLY: Final[Mapping[str, str]] = {
-    "bilingual": "it has a model for each trained pair alone",
-    "lass": "it has weights for each trained direction alone",
-    "adapter_pair": "it has adapters for each trained direction alone",
-    "adapter_family": "its adapters are those of trained directions",
-}
 
 
 class ZeroShotSettings(Settings):

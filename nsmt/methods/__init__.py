@@ -26,7 +26,6 @@ from nsmt.methods.treatments import (
     Adapted,
     Masked,
     MasksAct,
-    OwnTraining,
     Separate,
     Tightening,
     Treatment,
@@ -58,11 +57,16 @@ CONTROL = "continue_dense"
 LABELS = {DENSE: "dense"} | {
     name: label for each in _CLASSES for name, label in each.labels.items()
 }
+# Methods with weights for trained directions alone, and those that are not one model; with why.
+SEEN_ONLY = {name: why for each in _CLASSES if (why := each.seen_only) for name in each.labels}
+NOT_PROBED = {name: why for each in _CLASSES if (why := each.not_probed) for name in each.labels}
 
 __all__ = [
     "CONTROL",
     "DENSE",
     "LABELS",
+    "NOT_PROBED",
+    "SEEN_ONLY",
     "Adapted",
     "AnyMethod",
     "ContinueDense",
@@ -70,7 +74,6 @@ __all__ = [
     "Masked",
     "MasksAct",
     "Method",
-    "OwnTraining",
     "Separate",
     "Tightening",
     "Treatment",

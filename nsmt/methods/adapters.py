@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from nsmt.errors import AdapterError
-from nsmt.languages import Direction, Language
+from nsmt.languages import Direction, Language, LanguageTable
 from nsmt.methods.base import Evidence, Method
 from nsmt.methods.treatments import Adapted
 from nsmt.models.adapters import AdapterSettings
@@ -29,29 +29,34 @@ class AdapterMethod(Method):
         "adapter_pair": "adapters of directions",
         "adapter_family": "adapters of families",
     }
+    seen_only: ClassVar = "its adapters are those of trained directions"
+    not_probed: ClassVar = "its directions have weights of their own, and no neurons"
     name: Literal["adapter_pair", "adapter_family"] = "adapter_pair"
     bottleneck: Count = Field(256, description="width of an adapter")
+
+    def refusal(
+        self, directions: Sequence[Direction], languages: LanguageTable, *, pivot: str
+    ) -> str | None:
+        """A direction between two families has no adapters of either."""
+        if self.name == "adapter_family":
+            try:
+                family_groups(directions, languages, pivot=pivot)
+            except AdapterError as error:
+                return error.problem
+        return None
 
     def treatment(self, evidence: Evidence) -> Adapted:
         """Whose adapters each trained direction has."""
         directions = [Direction.parse(task) for task in evidence.statistics.tasks]
         if self.name == "adapter_pair":
-            groups = pair_groups(directions, trained=directions)
+            groups = pair_groups(directions)
         else:
             groups = family_groups(directions, evidence.languages, pivot=evidence.pivot)
         return Adapted(groups, AdapterSettings(bottleneck=self.bottleneck))
 
 
-def pair_groups(
-    directions: Iterable[Direction], *, trained: Sequence[Direction]
-) -> dict[Direction, str]:
-    """Each direction by itself; AdapterError for one that is not trained."""
-    directions = list(directions)
-    if unseen := [str(each) for each in directions if each not in trained]:
-        raise AdapterError(
-            f"{', '.join(unseen)} was not trained, and adapters of pairs belong to one direction",
-            fix="translate trained directions, or use method=adapter_family",
-        )
+def pair_groups(directions: Iterable[Direction]) -> dict[Direction, str]:
+    """Each direction by itself."""
     return {direction: str(direction) for direction in directions}
 
 

@@ -2,7 +2,8 @@
 
 The dense model is tuned on each direction; of every weight matrix the largest magnitudes are that
 direction's; then the dense model is trained on with these masks, which translate too. The rate is
-tuned for each data set, and the one of the paper's table is not known.
+tuned for each data set, and the one of the paper's table is not known. How long each direction is
+tuned, and on which batches, is `schedule.tuning`.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from nsmt.methods.base import Evidence, Method
-from nsmt.methods.treatments import OwnTraining, WeightMasked
+from nsmt.methods.treatments import WeightMasked
 from nsmt.models.settings import Share
 from nsmt.models.weight_masks import Scope
 
@@ -22,6 +23,10 @@ class Lass(Method):
 
     labels: ClassVar = {"lass": "LaSS"}
     needs_whole_weights: ClassVar = True
+    parts: ClassVar[Literal["tuning"]] = "tuning"
+    bears_recompute: ClassVar = False
+    seen_only: ClassVar = "it has weights for each trained direction alone"
+    not_probed: ClassVar = "it is a model of its own for each direction"
     name: Literal["lass"] = "lass"
     rate: Annotated[float, Field(ge=0, le=1)] = Field(
         0.3, description="the share of each matrix that a direction does without"
@@ -33,7 +38,6 @@ class Lass(Method):
         "settings",
     )
     dropout: Share = Field(0.3, description="while tuning on a direction")
-    tuning: OwnTraining = Field(OwnTraining(), description="of each direction's model")
 
     def treatment(self, evidence: Evidence) -> WeightMasked:
         """The same for all evidence: the masks come of training."""
@@ -43,5 +47,4 @@ class Lass(Method):
             scope=self.scope,
             output_projection=self.output_projection,
             dropout=self.dropout,
-            training=self.tuning,
         )

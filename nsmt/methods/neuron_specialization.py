@@ -28,6 +28,7 @@ class NeuronSpecialization(Method):
         "neuron_specialization_encoder": "neuron specialisation, encoder only",
         "neuron_specialization_decoder": "neuron specialisation, decoder only",
     }
+    takes_atlas: ClassVar = True
     name: Literal[
         "neuron_specialization", "neuron_specialization_encoder", "neuron_specialization_decoder"
     ] = "neuron_specialization"
@@ -43,6 +44,7 @@ class MaskAtInference(Method):
     """The control's weights, and Neuron Specialization's masks when they translate."""
 
     labels: ClassVar = {"mask_at_inference": "masks at inference only"}
+    takes_atlas: ClassVar = True
     name: Literal["mask_at_inference"] = "mask_at_inference"
 
     def treatment(self, evidence: Evidence) -> Masked:
@@ -54,6 +56,7 @@ class UpdateMask(Method):
     """All neurons in the forward pass, in training and translation; a direction trains its own."""
 
     labels: ClassVar = {"update_mask": "masked gradients"}
+    takes_atlas: ClassVar = True
     name: Literal["update_mask"] = "update_mask"
 
     def treatment(self, evidence: Evidence) -> Masked:
@@ -65,6 +68,7 @@ class FrozenRest(Method):
     """Neuron Specialization in which the rows of the masked weights alone are trained."""
 
     labels: ClassVar = {"frozen_rest": "specialised rows only"}
+    takes_atlas: ClassVar = True
     name: Literal["frozen_rest"] = "frozen_rest"
 
     def treatment(self, evidence: Evidence) -> Masked:
@@ -80,6 +84,7 @@ class IsolatedUpdates(Method):
     """
 
     labels: ClassVar = {"isolated_updates": "isolated updates"}
+    takes_atlas: ClassVar = True
     needs_whole_weights: ClassVar = True
     name: Literal["isolated_updates"] = "isolated_updates"
 
@@ -89,5 +94,7 @@ class IsolatedUpdates(Method):
 
 
 def selected(evidence: Evidence) -> NeuronAtlas:
-    """The sets of the paper's rule."""
+    """The sets of the paper's rule, or those that were given in their place."""
+    if evidence.given is not None:
+        return evidence.given
     return select(evidence.statistics, evidence.selection, pivot=evidence.pivot)

@@ -1,7 +1,8 @@
 """Random neurons: what masks do that know nothing of the directions.
 
 `random` is the control of Neuron Specialization: as many neurons of each direction in each layer.
-`bernoulli` draws each neuron with one probability, as the released code draws weights.
+`bernoulli` draws each neuron with one probability, as the released code draws weights. Runs with
+other seeds draw other neurons, so that the spread over seeds is that of the draw too.
 """
 
 from __future__ import annotations
@@ -15,19 +16,20 @@ from nsmt.methods.neuron_specialization import selected
 from nsmt.methods.treatments import Masked
 from nsmt.neurons.random_sets import bernoulli, random_like
 
-Seed = Annotated[int, Field(ge=0, description="of the neurons, whatever the run's seed is")]
+Seed = Annotated[int, Field(ge=0, description="another draw with the same seed of the run")]
 
 
 class RandomNeurons(Method):
-    """As many as the cumulative rule takes, drawn by `method.seed`."""
+    """As many as the cumulative rule takes, drawn by the run's seed and `method.seed`."""
 
     labels: ClassVar = {"random": "random neurons"}
+    takes_atlas: ClassVar = True
     name: Literal["random"] = "random"
     seed: Seed = 1
 
     def treatment(self, evidence: Evidence) -> Masked:
         """Random sets of the sizes that Neuron Specialization has."""
-        return Masked(random_like(selected(evidence), seed=self.seed))
+        return Masked(random_like(selected(evidence), seed=f"{evidence.seed}/{self.seed}"))
 
 
 class BernoulliNeurons(Method):
@@ -40,5 +42,5 @@ class BernoulliNeurons(Method):
 
     def treatment(self, evidence: Evidence) -> Masked:
         """Random sets of about the same size everywhere."""
-        statistics = evidence.statistics
-        return Masked(bernoulli(statistics.tasks, statistics.sites, rate=self.rate, seed=self.seed))
+        counted, seed = evidence.statistics, f"{evidence.seed}/{self.seed}"
+        return Masked(bernoulli(counted.tasks, counted.sites, rate=self.rate, seed=seed))

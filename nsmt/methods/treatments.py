@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Literal
-
-from pydantic import Field
+from typing import Literal
 
 from nsmt.languages import Direction
 from nsmt.models.adapters import AdapterSettings
-from nsmt.models.settings import Count
 from nsmt.models.weight_masks import Scope
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.statistics import ActivationStatistics
-from nsmt.settings import Settings
 
 # forward: a direction computes with its own neurons alone, in training and afterwards.
 # gradient: it computes with all of them, and trains its own. after: it trains all of them, and
@@ -45,18 +41,6 @@ class Masked:
     tightening: Tightening | None = None
 
 
-class OwnTraining(Settings):
-    """How models of one part of the directions are trained; None takes what the stage would have.
-
-    Without `updates`, each has its share of the stage's, and of its warm-up: all models together
-    take as many.
-    """
-
-    updates: Count | None = None
-    learning_rate: Annotated[float, Field(gt=0)] | None = None
-    warmup_updates: Annotated[int, Field(ge=0)] | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class WeightMasked:
     """Train on with masks of single weights, by magnitude in models tuned on each direction.
@@ -68,7 +52,6 @@ class WeightMasked:
     scope: Scope
     output_projection: bool
     dropout: float
-    training: OwnTraining
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +67,6 @@ class Separate:
     """Train a model of its own on each part of the directions, from random weights."""
 
     parts: Mapping[str, tuple[Direction, ...]]
-    training: OwnTraining
 
 
 Treatment = Masked | WeightMasked | Adapted | Separate

@@ -21,7 +21,7 @@ from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.sites import Site
 
 
-def random_like(atlas: NeuronAtlas, *, seed: int) -> NeuronAtlas:
+def random_like(atlas: NeuronAtlas, *, seed: int | str) -> NeuronAtlas:
     """For each task and site, as many neurons as `atlas` has there, drawn at random."""
     masks = {}
     for site in atlas.sites:
@@ -36,7 +36,7 @@ def random_like(atlas: NeuronAtlas, *, seed: int) -> NeuronAtlas:
 
 
 def bernoulli(
-    tasks: Sequence[str], sites: Sequence[Site], *, rate: float, seed: int
+    tasks: Sequence[str], sites: Sequence[Site], *, rate: float, seed: int | str
 ) -> NeuronAtlas:
     """Each neuron of each task with probability `rate`, in [0, 1]."""
     if not 0 <= rate <= 1:
@@ -51,7 +51,7 @@ def bernoulli(
     return NeuronAtlas.from_masks(tasks, sites, masks, provenance=provenance)
 
 
-def _draws(seed: int, task: str, site: Site) -> np.ndarray:
+def _draws(seed: int | str, task: str, site: Site) -> np.ndarray:
     """A random uint64 for each neuron."""
     key = hashlib.sha256(f"{seed}/{task}/{site.name}".encode()).digest()[:16]
     drawn: np.ndarray = np.random.Philox(key=int.from_bytes(key)).random_raw(site.width)

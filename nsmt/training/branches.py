@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import assert_never
 
 from torch import Tensor
@@ -15,7 +16,6 @@ from nsmt.methods import (
     DENSE,
     Adapted,
     Masked,
-    OwnTraining,
     Separate,
     Treatment,
     WeightMasked,
@@ -23,7 +23,6 @@ from nsmt.methods import (
 from nsmt.models.adapters import with_adapters
 from nsmt.models.checkpoint import TrainedModel, load_checkpoint
 from nsmt.models.weight_masks import WeightMasks, magnitude_masks, maskable_weights
-from nsmt.training.optimization import for_stage
 from nsmt.training.settings import ScheduleSettings, StageSettings
 from nsmt.training.snapshot import of_first_rank, wait_for_all_ranks
 from nsmt.training.stages import (
@@ -115,9 +114,10 @@ def _train_on_own_weights(
     """LaSS: tune on each direction, take the largest weights, train the dense model on."""
     if finished_stage(context, name, parent=dense.fingerprint) is not None:
         return
-    settings = _share(context, schedule.specialise, treatment.training, parts=len(dense.directions))
+    settings = schedule.of_parts("tuning")
+    tuning = replace(context, batch=schedule.tuning.batch(context.batch))
     rows = [
-        _own_weights(context, name, treatment, settings, dense, direction)
+        _own_weights(tuning, name, treatment, settings, dense, direction)
         for direction in dense.directions
     ]
     masks = WeightMasks.joined(rows)
@@ -148,6 +148,7 @@ def _own_weights(
                 "rate": treatment.rate,
                 "dense": dense.fingerprint,
                 "tuned": tuned.fingerprint,
+                "updates": tuned.history["updates"],
             }
             WeightMasks.from_masks([(str(direction), own)], provenance=provenance).save(path)
         wait_for_all_ranks()
@@ -186,7 +187,8 @@ def _train_separately(
     context: StageContext, schedule: ScheduleSettings, name: str, treatment: Separate
 ) -> None:
     """A model of its own for each part of the directions."""
-    settings = _share(context, schedule.dense, treatment.training, parts=len(treatment.parts))
+    settings = schedule.of_parts("separate")
+    context = replace(context, batch=schedule.separate.batch(context.batch))
     for part, directions in treatment.parts.items():
 
         def start(own: Sequence[Direction] = directions) -> TrainedModel:
@@ -195,19 +197,3 @@ def _train_separately(
             return trained
 
         train_stage(context, Stage(f"{name}/{part}", settings, start, context.seed))
-
-
-def _share(
-    context: StageContext, stage: StageSettings, own: OwnTraining, *, parts: int
-) -> StageSettings:
-    """The settings of one of several models that take a stage's updates, and warm-up, together."""
-    updates = own.updates or max(1, stage.updates // parts)
-    warmup = for_stage(context.optimizer, stage).warmup_updates
-    return stage.model_copy(
-        update={
-            "updates": updates,
-            "validate_every": min(stage.validate_every, updates),
-            "warmup_updates": warmup * updates // max(stage.updates, updates),
-            **own.model_dump(exclude={"updates"}, exclude_none=True),
-        }
-    )

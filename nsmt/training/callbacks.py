@@ -253,10 +253,19 @@ class StopDiverged(Remembering):
 
 
 class StopEarly(Remembering, EarlyStopping):
-    """Ends a stage after so many validations in a row without a better likelihood."""
+    """Ends a stage after so many validations in a row without a better likelihood.
 
-    def __init__(self, patience: int) -> None:
+    Validations before the update `after` do not count: the masks are still to change.
+    """
+
+    def __init__(self, patience: int, *, after: int = 0) -> None:
         EarlyStopping.__init__(self, "valid/nll", patience=patience, mode="min")
+        self.after = after
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Look at the newest validation, if it is one that counts."""
+        if trainer.global_step >= self.after:
+            super().on_validation_end(trainer, pl_module)
 
     def remember(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """What Lightning's own would put into a checkpoint."""

@@ -37,6 +37,9 @@ class Remembering(pl.Callback):
     def recall(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
         """Go on from what was remembered."""
 
+    def begin_again(self, pl_module: pl.LightningModule) -> None:
+        """Forget the weights so far: from here on they are another system's, with other masks."""
+
 
 class KeepBest(Remembering):
     """Puts the weights with the best validation nll back at the end of a stage."""
@@ -66,6 +69,11 @@ class KeepBest(Remembering):
         """Go on from them."""
         self._weights = dict(tensors)
         self.best = float("inf") if numbers["best"] is None else numbers["best"]
+
+    def begin_again(self, pl_module: pl.LightningModule) -> None:
+        """None is the best any more."""
+        del pl_module
+        self.best, self._weights = float("inf"), {}
 
 
 class KeepMean(Remembering):
@@ -123,6 +131,11 @@ class KeepMean(Remembering):
         del numbers
         self._recalled = dict(tensors)
 
+    def begin_again(self, pl_module: pl.LightningModule) -> None:
+        """The average begins with the weights as they are."""
+        for name, parameter in parameters_of(_model(pl_module)).items():
+            self._mean[name].copy_(parameter.detach())
+
 
 class KeepAverage(Remembering):
     """Ends a stage with the average of the weights at its last validations.
@@ -166,6 +179,11 @@ class KeepAverage(Remembering):
         """Go on with those; what was written after them will be written again."""
         del tensors
         self._written = {int(update): digest for update, digest in numbers["written"].items()}
+
+    def begin_again(self, pl_module: pl.LightningModule) -> None:
+        """The next validation is the first; files of those before go when it is written."""
+        del pl_module
+        self._written = {}
 
     def _file(self, update: int) -> Path:
         return self.folder / f"step-{update:09d}.safetensors"

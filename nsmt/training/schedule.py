@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import torch
 from nsmt.errors import AtlasError, CheckpointError
 from nsmt.files import replace_folder
 from nsmt.manifest import verified_manifest, write_manifest
-from nsmt.methods import CONTROL, DENSE, ContinueDense, Evidence, Masked, Method
+from nsmt.methods import CONTROL, DENSE, ContinueDense, Evidence, Method
 from nsmt.models.checkpoint import TrainedModel, load_checkpoint
 from nsmt.models.masks import DirectionMasks
 from nsmt.neurons.atlas import NeuronAtlas
@@ -56,13 +55,17 @@ def _run_schedule(context: StageContext, schedule: ScheduleSettings, method: Met
     if schedule.kind == "dense":
         return [DENSE]
     corpus = context.corpus
-    evidence = Evidence(identify(context, dense), context.selection, corpus.pivot, corpus.languages)
+    evidence = Evidence(
+        identify(context, dense),
+        context.selection,
+        corpus.pivot,
+        corpus.languages,
+        context.seed,
+        given,
+    )
     branches = {CONTROL: ContinueDense(), method.name: method}
     for name, branch in branches.items():
-        treatment = branch.treatment(evidence)
-        if given is not None and isinstance(treatment, Masked) and treatment.atlas is not None:
-            treatment = dataclasses.replace(treatment, atlas=given)
-        train_branch(context, schedule, name, treatment, dense=dense)
+        train_branch(context, schedule, name, branch.treatment(evidence), dense=dense)
     return [DENSE, *branches]
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from nsmt.data.plan import BatchSettings
 from nsmt.models.loss import LossKind
 from nsmt.settings import Settings
 
@@ -43,6 +44,36 @@ class StageSettings(Settings):
     warmup_updates: Annotated[int, Field(ge=0)] | None = Field(
         None, description="warm-up of this stage; None takes optimizer.warmup_updates"
     )
+    patience: Positive | None = Field(
+        None, description="of this stage; None takes callbacks.patience"
+    )
+
+
+class PartSettings(Settings):
+    """How each model is trained that a method has of one direction, or of one pair.
+
+    None takes what the stage has that it stands in for, warm-up included, or what the run has.
+    """
+
+    updates: Positive | None = None
+    validate_every: Positive | None = None
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    warmup_updates: Annotated[int, Field(ge=0)] | None = None
+    patience: Positive | None = None
+    tokens: Annotated[int, Field(ge=8)] | None = Field(None, description="of a micro-batch")
+    per_update: Positive | None = Field(None, description="micro-batches of one update")
+
+    def of(self, stage: StageSettings) -> StageSettings:
+        """The settings of one of these models; `stage` is what it stands in for."""
+        own = self.model_dump(exclude={"tokens", "per_update"}, exclude_none=True)
+        chosen = stage.model_copy(update=own)
+        every = min(chosen.validate_every, chosen.updates)
+        return chosen.model_copy(update={"validate_every": every})
+
+    def batch(self, batch: BatchSettings) -> BatchSettings:
+        """Its batches; `batch` are those of the run."""
+        own = self.model_dump(include={"tokens", "per_update"}, exclude_none=True)
+        return batch.model_copy(update=own)
 
 
 class ScheduleSettings(Settings):
@@ -50,14 +81,23 @@ class ScheduleSettings(Settings):
 
     `dense` trains a dense model and stops. `two_stage` goes on from it: identify, then
     continue-dense and the method, both from the dense weights. `specialize` is the second half of
-    that, from a checkpoint (and, if given, an atlas) on disk.
+    that, from a checkpoint (and, if given, an atlas) on disk. `separate` and `tuning` are those of
+    single models in methods that train some.
     """
 
     kind: Literal["dense", "two_stage", "specialize"]
     dense: StageSettings
     specialise: StageSettings
+    separate: PartSettings = Field(
+        PartSettings(), description="each bilingual model; null takes what dense has"
+    )
+    tuning: PartSettings = Field(
+        PartSettings(), description="LaSS's copy of each direction; null takes what specialise has"
+    )
     checkpoint: str | None = Field(None, description="for kind=specialize: a trained model")
-    atlas: str | None = Field(None, description="for kind=specialize: masks found before")
+    atlas: str | None = Field(
+        None, description="for kind=specialize: masks found before, for methods that take them"
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -66,6 +106,12 @@ class ScheduleSettings(Settings):
         if self.atlas is not None and self.kind != "specialize":
             raise ValueError("atlas can only be given for kind=specialize")
         return self
+
+    def of_parts(self, key: Literal["separate", "tuning"]) -> StageSettings:
+        """The stage of each model that a method has of one direction or pair."""
+        if key == "separate":
+            return self.separate.of(self.dense)
+        return self.tuning.of(self.specialise)
 
 
 class TrainerSettings(Settings):

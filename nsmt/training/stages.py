@@ -297,18 +297,22 @@ def _members(
     settings, tightening = context.callbacks, stage.treatment.tightening
     members: dict[str, Remembering] = {
         "guard": guard,
-        "diverged": StopDiverged(keep_best=settings.keep == "best"),
+        # The best weights before the last round have masks that are not yet the stage's.
+        "diverged": StopDiverged(keep_best=settings.keep == "best" and tightening is None),
     }
+    last_begins = 0
     if tightening is not None:
-        members["masks"] = TightenMasks(
+        masks = TightenMasks(
             tightening, rule=context.selection.count_rule, updates=stage.settings.updates
         )
+        members["masks"], last_begins = masks, masks.last_begins
     if settings.keep == "best":
         members["keep"] = KeepBest()
     elif settings.keep == "average":
         members["keep"] = KeepAverage(going.states / AVERAGED, count=settings.average)
     elif settings.keep == "ema":
         members["keep"] = KeepMean(settings.ema_decay)
-    if settings.patience is not None:
-        members["early"] = StopEarly(settings.patience)
+    patience = stage.settings.patience or settings.patience
+    if patience is not None:
+        members["early"] = StopEarly(patience, after=last_begins)
     return members

@@ -28,7 +28,8 @@ _SHARED: Final = (
 )
 _DENSE: Final = (*_SHARED, "model.", "schedule.dense.")
 _CONTROL: Final = (*_DENSE, "schedule.specialise.")
-_METHOD: Final = (*_CONTROL, "method.", "selection.")
+_OWN: Final = ("schedule.separate.", "schedule.tuning.")
+_METHOD: Final = (*_CONTROL, *_OWN, "method.", "selection.")
 # The next update can do with others of these. Not with another plan, nor with other memories.
 _CHANGEABLE: Final = ("optimizer.", "trainer.", "divergence.", "schedule.")
 

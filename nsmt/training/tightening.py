@@ -22,7 +22,11 @@ from nsmt.training.module import TranslationModule
 
 
 class TightenMasks(Remembering):
-    """At the end of each round but the last, counts what fires and puts the next masks in place."""
+    """At the end of each round but the last, counts what fires and puts the next masks in place.
+
+    What the stage's other callbacks know of weights with the masks before is then forgotten: the
+    best of one round, or a mean over rounds, is no model of the last one.
+    """
 
     def __init__(self, tightening: Tightening, *, rule: CountRule, updates: int) -> None:
         self.tightening = tightening
@@ -30,6 +34,8 @@ class TightenMasks(Remembering):
         rounds = tightening.rounds
         # By the update after which it begins; of several after one, the tightest.
         self._round = {-(-updates * number // rounds): number for number in range(1, rounds)}
+        # The update after which the last one begins: no stage is at its end before.
+        self.last_begins = max(self._round, default=0)
         self._update = 0
         self._masks: DirectionMasks | None = None
         self._recalled: tuple[Mapping[str, Tensor], Mapping[str, Any]] | None = None
@@ -64,6 +70,10 @@ class TightenMasks(Remembering):
         statistics = self._measured(trainer, _module(pl_module))
         assert self._masks is not None  # noqa: S101 -- narrows the type
         self._masks.replace(self.tightening.atlas(statistics, number))
+        # Lightning sets them untyped.
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, Remembering):
+                callback.begin_again(pl_module)
 
     @torch.no_grad()
     def _measured(self, trainer: pl.Trainer, module: TranslationModule) -> ActivationStatistics:

@@ -6,6 +6,7 @@ from nsmt.commands.compose import composed, conf_folder
 from nsmt.commands.config import RunConfig
 from nsmt.commands.reproduce_plan import ReproduceConfig, plan_of
 from nsmt.commands.train import train
+from nsmt.training.optimization import for_stage
 
 CONF = conf_folder()
 NAMES = sorted(
@@ -59,10 +60,38 @@ def test_the_papers_hyper_parameters_are_those_of_its_scripts():
     assert big.batch.tokens * big.batch.per_update == 7680 * 21 * 4
     assert (big.callbacks.patience, big.schedule.specialise.validate_every) == (20, 500)
     assert big.selection.k == 95
+    assert [stage.patience for stage in (big.schedule.dense, big.schedule.specialise)] == [10, 20]
+    assert big.batch.homogeneous
     small = composed("train", words("iwslt14/mt_small"), RunConfig)
     assert (small.model.d_model, small.model.d_ff, small.model.heads) == (512, 1024, 4)
     assert small.batch.tokens * small.batch.per_update == 16_384 * 16
     assert (small.data.temperature, small.data.vocabulary.size) == (2.0, 30_000)
+
+
+@pytest.mark.parametrize("name", ["ec30/lass", "iwslt14/lass"])
+def test_lass_tunes_by_its_published_recipe(name):
+    config = composed("train", words(name), RunConfig)
+    stage, own = config.schedule.of_parts("tuning"), config.schedule.tuning
+    assert (stage.updates, stage.validate_every, stage.patience) == (160_000, 500, 30)
+    assert own.batch(config.batch).tokens * own.batch(config.batch).per_update == 16_384
+    assert for_stage(config.optimizer, stage).warmup_updates == 4000
+    assert (config.method.dropout, config.method.output_projection) == (0.3, False)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize(("method", "parts"), [("lass", "tuning"), ("bilingual", "separate")])
+def test_models_of_their_own_have_all_of_the_warm_up_and_budgets_beyond_it(scale, method, parts):
+    config = composed("reproduce", ["table=table2", f"scale={scale}"], ReproduceConfig)
+    name = config.scale.experiment
+    run = composed("train", [*words(name), f"method={method}"], RunConfig)
+    stage = run.schedule.of_parts(parts)
+    own = for_stage(run.optimizer, stage).warmup_updates
+    of_stage = for_stage(run.optimizer, run.schedule.specialise).warmup_updates
+    if parts == "separate":
+        of_stage = for_stage(run.optimizer, run.schedule.dense).warmup_updates
+    assert own == of_stage
+    if scale != "smoke":
+        assert 3 * own <= 2 * stage.updates
 
 
 @pytest.mark.parametrize("table", TABLES)

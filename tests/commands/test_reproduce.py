@@ -167,6 +167,9 @@ def test_finished_runs_are_collected_into_tables_figures_and_a_page(runs, capsys
     page = (into / "report.html").read_text()
     for title in ("Table 2: BLEU", "Table 3: efficiency", "Table 4", "Table 11", "against k"):
         assert title in page
+    noted = "Updates a model: dense 30; then 10 for continue-dense and each method."
+    for name in ("table2", "table2-gains", "table3", "table4"):
+        assert noted in (into / "tables" / f"{name}.md").read_text()
     names = {path.stem for path in (into / "tables").glob("*.md")}
     assert {"table2", "table2-gains", "table2-gains-dense", "table2-bootstrap"} <= names
     assert {"table2-nll", "table2-paper", "table3", "table3-arithmetic", "table4", "k"} <= names

@@ -2,7 +2,8 @@
 
 import pytest
 
-from nsmt.errors import AdapterError
+from nsmt.commands.train import check_consistency
+from nsmt.errors import AdapterError, ConfigurationError
 from nsmt.languages import Direction, LanguageTable
 from nsmt.methods.adapters import family_groups, pair_groups
 
@@ -11,11 +12,9 @@ TRAINED = [Direction.parse(name) for name in ("en-de", "de-en", "en-he", "ar-en"
 
 
 def test_pairs_have_a_set_for_each_direction():
-    groups = pair_groups(TRAINED, trained=TRAINED)
+    groups = pair_groups(TRAINED)
     assert list(groups) == TRAINED
     assert len(set(groups.values())) == len(TRAINED)
-    with pytest.raises(AdapterError, match="de-fr was not trained"):
-        pair_groups([*TRAINED, Direction("de", "fr")], trained=TRAINED)
 
 
 @pytest.mark.parametrize("pivot", ["en", "fr"])
@@ -37,3 +36,10 @@ def test_unseen_directions_have_adapters_within_a_family_alone():
     assert family_groups([within], LANGUAGES, pivot="en") == {within: "Germanic"}
     with pytest.raises(AdapterError, match="de-fr lies between two families"):
         family_groups([within, Direction("de", "fr")], LANGUAGES, pivot="en")
+
+
+def test_a_direction_between_two_families_is_refused_before_anything_is_trained(small_config):
+    words = ("data.pairs=[en-de,de-fr]", "method.bottleneck=8")
+    with pytest.raises(ConfigurationError, match="de-fr lies between two families"):
+        check_consistency(small_config("method=adapter_family", *words))
+    check_consistency(small_config("method=adapter_pair", *words))

@@ -1,5 +1,6 @@
 """Claims about methods: what each makes of the same evidence."""
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import get_args
 
@@ -9,6 +10,8 @@ from pydantic import TypeAdapter
 from small_run import train_stages
 
 from nsmt.commands.compose import conf_folder
+from nsmt.commands.train import check_consistency
+from nsmt.errors import ConfigurationError
 from nsmt.languages import LanguageTable
 from nsmt.methods import CONTROL, DENSE, LABELS, AnyMethod, Evidence, Masked
 from nsmt.models.checkpoint import load_checkpoint
@@ -26,7 +29,8 @@ def evidence():
     for number, site in enumerate(SITES):
         generator = torch.Generator().manual_seed(number)
         statistics.active[site.name] = torch.randint(0, 50, (4, 40), generator=generator)
-    return Evidence(statistics, SelectionSettings(k=70.0), "en", LanguageTable(["en", "de", "fr"]))
+    languages = LanguageTable(["en", "de", "fr"])
+    return Evidence(statistics, SelectionSettings(k=70.0), "en", languages, seed=1)
 
 
 def method(name, **settings):
@@ -65,10 +69,10 @@ def test_one_stack_is_specialised_as_in_both_and_the_other_not_at_all(evidence, 
         assert torch.equal(atlas.masks(site), expected)
 
 
-@pytest.mark.parametrize("name", ["random", "layer_budget"])
-def test_controls_use_as_many_neurons(evidence, name):
+@pytest.mark.parametrize(("name", "own"), [("random", {}), ("layer_budget", {"budget": "stack"})])
+def test_controls_use_as_many_neurons(evidence, name, own):
     like = select(evidence.statistics, evidence.selection, pivot="en")
-    atlas = method(name).treatment(evidence).atlas
+    atlas = method(name, **own).treatment(evidence).atlas
     assert atlas != like
     for stack in ("encoder", "decoder"):
         assert torch.equal(kept(atlas, stack), kept(like, stack))
@@ -85,6 +89,37 @@ def test_another_seed_draws_other_neurons(evidence):
     for name in ("random", "bernoulli"):
         first, other = (method(name, seed=seed).treatment(evidence) for seed in (1, 2))
         assert first.atlas != other.atlas
+        # So do runs of other seeds: their spread is that of the draw, too.
+        run = replace(evidence, seed=2)
+        assert method(name, seed=1).treatment(run).atlas not in (first.atlas, other.atlas)
+
+
+TAKE_ATLAS = {
+    *("neuron_specialization", "neuron_specialization_encoder", "neuron_specialization_decoder"),
+    *("mask_at_inference", "update_mask", "frozen_rest", "isolated_updates", "random"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(TAKE_ATLAS))
+def test_a_given_atlas_stands_for_the_sets_that_a_method_would_select(evidence, name):
+    selection = evidence.selection.model_copy(update={"k": 40.0})
+    given = select(evidence.statistics, selection, pivot="en")
+    found = method(name).treatment(replace(evidence, given=given)).atlas
+    # All that a method makes of its own selection, it makes of what is given.
+    assert found == method(name).treatment(replace(evidence, selection=selection)).atlas
+    assert found != method(name).treatment(evidence).atlas
+
+
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_a_given_atlas_is_refused_by_methods_that_have_no_use_for_it(small_config, name, tmp_path):
+    (tmp_path / "atlas").touch()
+    words = (f"schedule.checkpoint={tmp_path}", f"schedule.atlas={tmp_path}/atlas")
+    config = small_config("schedule=specialize", *words, f"method={name}")
+    if name in TAKE_ATLAS:
+        check_consistency(config)
+        return
+    with pytest.raises(ConfigurationError, match=f"method={name} has no use for"):
+        check_consistency(config)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +143,7 @@ def test_masks_that_are_measured_again_get_tighter_until_they_are_the_methods_ow
 def test_k_of_each_side_is_loosened_by_itself(evidence):
     own = {"from_pivot": {"decoder": 60.0}}
     settings = SelectionSettings.model_validate({"k": 90.0, **own})
-    loose = Evidence(evidence.statistics, settings, "en", evidence.languages)
+    loose = replace(evidence, selection=settings)
     atlas = method("reidentify", rounds=2).treatment(loose).atlas
     expected = SelectionSettings.model_validate({"k": 95.0, "from_pivot": {"decoder": 80.0}})
     assert atlas == select(evidence.statistics, expected, pivot="en")

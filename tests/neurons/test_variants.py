@@ -110,15 +110,18 @@ def test_a_language_that_nobody_measured_has_no_sets():
         merged(measured, [Direction("cs", "de")], pivot="en")
 
 
+@pytest.mark.parametrize(
+    ("budget", "together"), [("stack", (SITES[:2], SITES[2:])), ("model", (SITES,))]
+)
 @settings(max_examples=50)
-@given(statistics_of(), st.sampled_from([0.0, 50.0, 95.0, 100.0]))
-def test_a_budget_takes_the_most_active_neurons_of_a_stack(statistics, k):
+@given(statistics=statistics_of(), k=st.sampled_from([0.0, 50.0, 95.0, 100.0]))
+def test_a_budget_takes_the_most_active_neurons_of_what_has_it(statistics, k, budget, together):
     chosen = SelectionSettings(k=k)
     atlas, like = (
-        layer_budget(statistics, chosen, pivot="en"),
+        layer_budget(statistics, chosen, pivot="en", budget=budget),
         select(statistics, chosen, pivot="en"),
     )
-    for row, sites in itertools.product(range(len(TASKS)), (SITES[:2], SITES[2:])):
+    for row, sites in itertools.product(range(len(TASKS)), together):
         kept, left, sizes = [], [], []
         for site in sites:
             counts, mask = statistics.active[site.name][row], atlas.masks(site)[row]
@@ -127,3 +130,22 @@ def test_a_budget_takes_the_most_active_neurons_of_a_stack(statistics, k):
             sizes.append(int(like.masks(site)[row].sum()))
         assert len(kept) == sum(sizes)
         assert not kept or not left or min(kept) >= max(left)
+
+
+def test_a_budget_of_the_model_moves_neurons_to_the_stack_where_they_fire_more_often():
+    statistics = ActivationStatistics(TASKS, SITES)
+    for site in SITES:
+        decoder = site.stack == "decoder"
+        # Fewer counts in the decoder, of far fewer tokens.
+        statistics.active[site.name] += 5 if decoder else 10
+        statistics.units[site.name] += 10 if decoder else 100
+    chosen = SelectionSettings(k=50.0)
+    kept = {
+        budget: [
+            sum(int(atlas.masks(site)[0].sum()) for site in SITES if site.stack == stack)
+            for stack in ("encoder", "decoder")
+        ]
+        for budget in ("stack", "model")
+        for atlas in [layer_budget(statistics, chosen, pivot="en", budget=budget)]
+    }
+    assert kept == {"stack": [12, 6], "model": [6, 12]}

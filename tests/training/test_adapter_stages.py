@@ -44,7 +44,7 @@ def train_adapters(small_config, finished_run, monkeypatch):
         directions = contexts[0].corpus.directions
 
         def start():
-            groups = pair_groups(directions, trained=directions)
+            groups = pair_groups(directions)
             return with_adapters(load_checkpoint(dense), groups, AdapterSettings(bottleneck=6))
 
         trained = train_stage(
@@ -114,7 +114,7 @@ def model_with_adapters():
     )
     model = Transformer(shape, vocabulary_size=23, pad=0)
     model.requires_grad_(False)
-    groups = pair_groups(DIRECTIONS, trained=DIRECTIONS)
+    groups = pair_groups(DIRECTIONS)
     model.adapters = Adapters(shape, AdapterSettings(bottleneck=3), groups)
     with torch.no_grad():
         for parameter in model.adapters.parameters():

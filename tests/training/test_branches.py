@@ -171,7 +171,7 @@ OTHERS = ("decoding.max_length_extra=2", "test.bootstrap_samples=5")
 
 
 def test_lass_keeps_the_largest_weights_of_models_tuned_on_each_direction(small_config):
-    words = ("method=lass", "method.rate=0.4", "method.tuning.updates=3", *SHORT, *OTHERS)
+    words = ("method=lass", "method.rate=0.4", "schedule.tuning.updates=3", *SHORT, *OTHERS)
     config = small_config(*words)
     train(config)
     folder = config.folder / "lass"
@@ -203,10 +203,9 @@ def test_adapters_are_trained_and_the_dense_model_is_not(small_config, name):
 
 
 @pytest.mark.parametrize("unit", ["direction", "pair"])
-def test_bilingual_models_share_the_updates_and_each_knows_its_directions(small_config, unit):
-    config = small_config(
-        "method=bilingual", f"method.unit={unit}", "schedule.dense.updates=8", *OTHERS
-    )
+def test_bilingual_models_have_updates_of_their_own_and_know_their_directions(small_config, unit):
+    words = ("schedule.dense.updates=8", "schedule.separate.updates=3")
+    config = small_config("method=bilingual", f"method.unit={unit}", *words, *OTHERS)
     train(config)
     folders = sorted((config.folder / "bilingual").iterdir())
     models = [load_checkpoint(folder / "checkpoint") for folder in folders]
@@ -214,5 +213,5 @@ def test_bilingual_models_share_the_updates_and_each_knows_its_directions(small_
     expected = len(directions) if unit == "direction" else len(directions) // 2
     assert len(models) == expected
     assert {each for model in models for each in model.directions} == set(directions)
-    assert {model.history["updates"] for model in models} == {8 // expected}
+    assert {model.history["updates"] for model in models} == {3}
     assert (config.folder / "results" / "against-dense.json").is_file()

@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from small_run import train_stages
 
 from nsmt.commands.launch import prepared_corpus
-from nsmt.data.datamodule import TableReader, TranslationData, sequence_format
-from nsmt.data.plan import PlannedBatch, Position, TrainingPlan
+from nsmt.data.datamodule import TableReader, sequence_format
+from nsmt.data.plan import PlannedBatch, TrainingPlan
 from nsmt.errors import AtlasError, CheckpointError, TrainingError
 from nsmt.models.checkpoint import load_checkpoint, save_checkpoint
 from nsmt.models.loss import smoothed_cross_entropy
@@ -143,26 +143,6 @@ def test_several_ranks_take_the_steps_of_one(small_config, strategy, ranks):
     assert train_stages(several) == ["dense"]
     for key in ("train/nll", "valid/nll"):
         assert losses(together, key=key) == pytest.approx(losses(alone, key=key), rel=1e-4)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("method", ["neuron_specialization", "adapter_pair"])
-def test_ranks_with_different_directions_take_the_steps_of_one(small_config, method):
-    """What belongs to a direction that a rank has not read has gradients there all the same."""
-    words = (*DENSE[1:], *BRANCH, *EVERY_LOSS, f"method={method}", "batch.homogeneous=true")
-    one, two = small_config(*words, "name=alone"), small_config(*words, "trainer=ddp_sim")
-    corpus = prepared_corpus(one)
-    plan = TranslationData(corpus, batch=one.batch, temperature=1.0, seed=one.seed + 1).plan()
-    batches = next(plan.updates(Position())).batches
-    first, second = (
-        {row for batch in batches[rank::2] for row in batch.direction.tolist()} for rank in (0, 1)
-    )
-    assert not first & second
-    alone = trained(one)
-    assert method in train_stages(two)
-    for key in ("train/nll", "valid/nll"):
-        expected = losses(alone, method, key=key)
-        assert losses(two.folder, method, key=key) == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.slow
