@@ -64,6 +64,7 @@ def _published(config: EvaluateConfig, settings: PublishedSettings) -> Path:
     outputs = read_published(Path(required(config, "outputs")))
     languages = settings.language_table()
     scoring = over(ScoringSettings(), config.test)
+    require_tokenizer(scoring.tokenizer)
     into = config.folder(below=Path(config.paths.runs), test=scoring)
     record = evaluation_certificate(config, fingerprint=_fingerprint(outputs), test=scoring)
     with progress_bar(shown=config.progress) as bar:
@@ -71,7 +72,7 @@ def _published(config: EvaluateConfig, settings: PublishedSettings) -> Path:
         systems = measure(
             outputs,
             labels=settings.labels,
-            tokenizer=settings.tokenizer,
+            tokenizer=scoring.tokenizer,
             advance=lambda: bar.advance(task),
         )
     directions = {direction for system in systems for direction in system.scores}
@@ -110,7 +111,6 @@ def _compare_published(
         scoring=scoring,
         labels=settings.labels,
         into=into,
-        tokenizer=settings.tokenizer,
         together=settings.together,
         progress=config.progress,
     )

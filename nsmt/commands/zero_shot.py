@@ -100,8 +100,7 @@ def zero_shot(
         scoring=opened.config.test,
         labels=done.labels,
         into=into,
-        tokenizer=opened.config.test.tokenizer,
-        meanings={direction: text.meanings for direction, text in sets.texts.items()},
+        said={direction: text.meanings for direction, text in sets.texts.items()},
         progress=opened.config.callbacks.progress,
     )
     systems = (

@@ -45,7 +45,6 @@ class PublishedSettings(Settings):
 
     kind: Literal["published"] = "published"
     pivot: str
-    tokenizer: str = "13a"
     languages: dict[str, LanguageSettings]
     labels: dict[str, str] = Field(default_factory=dict)
     baseline: str | None = Field(None, description="the system that the others are compared with")

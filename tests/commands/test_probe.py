@@ -86,7 +86,8 @@ def test_likelihoods_of_models_as_trained_are_those_of_the_run(probed):
     arms = results(probed)["interventions"]["result"]["arms"]
     comparison = json.loads((probed / "results" / "against-dense.json").read_text())
     systems = {each["name"]: each["scores"] for each in comparison["systems"]}
-    for arm, system in (("dense", "dense"), ("specialised", "neuron_specialization")):
+    named = {"dense": "dense", "continue-dense": "continue_dense"}
+    for arm, system in (named | {"specialised": "neuron_specialization"}).items():
         for direction, entry in arms[arm]["directions"].items():
             assert entry["nll"] == pytest.approx(systems[system][direction]["nll"], rel=1e-5)
 
