@@ -12,8 +12,9 @@ Resampling seeds would be worse: a bootstrap of three sees two thirds of their v
 assumes that differences are normal; it is all that has power with three to five seeds. With two, s
 rests on one number: then it is pooled over rows (`pooled`), as if all had the same variance.
 
-The sign-flip test assumes only that differences are symmetric about 0 under the null hypothesis, and
-enumerates every flip: with n seeds its p is never below 2 / 2^n, so it takes six seeds for p < 0.05.
+The sign-flip test assumes only that differences are symmetric about 0 under the null hypothesis,
+and enumerates every flip: with n seeds its p is never below 2 / 2^n, so it takes six seeds for
+p < 0.05.
 """
 
 from __future__ import annotations

@@ -54,15 +54,20 @@ _CLASSES: tuple[type[Method], ...] = get_args(get_args(AnyMethod)[0])
 
 DENSE = "dense"
 CONTROL = "continue_dense"
+# Methods that tables of their own compare.
+SPECIALISED, RANDOM, BILINGUAL = "neuron_specialization", "random", "bilingual"
 # What tables, figures and progress bars call each method, and the dense model.
 LABELS = {DENSE: "dense"} | {
     name: label for each in _CLASSES for name, label in each.labels.items()
 }
 
 __all__ = [
+    "BILINGUAL",
     "CONTROL",
     "DENSE",
     "LABELS",
+    "RANDOM",
+    "SPECIALISED",
     "Adapted",
     "AnyMethod",
     "ContinueDense",

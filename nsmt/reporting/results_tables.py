@@ -8,7 +8,7 @@ how small a difference it could have seen; a difference below that is not a find
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from nsmt.evaluation.groups import Group
@@ -122,10 +122,9 @@ def direction_table(comparison: Comparison, metric: str, *, title: str | None = 
         for of_metric in comparison.by_direction.values()
         for found in of_metric.get(metric, {}).values()
     ]
-    notes = [_range_note(widths, metric), *common_notes(comparison, [metric])]
-    return Table(
-        title or f"{HEADINGS[metric]} by direction", columns, rows, [n for n in notes if n]
-    )
+    seen = resolution_note({metric: widths}, f"of a direction to {_label(comparison)}")
+    notes = [seen, *common_notes(comparison, [metric])]
+    return Table(title or f"{HEADINGS[metric]} by direction", columns, rows, notes)
 
 
 def published_table(table: TierTable, *, title: str = "Published outputs, scored again") -> Table:
@@ -213,26 +212,27 @@ def _group_difference(
     return format_difference(found, metric)
 
 
+def resolution_note(widths: Mapping[str, Sequence[float]], where: str) -> str:
+    """What every table of differences says below it: how small a difference it could have seen.
+
+    `widths` are the half widths of its intervals by metric, `where` says of which differences.
+    """
+    parts = [f"{HEADINGS[m]} {_range(found, m)}" for m, found in widths.items() if found]
+    seen = ", ".join(parts) or "not known, for want of an interval"
+    return f"Smallest visible difference {where} (half of the 95 % interval): {seen}."
+
+
 def _resolution_note(comparison: Comparison, groups: Sequence[str], metrics: Sequence[str]) -> str:
-    parts = []
-    for metric in metrics:
-        widths = [
+    widths = {
+        metric: [
             of_metric[metric][group].smallest_visible_difference
             for of_metric in comparison.by_group.values()
             if metric in of_metric
             for group in groups
         ]
-        if widths:
-            parts.append(f"{HEADINGS[metric]} {_range(widths, metric)}")
-    against = _label(comparison)
-    return f"Smallest visible difference to {against} (half of the interval): {', '.join(parts)}."
-
-
-def _range_note(widths: Sequence[float], metric: str) -> str:
-    if not widths:
-        return ""
-    seen = _range(widths, metric)
-    return f"Smallest visible difference of a direction (half of the interval): {seen}."
+        for metric in metrics
+    }
+    return resolution_note(widths, f"to {_label(comparison)}")
 
 
 def _range(widths: Sequence[float], metric: str) -> str:
