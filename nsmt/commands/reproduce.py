@@ -94,6 +94,7 @@ def output_folder(config: ReproduceConfig) -> Path:
         return Path(config.output)
     table, of_table = _chosen("table", config.table)
     scale, of_scale = _chosen("scale", config.scale)
+    seeds = config.table.seeds or config.scale.seeds
     changed = {
         "runs": _changed_identity(config),
         "methods": config.methods if config.methods != config.table.methods else None,

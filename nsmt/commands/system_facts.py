@@ -39,11 +39,14 @@ def updates(system: Path) -> tuple[int, ...]:
     found = set()
     for path in _files(system, MODEL):
         try:
-            found.add(int(json.loads(path.read_text(encoding="utf-8"))["history"]["updates"]))
+            history = json.loads(path.read_text(encoding="utf-8"))["history"]
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(
-                f"{path} does not tell its updates ({error!r})", fix="train the run again"
+                f"{path} does not tell how it was made ({error!r})", fix="train the run again"
             ) from error
+        # A checkpoint from elsewhere need not say.
+        if "updates" in history:
+            found.add(int(history["updates"]))
     return tuple(sorted(found))
 
 

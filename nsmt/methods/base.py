@@ -19,12 +19,16 @@ from nsmt.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a method may decide by: counts on the validation sets, the rule, and the languages."""
+    """What a method may decide by: counts on the validation sets, the rule, and the languages.
+
+    `seed` is the run's.
+    """
 
     statistics: ActivationStatistics
     selection: SelectionSettings
     pivot: str
     languages: LanguageTable
+    seed: int = 0
 
 
 class Method(Settings, ABC):

@@ -1,5 +1,8 @@
 """Random neurons: what masks do that know nothing of the directions.
 
+Every run draws its own, by its seed and the method's: over the seeds of a table, what a draw does
+is part of the variation.
+
 `random` is the control of Neuron Specialization: as many neurons of each direction in each layer.
 `bernoulli` draws each neuron with one probability, as the released code draws weights.
 """
@@ -15,11 +18,13 @@ from nsmt.methods.neuron_specialization import selected
 from nsmt.methods.treatments import Masked
 from nsmt.neurons.random_sets import bernoulli, random_like
 
-Seed = Annotated[int, Field(ge=0, description="of the neurons, whatever the run's seed is")]
+Seed = Annotated[
+    int, Field(ge=0, lt=2**32, description="of the neurons, together with the run's seed")
+]
 
 
 class RandomNeurons(Method):
-    """As many as the cumulative rule takes, drawn by `method.seed`."""
+    """As many as the cumulative rule takes, drawn by `method.seed` and the run's seed."""
 
     labels: ClassVar = {"random": "random neurons"}
     name: Literal["random"] = "random"
@@ -27,7 +32,7 @@ class RandomNeurons(Method):
 
     def treatment(self, evidence: Evidence) -> Masked:
         """Random sets of the sizes that Neuron Specialization has."""
-        return Masked(random_like(selected(evidence), seed=self.seed))
+        return Masked(random_like(selected(evidence), seed=_drawn_by(evidence, self.seed)))
 
 
 class BernoulliNeurons(Method):
@@ -41,4 +46,10 @@ class BernoulliNeurons(Method):
     def treatment(self, evidence: Evidence) -> Masked:
         """Random sets of about the same size everywhere."""
         statistics = evidence.statistics
-        return Masked(bernoulli(statistics.tasks, statistics.sites, rate=self.rate, seed=self.seed))
+        seed = _drawn_by(evidence, self.seed)
+        return Masked(bernoulli(statistics.tasks, statistics.sites, rate=self.rate, seed=seed))
+
+
+def _drawn_by(evidence: Evidence, own: int) -> int:
+    """One seed of two, different for different pairs."""
+    return evidence.seed * 2**32 + own

@@ -35,6 +35,10 @@ HEADINGS: Final = {
 _DECIMALS: Final = {NLL_KEY: 4, COMET_KEY: 4}
 _MAIN_KINDS: Final = ("side", "all", "zero-shot")
 _MARK: Final = "*"
+# Of tables that are made before anything is compared.
+INTERVALS_ELSEWHERE: Final = (
+    "Smallest visible difference: below the tables of differences (main, groups-…, directions-…)."
+)
 
 
 def comparison_tables(comparisons: Sequence[Comparison]) -> dict[str, Table]:
@@ -81,7 +85,7 @@ def main_table(
     notes = [
         f"Means over directions; differences of the mean over {overall.name} "
         f"({len(overall.directions)} directions).",
-        *(_resolution_note(c, [overall.name], metrics) for c in comparisons),
+        *(comparison_resolution(c, [overall.name], metrics) for c in comparisons),
         *common_notes(comparison, metrics),
     ]
     return Table(title, columns, rows, notes)
@@ -100,7 +104,9 @@ def group_table(comparison: Comparison, metric: str, *, title: str | None = None
                 cells.append(_group_difference(comparison, system, metric, group))
         rows.append(cells)
     heading = title or f"{HEADINGS[metric]} by group of directions"
-    resolution = _resolution_note(comparison, [group.name for group in comparison.groups], [metric])
+    resolution = comparison_resolution(
+        comparison, [group.name for group in comparison.groups], [metric]
+    )
     return Table(heading, columns, rows, [resolution, *common_notes(comparison, [metric])])
 
 
@@ -137,6 +143,7 @@ def published_table(table: TierTable, *, title: str = "Published outputs, scored
     ]
     notes = [f"{HEADINGS[m]}: {signature}" for m, signature in table.signatures.items()]
     notes.append("Means of scores rounded to one decimal; Avg is the mean of O2M and M2O.")
+    notes.append(INTERVALS_ELSEWHERE)
     if table.missing:
         notes.append(
             f"{len(table.missing)} of {table.expected} directions are missing: "
@@ -222,7 +229,10 @@ def resolution_note(widths: Mapping[str, Sequence[float]], where: str) -> str:
     return f"Smallest visible difference {where} (half of the 95 % interval): {seen}."
 
 
-def _resolution_note(comparison: Comparison, groups: Sequence[str], metrics: Sequence[str]) -> str:
+def comparison_resolution(
+    comparison: Comparison, groups: Sequence[str], metrics: Sequence[str]
+) -> str:
+    """The same for the groups of a comparison."""
     widths = {
         metric: [
             of_metric[metric][group].smallest_visible_difference

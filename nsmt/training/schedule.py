@@ -56,7 +56,13 @@ def _run_schedule(context: StageContext, schedule: ScheduleSettings, method: Met
     if schedule.kind == "dense":
         return [DENSE]
     corpus = context.corpus
-    evidence = Evidence(identify(context, dense), context.selection, corpus.pivot, corpus.languages)
+    evidence = Evidence(
+        identify(context, dense),
+        context.selection,
+        corpus.pivot,
+        corpus.languages,
+        seed=context.seed,
+    )
     branches = {CONTROL: ContinueDense(), method.name: method}
     for name, branch in branches.items():
         treatment = branch.treatment(evidence)
