@@ -98,9 +98,7 @@ def output_folder(config: ReproduceConfig) -> Path:
     changed = {
         "runs": _changed_identity(config),
         "methods": config.methods if config.methods != config.table.methods else None,
-        "seeds": config.seeds
-        if config.seeds != (config.table.seeds or config.scale.seeds)
-        else None,
+        "seeds": config.seeds if config.seeds != seeds else None,
         "table": of_table,
         "scale": of_scale,
     }

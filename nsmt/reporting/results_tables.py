@@ -104,10 +104,9 @@ def group_table(comparison: Comparison, metric: str, *, title: str | None = None
                 cells.append(_group_difference(comparison, system, metric, group))
         rows.append(cells)
     heading = title or f"{HEADINGS[metric]} by group of directions"
-    resolution = comparison_resolution(
-        comparison, [group.name for group in comparison.groups], [metric]
-    )
-    return Table(heading, columns, rows, [resolution, *common_notes(comparison, [metric])])
+    names = [group.name for group in comparison.groups]
+    seen = comparison_resolution(comparison, names, [metric])
+    return Table(heading, columns, rows, [seen, *common_notes(comparison, [metric])])
 
 
 def direction_table(comparison: Comparison, metric: str, *, title: str | None = None) -> Table:

@@ -193,7 +193,7 @@ def _difference_notes(scores: SweepScores) -> list[str]:
 
 def _widths(scores: SweepScores) -> dict[str, list[float]]:
     """Half widths of the differences of every setting to the first one, by metric."""
-    first, *others = scores.settings
+    first, others = scores.settings[0], scores.settings[1:]
     found = {
         metric: [
             _difference(scores, (setting, system), (first, system), metric)
