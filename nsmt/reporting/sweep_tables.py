@@ -98,7 +98,7 @@ def scores_table(scores: SweepScores) -> Table:
     notes = [
         f"Means over the directions of {scores.group}, then over seeds ± the deviation of the "
         "sample of seeds.",
-        resolution_note(_widths(scores), "of a row to the first of its system, over seeds"),
+        resolution_note(_widths(scores), "to the first setting, over seeds"),
         *_signatures(scores),
     ]
     return Table("Scores of the sweep", columns, rows, notes)

@@ -1,5 +1,6 @@
 """Claims about methods: what each makes of the same evidence."""
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import get_args
 
@@ -85,6 +86,16 @@ def test_another_seed_draws_other_neurons(evidence):
     for name in ("random", "bernoulli"):
         first, other = (method(name, seed=seed).treatment(evidence) for seed in (1, 2))
         assert first.atlas != other.atlas
+
+
+@pytest.mark.parametrize("name", ["random", "bernoulli"])
+def test_every_run_draws_its_own_random_neurons(evidence, name):
+    runs = [replace(evidence, seed=seed) for seed in (1, 2)]
+    first, other = (method(name).treatment(run).atlas for run in runs)
+    assert first != other
+    assert method(name).treatment(runs[0]).atlas == first
+    # The seeds of run and method are not one number.
+    assert method(name, seed=2).treatment(runs[0]).atlas != other
 
 
 @pytest.mark.parametrize(
