@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from nsmt.evaluation.groups import ALL, groups_of
-from nsmt.evaluation.seeds import Pooled, pooled, spread
+from nsmt.evaluation.seeds import Pooled, SeedDifference, pooled, spread
 from nsmt.languages import Direction
 from nsmt.methods import CONTROL
 from nsmt.reporting.figures import SpreadCurve
 from nsmt.reporting.reproduction import Reproduction
 from nsmt.reporting.results_tables import HEADINGS, format_score, resolution_note
 from nsmt.reporting.sweep_tables import format_seed_difference, format_spread
-from nsmt.reporting.table_notes import at_equal_updates, tests_note, updates_notes
+from nsmt.reporting.table_notes import at_equal_updates, how_tested, updates_notes
 from nsmt.reporting.tables import MISSING, Table
 
 _GROUPS: Final = (ALL, "O2M", "M2O")
@@ -50,7 +50,7 @@ def conditions_table(
         group: _pool(conditions, by_group, metric, group, one_control=one_control)
         for group in _GROUPS
     }
-    rows, every = [], []
+    rows, every = list[list[str]](), list[SeedDifference | None]()
     for name, result in conditions.items():
         control = list(result.scores(CONTROL, metric, by_group[name].get(ALL, ())).values())
         shown = format_spread(control, metric) if control else MISSING
@@ -73,7 +73,7 @@ def conditions_table(
     widths = [each.tested.smallest_visible_difference for each in every if each and each.tested]
     notes = [
         _equal_note(conditions),
-        tests_note(every),
+        how_tested(every, pool=pools[ALL]),
         _pool_note(pools[ALL], metric),
         "Runs with p < 0.05: by the paired bootstrap over sentences, each run by itself, All.",
         resolution_note({metric: widths}, "of a row, All, O2M or M2O"),

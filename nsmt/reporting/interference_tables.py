@@ -24,9 +24,9 @@ from nsmt.reporting.sweep_tables import format_spread
 from nsmt.reporting.table_notes import (
     common_notes,
     format_gain,
+    how_tested,
     published_notes,
     seeds_shown,
-    tests_note,
 )
 from nsmt.reporting.tables import MISSING, Table
 
@@ -76,7 +76,7 @@ def table4(result: Reproduction, metric: str) -> dict[str, Table]:
     notes = [
         "Bilingual models are absolute, the others differences to them by seed: mean ± deviation "
         "over seeds.",
-        tests_note(every),
+        how_tested(every),
         resolution_note({metric: widths}, "of a language to its bilingual model"),
         *published_notes(firmnesses),
         *([paper().not_recovered["table4"]] if result.of_paper else []),
@@ -156,8 +156,10 @@ def _gaps(result: Reproduction, metric: str, row: PaperRow, codes: Sequence[str]
             else result.differences(row.method, BILINGUAL, metric, way)
         )
         theirs = paper().values(row).get(code)
-        known = ours and theirs is not None
-        cells.append(f"{fmean(ours.values()) - theirs:+.1f}" if known else MISSING)
+        if theirs is None or not ours:
+            cells.append(MISSING)
+        else:
+            cells.append(f"{fmean(ours.values()) - theirs:+.1f}")
     return cells
 
 

@@ -25,7 +25,7 @@ from nsmt.reporting.sweep_tables import format_seed_difference
 from nsmt.reporting.table_notes import (
     MARK,
     common_notes,
-    tests_note,
+    how_tested,
     visible_note,
 )
 from nsmt.reporting.tables import MISSING, Table
@@ -52,9 +52,10 @@ def claims_table(result: Reproduction, metrics: Sequence[str]) -> Table:
     notes = [
         "Better: the whole interval is on the better side of 0. Not worse than by the margin: all "
         f"of it is above minus {margins}, against {result.label(CONTROL)}. Does not hold: all of "
-        "it is on the other side. Else undecided, which is no proof of equality.",
+        "it is on the other side. Else undecided, which is no proof of equality; so are one seed, "
+        "and runs that kept no resamples.",
         "Smallest visible difference: half of the interval, in its column.",
-        tests_note(every),
+        how_tested(every),
         *common_notes(result, metrics),
     ]
     return Table("Claims: what specialisation brings", columns, rows, notes)
@@ -122,7 +123,7 @@ def direction_table(
     notes = [
         f"Differences to {result.label(baseline)}: over all seeds, and of each over resampled "
         "sentences alone.",
-        tests_note(every),
+        how_tested(every),
         seen,
         *common_notes(result, [metric]),
     ]

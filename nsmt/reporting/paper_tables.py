@@ -14,6 +14,7 @@ from typing import Final
 
 from nsmt.evaluation.groups import ALL, groups_of, tier_columns
 from nsmt.evaluation.paper import paper
+from nsmt.evaluation.seeds import SeedDifference
 from nsmt.languages import Direction
 from nsmt.methods import CONTROL, DENSE
 from nsmt.reporting.interval_tables import bootstrap_table, direction_table
@@ -23,8 +24,8 @@ from nsmt.reporting.sweep_tables import format_p, format_seed_difference, format
 from nsmt.reporting.table_notes import (
     common_notes,
     format_gain,
+    how_tested,
     seeds_shown,
-    tests_note,
     visible_note,
 )
 from nsmt.reporting.tables import MISSING, Table
@@ -135,7 +136,7 @@ def _scores(result: Reproduction, metric: str, blocks: Blocks, *, title: str, no
 def _gains(
     result: Reproduction, metric: str, blocks: Blocks, baseline: str, *, title: str
 ) -> Table:
-    rows, every = [], []
+    rows, every = list[list[str]](), list[SeedDifference | None]()
     for block, system, columns in _rows(result, blocks):
         if system == baseline:
             continue
@@ -157,7 +158,7 @@ def _gains(
     headings = [*_head(blocks), *_names(blocks), f"{final}, 95 %", f"{final}, exact p"]
     notes = [
         f"Differences to {result.label(baseline)} in the same run: mean ± deviation over seeds.",
-        tests_note(every),
+        how_tested(every),
         "Exact p: sign-flip test over seeds, which needs six of them for p < 0.05.",
         *_visible(result, metric, blocks, baseline),
         *common_notes(result, [metric]),

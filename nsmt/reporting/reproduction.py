@@ -233,7 +233,8 @@ class Reproduction:
         directions: Sequence[Direction],
     ) -> tuple[Floats | None, str]:
         """A seed's difference on resamples [S], and the name of the draw."""
-        one, other = (each and each.resamples for each in self._pair(name, baseline, seed))
+        pair = self._pair(name, baseline, seed)
+        one, other = (None if each is None else each.resamples for each in pair)
         if one is None or other is None or one.drawn != other.drawn:
             return None, ""
         ours, theirs = one.mean(name, metric, directions), other.mean(baseline, metric, directions)

@@ -37,7 +37,7 @@ def published_notes(firmnesses: Sequence[str]) -> list[str]:
     return [text for name, text in FIRMNESS_NOTES.items() if name in firmnesses]
 
 
-def tests_note(found: Iterable[SeedDifference | None]) -> str:
+def how_tested(found: Iterable[SeedDifference | None], *, pool: Pooled | None = None) -> str:
     """What the intervals of differences over seeds hold."""
     known = [each for each in found if each is not None and each.tested is not None]
     if known and all(each.sentences for each in known):
@@ -46,8 +46,8 @@ def tests_note(found: Iterable[SeedDifference | None]) -> str:
         holds = "Where runs kept no common resamples, they hold the variation of runs alone."
     return (
         f"95 % intervals and {MARK} p < {SIGNIFICANCE_LEVEL}: Student's t over seeds, paired by "
-        f"seed and sentence, two-sided, not corrected for the number of comparisons. {holds} Of "
-        "one seed, there is no test."
+        f"seed and sentence, two-sided, not corrected for the number of comparisons. {holds}"
+        + ("" if pool else " Of one seed, there is no test.")
     )
 
 

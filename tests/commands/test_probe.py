@@ -72,6 +72,9 @@ def test_every_probe_leaves_a_certified_result_with_tables_and_figures(probed):
         assert kept["skipped"] == {}
         for suffix in ("csv", "md", "tex"):
             assert (probed / "probes" / "tables" / f"{name}.{suffix}").stat().st_size > 100
+    for name in ("interventions", "interventions-by-direction", "intervention-ratios", "stability"):
+        text = (probed / "probes" / "tables" / f"{name}.md").read_text()
+        assert "Smallest visible difference (half of the 95 % interval): 0." in text
     for name in ("gradients-dense", "transfer-neuron_specialization", "stability", "family"):
         for suffix in ("png", "svg"):
             assert (probed / "probes" / "figures" / f"{name}.{suffix}").stat().st_size > 1000
