@@ -20,7 +20,7 @@ from nsmt.reporting.figures import SpreadCurve
 from nsmt.reporting.reproduction import Reproduction
 from nsmt.reporting.results_tables import HEADINGS, format_score, resolution_note
 from nsmt.reporting.sweep_tables import format_seed_difference, format_spread
-from nsmt.reporting.table_notes import at_equal_updates, how_tested, updates_notes
+from nsmt.reporting.table_notes import at_equal_updates, how_tested, updates_notes, widths_of
 from nsmt.reporting.tables import MISSING, Table
 
 _GROUPS: Final = (ALL, "O2M", "M2O")
@@ -70,13 +70,12 @@ def conditions_table(
             rows.append([name, result.label(system), str(seeds), shown, *cells, singles])
     heading = ["Condition", "System", "Seeds", f"control {HEADINGS[metric]}"]
     heading += [*(f"gain {group}" for group in _GROUPS), "runs with p < 0.05"]
-    widths = [each.tested.smallest_visible_difference for each in every if each and each.tested]
     notes = [
         _equal_note(conditions),
         how_tested(every, pool=pools[ALL]),
         _pool_note(pools[ALL], metric),
         "Runs with p < 0.05: by the paired bootstrap over sentences, each run by itself, All.",
-        resolution_note({metric: widths}, "of a row, All, O2M or M2O"),
+        _resolution(conditions, by_group, metric, pools[ALL]),
     ]
     return Table(title, heading, rows, [*notes, *_common(conditions, metric)])
 
@@ -138,6 +137,21 @@ def _bootstrap(
     up = sum(each.significant and each.value > 0 for each in known)
     down = sum(each.significant and each.value < 0 for each in known)
     return f"{up} above, {down} below of {len(known)}"
+
+
+def _resolution(
+    conditions: Mapping[str, Reproduction],
+    by_group: Mapping[str, Mapping[str, Sequence[Direction]]],
+    metric: str,
+    pool: Pooled | None,
+) -> str:
+    """Over all rows and conditions, the means over all directions."""
+    found = [
+        widths_of(result, metric, [by_group[name].get(ALL, ())], pool=pool)
+        for name, result in conditions.items()
+    ]
+    lacking = next((text for widths, text in found if widths), "")
+    return resolution_note({metric: [w for ws, _ in found for w in ws]}, f"of a row, All{lacking}")
 
 
 def _equal_note(conditions: Mapping[str, Reproduction]) -> str:

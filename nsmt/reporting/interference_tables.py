@@ -19,7 +19,7 @@ from nsmt.languages import Direction
 from nsmt.methods import BILINGUAL, CONTROL, DENSE, SPECIALISED
 from nsmt.reporting.interval_tables import bootstrap_table
 from nsmt.reporting.reproduction import Reproduction
-from nsmt.reporting.results_tables import HEADINGS, resolution_note
+from nsmt.reporting.results_tables import HEADINGS
 from nsmt.reporting.sweep_tables import format_spread
 from nsmt.reporting.table_notes import (
     common_notes,
@@ -27,6 +27,7 @@ from nsmt.reporting.table_notes import (
     how_tested,
     published_notes,
     seeds_shown,
+    visible_note,
 )
 from nsmt.reporting.tables import MISSING, Table
 
@@ -72,12 +73,12 @@ def table4(result: Reproduction, metric: str) -> dict[str, Table]:
         for system in result.systems
         for code in codes
     ]
-    widths = [each.tested.smallest_visible_difference for each in every if each and each.tested]
+    ways = [[result.between(code, side)] for side in _SIDES for code in codes]
     notes = [
         "Bilingual models are absolute, the others differences to them by seed: mean ± deviation "
         "over seeds.",
         how_tested(every),
-        resolution_note({metric: widths}, "of a language to its bilingual model"),
+        visible_note(result, metric, ways, name="of a language", baseline=BILINGUAL),
         *published_notes(firmnesses),
         *([paper().not_recovered["table4"]] if result.of_paper else []),
         *(

@@ -98,28 +98,21 @@ def direction_table(
 ) -> Table:
     """Every direction's difference to a baseline: over seeds, and of each seed over sentences."""
     seeds = result.seeds
-    rows, every, widths = [], list[SeedDifference | None](), list[float]()
+    rows, every = list[list[str]](), list[SeedDifference | None]()
     for direction in table_order(result.directions, result.languages, pivot=result.pivot):
         for system in result.systems:
             if system == baseline:
                 continue
             whole = result.tested(system, baseline, metric, [direction])
             every.append(whole)
-            if whole is not None and whole.tested is not None:
-                widths.append(whole.tested.smallest_visible_difference)
             single = [
                 result.bootstrap(system, seed, baseline, metric, [direction]) for seed in seeds
             ]
             cells = [format_difference(each, metric) for each in single]
             shown = MISSING if whole is None else format_seed_difference(whole, metric)
             rows.append([str(direction), result.label(system), shown, *cells])
-    seen = (
-        resolution_note({metric: widths}, f"of a direction to {result.label(baseline)}")
-        if widths
-        else visible_note(
-            result, metric, result.directions[:1], name="the first direction", baseline=baseline
-        )
-    )
+    ways = [[direction] for direction in result.directions]
+    seen = visible_note(result, metric, ways, name="of a direction", baseline=baseline)
     notes = [
         f"Differences to {result.label(baseline)}: over all seeds, and of each over resampled "
         "sentences alone.",

@@ -171,7 +171,8 @@ def _gains(
 def _visible(result: Reproduction, metric: str, blocks: Blocks, baseline: str) -> Iterator[str]:
     for block, columns in blocks.items():
         name = f"{block} {columns[-1].name}".strip()
-        yield visible_note(result, metric, columns[-1].directions, name=name, baseline=baseline)
+        last = [columns[-1].directions]
+        yield visible_note(result, metric, last, name=name, baseline=baseline)
 
 
 def _added(result: Reproduction, system: str) -> str:

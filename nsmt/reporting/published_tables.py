@@ -131,8 +131,9 @@ def _control_rows(
 def _visible(result: Reproduction, metric: str, baselines: Sequence[str]) -> Iterator[str]:
     """The resolution of the last column, All Avg, to each baseline."""
     tiers = tier_columns(result.directions, result.languages, pivot=result.pivot)
+    last = [tiers[-1].directions]
     for baseline in baselines:
-        yield visible_note(result, metric, tiers[-1].directions, name="All Avg", baseline=baseline)
+        yield visible_note(result, metric, last, name="All Avg", baseline=baseline)
 
 
 def _published(result: Reproduction, metric: str) -> Iterator[tuple[PaperRow, Mapping[str, float]]]:

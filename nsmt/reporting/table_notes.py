@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from nsmt.evaluation.paper import FIRMNESS_NOTES
 from nsmt.evaluation.seeds import Pooled, SeedDifference
@@ -14,7 +15,10 @@ from nsmt.reporting.results_tables import HEADINGS, resolution_note
 from nsmt.reporting.sweep_tables import format_spread
 from nsmt.reporting.tables import MISSING
 
-MARK = "*"
+MARK: Final = "*"
+_SENTENCES_ALONE: Final = (
+    ", over sentences alone: the variation between training runs is not known of one seed"
+)
 
 
 def format_gain(found: SeedDifference | None, values: Sequence[float], metric: str) -> str:
@@ -51,32 +55,45 @@ def how_tested(found: Iterable[SeedDifference | None], *, pool: Pooled | None = 
     )
 
 
+def widths_of(
+    result: Reproduction,
+    metric: str,
+    ways: Sequence[Sequence[Direction]],
+    *,
+    baseline: str = CONTROL,
+    pool: Pooled | None = None,
+) -> tuple[list[float], str]:
+    """Half widths of all rows' differences to a baseline on some means, and what they lack.
+
+    Of one seed, those that its sentences alone give, which are less than the truth.
+    """
+    others = [system for system in result.systems if system != baseline]
+    tested = [
+        result.tested(system, baseline, metric, way, pool=pool) for system in others for way in ways
+    ]
+    widths = [each.tested.smallest_visible_difference for each in tested if each and each.tested]
+    if widths:
+        return widths, ""
+    single = [
+        result.bootstrap(system, seed, baseline, metric, way)
+        for system in others
+        for seed in result.seeds
+        for way in ways
+    ]
+    return [each.smallest_visible_difference for each in single if each], _SENTENCES_ALONE
+
+
 def visible_note(
     result: Reproduction,
     metric: str,
-    directions: Sequence[Direction],
+    ways: Sequence[Sequence[Direction]],
     *,
     name: str,
     baseline: str = CONTROL,
-    pool: Pooled | None = None,
 ) -> str:
-    """The smallest difference to a baseline that rows could have shown, on some directions.
-
-    Of one seed, what its sentences alone give, which is less than the truth.
-    """
-    others = [system for system in result.systems if system != baseline]
-    tested = [result.tested(system, baseline, metric, directions, pool=pool) for system in others]
-    widths = [each.tested.smallest_visible_difference for each in tested if each and each.tested]
-    what = f"to {result.label(baseline)}, {name}"
-    if widths:
-        return resolution_note({metric: widths}, what)
-    single = [
-        result.bootstrap(system, seed, baseline, metric, directions)
-        for system in others
-        for seed in result.seeds
-    ]
-    widths = [each.smallest_visible_difference for each in single if each]
-    where = f"{what}, over sentences alone: that between training runs is not known of one seed"
+    """The smallest difference to a baseline that rows could have shown, on some means."""
+    widths, lacking = widths_of(result, metric, ways, baseline=baseline)
+    where = f"to {result.label(baseline)}, {name}{lacking}"
     return resolution_note({metric: widths}, where)
 
 

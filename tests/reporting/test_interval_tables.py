@@ -98,7 +98,7 @@ def test_every_direction_has_its_difference_over_seeds_and_of_each():
     found = named(table, NS, Direction="nl-en")
     assert found["seed 2"] == "+0.70 [+0.50, +0.90]*"
     assert found["over seeds"].startswith("+0.65 [")
-    assert "Smallest visible difference of a direction to continue-dense" in notes(table)
+    assert "Smallest visible difference to continue-dense, of a direction" in notes(table)
 
 
 def test_a_run_without_resamples_has_no_interval_of_its_own():
