@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from nsmt.evaluation.claims import MARGINS, is_better, is_not_worse
+from nsmt.evaluation.claims import LEAST_SEEDS, MARGINS, is_better, is_not_worse
 from nsmt.evaluation.groups import ALL, Group, groups_of, table_order
 from nsmt.evaluation.seeds import SeedDifference
 from nsmt.evaluation.significance import SIGNIFICANCE_LEVEL
@@ -52,8 +52,8 @@ def claims_table(result: Reproduction, metrics: Sequence[str]) -> Table:
     notes = [
         "Better: the whole interval is on the better side of 0. Not worse than by the margin: all "
         f"of it is above minus {margins}, against {result.label(CONTROL)}. Does not hold: all of "
-        "it is on the other side. Else undecided, which is no proof of equality; so are one seed, "
-        "and runs that kept no resamples.",
+        "it is on the other side. Else undecided, which is no proof of equality; so is what "
+        f"fewer than {LEAST_SEEDS} seeds show, or runs that kept no resamples.",
         "Smallest visible difference: half of the interval, in its column.",
         how_tested(every),
         *common_notes(result, metrics),
@@ -138,8 +138,8 @@ def _claim(found: SeedDifference | None, metric: str, margin: float | None) -> l
         ends = [format_score(end, metric) for end in (tested.low, tested.high)]
         cells += [end if end.startswith("-") else f"+{end}" for end in ends]
         cells.append(format_score(half, metric))
-    # Seeds alone take the test set as given: no claim is decided by them.
-    whole = tested if found.sentences else None
+    # Seeds alone take the test set as given, and two may agree by chance.
+    whole = tested if found.sentences and found.seeds >= LEAST_SEEDS else None
     cells.append(is_better(whole, metric))
     return [*cells, MISSING if margin is None else is_not_worse(whole, metric, by=margin)]
 
