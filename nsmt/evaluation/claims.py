@@ -15,7 +15,7 @@ from nsmt.evaluation.significance import COMET_KEY, NLL_KEY, OFF_TARGET_KEY, Dif
 Verdict = Literal["holds", "does not hold", "undecided"]
 # What a method may lose against continue-dense, in the unit of the metric.
 MARGINS: Final = {BLEU_KEY: 0.5}
-# With two, an interval holds the truth in nine of ten cases (nsmt/evaluation/seeds.py).
+# With two, an interval misses the truth in one or two of ten cases (nsmt/evaluation/seeds.py).
 LEAST_SEEDS: Final = 3
 _LOWER_IS_BETTER: Final = frozenset({NLL_KEY, OFF_TARGET_KEY})
 _KNOWN: Final = frozenset({BLEU_KEY, CHRF_KEY, COMET_KEY}) | _LOWER_IS_BETTER

@@ -7,7 +7,7 @@ same resamples, an interval has both: the error is the root of s^2/n, the varian
 plus the variance over resamples of the mean of all seeds. What seeds and sentences do together is
 then counted twice, which errs on the wide side. Degrees of freedom are those of Satterthwaite
 (1946), with infinitely many for the sentences, rounded down. With three seeds that holds the truth
-about as often as it says; with two that agree by chance it does not, and in nine of ten cases.
+about as often as it says; with two that agree by chance it does not, in one or two of ten cases.
 
 Resampling seeds would be worse: a bootstrap of three sees two thirds of their variance. The t-test
 assumes that differences are normal; it is all that has power with three to five seeds. With two, s

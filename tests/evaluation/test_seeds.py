@@ -104,7 +104,7 @@ def test_one_seed_is_tested_by_the_variance_of_other_rows():
     assert found.exact_p is None
 
 
-@pytest.mark.parametrize(("seeds", "least"), [(2, 0.86), (3, 0.92)])
+@pytest.mark.parametrize(("seeds", "least"), [(2, 0.82), (3, 0.92)])
 @pytest.mark.parametrize("of_sentences", [0.2, 1.0, 3.0])
 def test_intervals_of_three_seeds_hold_the_truth_as_often_as_they_say(seeds, least, of_sentences):
     """Sentences that all seeds share, seeds, and what both do together: the truth is 0."""

@@ -299,6 +299,6 @@ def test_what_is_masked_of_the_papers_large_model_are_its_9_844_gib():
 
 def test_the_file_takes_what_the_bits_take(tmp_path):
     masks = masks_like()
-    assert masks.nbytes == 3 * (15 + 16)
+    assert masks.nbytes == 3 * (2 + 2)
     masks.save(tmp_path / "masks")
     assert masks.nbytes < (tmp_path / "masks").stat().st_size < masks.nbytes + 2000
