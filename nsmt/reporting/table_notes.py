@@ -80,7 +80,8 @@ def widths_of(
         for seed in result.seeds
         for way in ways
     ]
-    return [each.smallest_visible_difference for each in single if each], _SENTENCES_ALONE
+    widths = [each.smallest_visible_difference for each in single if each]
+    return widths, _SENTENCES_ALONE if widths else ""
 
 
 def visible_note(
