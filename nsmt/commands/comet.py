@@ -20,6 +20,7 @@ from nsmt.commands.evaluations import (
 )
 from nsmt.commands.score import compare_outputs
 from nsmt.commands.translations import TRANSLATIONS, kept_translations, maker
+from nsmt.data.pivot_join import meanings
 from nsmt.errors import DataError
 from nsmt.evaluation.comet import CometProgram, CometSettings, with_comet
 from nsmt.evaluation.groups import groups_of
@@ -54,6 +55,7 @@ def comet(config: EvaluateConfig, settings: CometSettings) -> Path:
         scoring=run.test,
         labels=LABELS,
         into=into,
+        said=meanings(corpus, corpus.directions),
         progress=run.callbacks.progress,
     )
     keep(into, {}, comparisons[-1].systems, record)

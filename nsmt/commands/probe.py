@@ -46,7 +46,7 @@ from nsmt.turns import taking_turns
 
 FOLDER: Final = "probes"
 # Raised whenever the same weights and settings give other results.
-_VERSION: Final = 1
+_VERSION: Final = 2
 _MEASURES: Final[dict[ProbeName, Callable[..., Found]]] = {
     "interventions": probe_interventions,
     "gradients": probe_gradients,

@@ -7,8 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from nsmt.commands.probe_subject import NO_IDENTIFICATION, NO_MASKS, Subject
+from nsmt.data.pivot_join import meanings
 from nsmt.languages import Direction
-from nsmt.methods import DENSE
+from nsmt.methods import CONTROL, DENSE
 from nsmt.models.checkpoint import TrainedModel
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.selection import cumulative
@@ -53,6 +54,9 @@ def probe_interventions(
         return Found({}, {DENSE: f"no direction reads or writes {subject.pivot}"})
     dense = subject.load(DENSE)
     arms = interventions.dense_arms(dense, subject.identified(), subject.statistics, settings)
+    if CONTROL in subject.models:
+        # What a specialised model has over the dense one may be the further training alone.
+        arms[interventions.CONTINUED] = interventions.Arm(subject.load(CONTROL))
     partners: dict[str, dict[Direction, Direction]] = {}
     method = subject.method
     if method is not None and method in subject.models:
@@ -70,7 +74,11 @@ def probe_interventions(
     tables = {each: subject.corpus.table(each, "test") for each in directions}
     nlls = interventions.measured(arms, tables, tokens=tokens, device=subject.device, advance=tell)
     changes = interventions.Changes(
-        arms, nlls, samples=settings.bootstrap_samples, seed=settings.seed
+        arms,
+        nlls,
+        samples=settings.bootstrap_samples,
+        seed=settings.seed,
+        meanings=meanings(subject.corpus, directions),
     )
     sides = [group for group in subject.groups if group.kind == "side"]
     swaps = [name for name, partner in partners.items() if partner]

@@ -16,14 +16,12 @@ from nsmt.commands.translations import TRANSLATIONS
 from nsmt.errors import DataError
 from nsmt.evaluation.results import Comparison
 from nsmt.files import replace_text
-from nsmt.languages import LanguageTable
 from nsmt.methods import CONTROL, DENSE, LABELS
+from nsmt.models.checkpoint import ATLAS
 from nsmt.neurons.atlas import NeuronAtlas
-from nsmt.neurons.selection import cumulative
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.progress import result_console
 from nsmt.records import certificate_entries, read_record
-from nsmt.reporting import neurons
 from nsmt.reporting.figures import Curve, save_figure, training_curves
 from nsmt.reporting.html import (
     DefinitionSection,
@@ -35,6 +33,7 @@ from nsmt.reporting.html import (
     TextSection,
     render_report,
 )
+from nsmt.reporting.neuron_sections import overlap_sections, sparsity_section
 from nsmt.reporting.results_tables import comparison_tables
 from nsmt.reporting.score_tables import summary_table
 from nsmt.reporting.tables import save_tables
@@ -120,48 +119,17 @@ def _figures(
     path = folder / IDENTIFICATION / STATISTICS
     if not path.is_file():
         return
-    statistics = ActivationStatistics.load(path)
-    pivot, k = config.data.pivot, config.report.overlap_k
-    overlap = cumulative(statistics, lambda task, site: k)  # noqa: ARG005 -- one k for all
-    if neurons.comparable(overlap, pivot=pivot):
-        table = config.data.language_table()
-        yield from _overlap_figures(overlap, table, pivot=pivot, k=k)
+    pivot = config.data.pivot
+    yield from overlap_sections(
+        [ActivationStatistics.load(path)],
+        config.data.language_table(),
+        pivot=pivot,
+        k=config.report.overlap_k,
+    )
     for name in stages:
-        atlas = folder / name / CHECKPOINT / "atlas.safetensors"
+        atlas = folder / name / CHECKPOINT / ATLAS
         if atlas.is_file():
-            yield (
-                f"sparsity-{name}",
-                FigureSection(
-                    f"Sparsity of {LABELS[name]}",
-                    neurons.sparsity_by_layer(NeuronAtlas.load(atlas), pivot=pivot),
-                    f"The share of neurons that a direction may not use, at k = "
-                    f"{config.selection.k:g}.",
-                ),
-            )
-
-
-def _overlap_figures(
-    overlap: NeuronAtlas, languages: LanguageTable, *, pivot: str, k: float
-) -> Iterator[tuple[str, FigureSection]]:
-    heatmaps: Figure = neurons.overlap_heatmaps(overlap, languages, pivot=pivot)
-    yield (
-        "iou-heatmaps",
-        FigureSection(
-            "Overlap by layer and family",
-            heatmaps,
-            f"Intersection over union of the neurons found at k = {k:g} in the dense model, "
-            "languages ordered by family. Colours are the values themselves.",
-        ),
-    )
-    yield (
-        "iou-by-depth",
-        FigureSection(
-            "Overlap against depth",
-            neurons.overlap_by_depth(overlap, pivot=pivot),
-            f"All pairs of directions at k = {k:g}; the dashed line is the overlap of random sets "
-            "of the same sizes.",
-        ),
-    )
+            yield sparsity_section(name, LABELS[name], [NeuronAtlas.load(atlas)], pivot=pivot)
 
 
 def _curves(folder: Path, stages: Sequence[str]) -> Figure:

@@ -10,26 +10,33 @@ import hashlib
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from nsmt.commands.compose import checked_overrides, composed, key_paths
+import yaml
+
+from nsmt.commands.compose import checked_overrides, conf_folder, key_paths
 from nsmt.commands.config import RunConfig
 from nsmt.commands.failure import FAILURE
 from nsmt.commands.hydra_session import hydra_session
 from nsmt.commands.reproduce_page import write_page
-from nsmt.commands.reproduce_plan import PLAIN, ROOT, Plan, ReproduceConfig, plan_of
+from nsmt.commands.reproduce_plan import (
+    PLAIN,
+    ROOT,
+    Plan,
+    ReproduceConfig,
+    ScaleSettings,
+    TableSettings,
+    plan_of,
+)
 from nsmt.commands.reproduce_results import Found, gather
 from nsmt.commands.sweep_launch import launch_sweep, tell_ended
-from nsmt.errors import DataError, PreemptionError
+from nsmt.errors import ConfigurationError, DataError, PreemptionError
+from nsmt.methods import CONTROL
 from nsmt.progress import result_console
 
 REPRODUCTIONS: Final = "reproductions"
-# Words that change no number of a run.
-_SHOWN: Final = (
-    *("paths", "launcher", "hydra", "logger"),
-    *("callbacks.progress", "callbacks.log_every"),
-)
 
 
 def reproduce_words(words: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
@@ -78,22 +85,57 @@ def reproduce(config: ReproduceConfig) -> Path | None:
 
 
 def output_folder(config: ReproduceConfig) -> Path:
-    """Named by table and scale, and by what the command line changes of rows and runs.
+    """Named by table and scale, and by a hash of what the command line changes of the results.
 
-    Other seeds are more or less of the same page.
+    Where runs are started, kept or shown changes nothing of them.
     """
     if config.output is not None:
         return Path(config.output)
-    name = f"{config.table.name}-{config.scale.name}"
-    words = [f"table={config.table.name}", f"scale={config.scale.name}"]
-    usual = composed("reproduce", words, ReproduceConfig)
-    changed = sorted(word for word in config.runs if not word.lstrip("+").startswith(_SHOWN))
-    for key in ("table", "scale", "methods"):
-        if (chosen := config.model_dump(mode="json")[key]) != usual.model_dump(mode="json")[key]:
-            changed.append(f"{key}={json.dumps(chosen)}")
-    if changed:
-        name += f"-{hashlib.sha256(json.dumps(changed).encode()).hexdigest()[:10]}"
+    table, of_table = _chosen("table", config.table)
+    scale, of_scale = _chosen("scale", config.scale)
+    seeds = config.table.seeds or config.scale.seeds
+    changed = {
+        "runs": _changed_identity(config),
+        "methods": config.methods if config.methods != config.table.methods else None,
+        "seeds": config.seeds if config.seeds != seeds else None,
+        "table": of_table,
+        "scale": of_scale,
+    }
+    told = {name: value for name, value in changed.items() if value is not None}
+    name = f"{table}-{scale}"
+    if told:
+        text = json.dumps(told, sort_keys=True)
+        name += f"-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
     return Path(config.paths.runs) / REPRODUCTIONS / name
+
+
+def _chosen(group: str, settings: TableSettings | ScaleSettings) -> tuple[str, Any]:
+    """The file of `conf/` that settings come from, and all of them where they differ from it."""
+    schema, own = type(settings), settings.model_dump(mode="json")
+    name = "title" if isinstance(settings, TableSettings) else "name"
+    near = str(own[name]).lower().replace(" ", "")
+    for path in sorted((conf_folder() / group).glob("*.yaml")):
+        read = yaml.safe_load(path.read_text(encoding="utf-8"))
+        there = schema.model_validate_json(json.dumps(read)).model_dump(mode="json")
+        if there == own:
+            return path.stem, None
+        if there[name] == own[name]:
+            near = path.stem
+    return near, own
+
+
+def _changed_identity(config: ReproduceConfig) -> dict[str, Any] | None:
+    """What decides the numbers of the base run, if the words for every run change it."""
+    if not config.runs:
+        return None
+    plan = plan_of(config)
+    changed = plan.config(plan.plain, CONTROL, 0).identity()
+    try:
+        as_it_is = replace(plan, runs=()).config(plan.plain, CONTROL, 0).identity()
+    except ConfigurationError:
+        # A scale that says nothing without its folders.
+        return changed
+    return None if changed == as_it_is else changed
 
 
 def _run(plan: Plan) -> int:

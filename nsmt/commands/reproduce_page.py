@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -11,11 +12,10 @@ from nsmt.commands.compose import composed
 from nsmt.commands.config import RunConfig
 from nsmt.commands.reproduce_plan import PLAIN, Plan, ReproduceConfig
 from nsmt.commands.reproduce_results import Found
-from nsmt.evaluation.scoring import BLEU_KEY
-from nsmt.evaluation.significance import NLL_KEY
+from nsmt.evaluation.scoring import BLEU_KEY, CHRF_KEY
+from nsmt.evaluation.significance import COMET_KEY, NLL_KEY
 from nsmt.files import replace_text
-from nsmt.methods import CONTROL, LABELS
-from nsmt.neurons.selection import cumulative
+from nsmt.methods import CONTROL, LABELS, SPECIALISED
 from nsmt.progress import result_console
 from nsmt.records import certificate, certificate_entries, command_line, now
 from nsmt.reporting import neurons
@@ -31,7 +31,9 @@ from nsmt.reporting.html import (
     render_report,
 )
 from nsmt.reporting.interference_tables import gaps, table4
-from nsmt.reporting.paper_tables import table1, table2
+from nsmt.reporting.interval_tables import claims_table
+from nsmt.reporting.neuron_sections import overlap_sections, sparsity_section
+from nsmt.reporting.paper_tables import named, table1, table2
 from nsmt.reporting.published_tables import beside_table, group_score_table
 from nsmt.reporting.results_tables import HEADINGS
 from nsmt.reporting.tables import Table, save_tables
@@ -39,8 +41,8 @@ from nsmt.reporting.updates import updates_note, with_updates
 
 PAGE: Final = "report.html"
 RECORD: Final = "reproduction.json"
-# Every table of scores comes in both: BLEU as the paper, likelihood because it sees more.
-_METRICS: Final = (BLEU_KEY, NLL_KEY)
+# Every table of scores comes in all that runs have: BLEU as the paper, likelihood sees more.
+_METRICS: Final = (BLEU_KEY, CHRF_KEY, COMET_KEY, NLL_KEY)
 _INTRODUCTION: Final = (
     "Every row begins with the same dense model of its seed. Continue-dense is that model trained "
     "for as many further updates as each method; what a method brings is its difference to "
@@ -53,6 +55,9 @@ def write_page(config: ReproduceConfig, plan: Plan, found: Found, *, into: Path)
     """Write `tables/`, `figures/`, the page and a record below `into`; the path of the page."""
     tables = _noted(dict(_tables(config, found)), plan)
     figures = dict(_figures(config, plan, found))
+    # What an earlier page had and this one has not would be taken for its own.
+    for folder in ("tables", "figures") if (into / RECORD).is_file() else ():
+        shutil.rmtree(into / folder, ignore_errors=True)
     save_tables(tables, into / "tables")
     for name, section in figures.items():
         save_figure(section.figure, into / "figures", name)
@@ -77,9 +82,12 @@ def write_page(config: ReproduceConfig, plan: Plan, found: Found, *, into: Path)
 def _tables(config: ReproduceConfig, found: Found) -> Iterator[tuple[str, Table]]:
     plain = found.results[PLAIN]
     metrics = [metric for metric in _METRICS if metric in plain.metrics]
+    # First of all, what is decided.
+    if {"table1", "table2"} & set(config.table.tables) and SPECIALISED in plain.methods:
+        yield "claims", claims_table(plain, metrics)
     for name in config.table.tables:
         if name == "table1":
-            for metric in metrics[:1]:
+            for metric in metrics:
                 yield from table1(plain, metric).items()
         elif name == "table2":
             for metric in metrics:
@@ -116,12 +124,16 @@ def _conditions(
     shown = {key or "as it is": result for key, result in found.results.items()}
     if name == "k":
         shown = {key: found.results[key] for key in config.table.conditions}
+    # Those that change neither the dense model nor the control have that of the base runs.
+    given = [config.table.conditions.get(key) for key in shown]
+    one_control = all(each is not None and each.changes is not None for each in given)
     title = "Where does it pay?" if name == "study" else f"Gain against {config.table.number}"
     for metric in metrics:
-        suffix = "" if metric == BLEU_KEY else f"-{metric}"
         yield (
-            f"{name}{suffix}",
-            conditions_table(shown, metric, title=f"{title} {HEADINGS[metric]}"),
+            named(name, metric),
+            conditions_table(
+                shown, metric, title=f"{title} {HEADINGS[metric]}", one_control=one_control
+            ),
         )
 
 
@@ -137,42 +149,18 @@ def _figures(
 
 
 def _neuron_figures(plan: Plan, found: Found) -> Iterator[tuple[str, FigureSection]]:
-    statistics = found.base_statistics()
-    if not statistics or found.config is None:
+    if found.config is None:
         return
-    pivot, k = found.config.data.pivot, found.config.report.overlap_k
-    atlases = [cumulative(each, lambda task, site: k) for each in statistics]  # noqa: ARG005
-    seeds = f"{len(atlases)} dense models, one a seed" if len(atlases) > 1 else "one dense model"
-    if neurons.comparable(atlases[0], pivot=pivot):
-        languages = found.config.data.language_table()
-        yield (
-            "iou-heatmaps",
-            FigureSection(
-                "Overlap by layer and family",
-                neurons.overlap_heatmaps(atlases, languages, pivot=pivot),
-                f"Intersection over union at k = {k:g}, the mean over {seeds}; languages ordered "
-                "by family. Colours are the values themselves.",
-            ),
-        )
-        yield (
-            "iou-by-depth",
-            FigureSection(
-                "Overlap against depth",
-                neurons.overlap_by_depth(atlases, pivot=pivot),
-                f"All pairs of directions at k = {k:g} of {seeds}; the dashed line is the overlap "
-                "of random sets of the same sizes.",
-            ),
-        )
+    pivot = found.config.data.pivot
+    yield from overlap_sections(
+        found.base_statistics(),
+        found.config.data.language_table(),
+        pivot=pivot,
+        k=found.config.report.overlap_k,
+    )
     for method in plan.plain.methods:
         if masks := found.atlases(PLAIN, method):
-            yield (
-                f"sparsity-{method}",
-                FigureSection(
-                    f"Sparsity of {LABELS[method]}",
-                    neurons.sparsity_by_layer(masks, pivot=pivot),
-                    "The share of neurons that a direction may not use, the mean over seeds.",
-                ),
-            )
+            yield sparsity_section(method, LABELS[method], masks, pivot=pivot)
 
 
 def _gap_figure(found: Found) -> Iterator[tuple[str, FigureSection]]:
@@ -180,7 +168,16 @@ def _gap_figure(found: Found) -> Iterator[tuple[str, FigureSection]]:
     if not any(points.values()):
         return
     panels = {
-        side: [NamedPoint(point.language, point.gap, point.gain) for point in of_side]
+        side: [
+            NamedPoint(
+                point.language,
+                point.gap.mean,
+                point.gain.mean,
+                point.gap.deviation,
+                point.gain.deviation,
+            )
+            for point in of_side
+        ]
         for side, of_side in points.items()
     }
     figure = named_points(
@@ -191,8 +188,9 @@ def _gap_figure(found: Found) -> Iterator[tuple[str, FigureSection]]:
         FigureSection(
             "Interference and gain",
             figure,
-            "A point a language, means over seeds: left of 0, sharing one model costs it BLEU; "
-            "above 0, specialisation brings more than continuing the dense model does.",
+            "A point a language, means and deviations over the seeds that have all four models: "
+            "left of 0, sharing one model costs it BLEU; above 0, specialisation brings more than "
+            "continuing the dense model does.",
         ),
     )
 

@@ -60,7 +60,6 @@ class ConditionSettings(Settings):
 class TableSettings(Settings):
     """A choice of `conf/table`: rows, conditions, and which tables are made of them."""
 
-    name: str = Field(description="as of its file")
     title: str
     tables: tuple[TableName, ...]
     methods: tuple[str, ...] = Field(description="rows, after the dense model and the control")

@@ -6,17 +6,20 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from statistics import fmean, stdev
+from typing import Any
 
-from safetensors import safe_open
-
+from nsmt.commands.comet_results import require_one_comet, with_comet
 from nsmt.commands.config import RunConfig, recorded_config
 from nsmt.commands.reproduce_plan import PLAIN, Condition, Plan
-from nsmt.commands.score import comparison_path
+from nsmt.commands.score import comparison_path, resamples_path
 from nsmt.commands.sweep_job import FAILURE_RECORD
+from nsmt.commands.system_facts import mask_bytes, parameters, trained_systems
 from nsmt.errors import ConfigurationError, DataError
+from nsmt.evaluation.resamples import Resamples
 from nsmt.evaluation.results import Comparison
 from nsmt.methods import CONTROL, DENSE, LABELS
+from nsmt.models.checkpoint import ATLAS
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.records import read_record
@@ -26,15 +29,13 @@ from nsmt.training.schedule import IDENTIFICATION, STATISTICS
 from nsmt.training.stages import CHECKPOINT
 from nsmt.training.timings import recorded_seconds
 
-_ATLAS: Final = "atlas.safetensors"
-_WEIGHTS: Final = "model.safetensors"
-
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """All finished runs of a plan; `folders` by condition, method and seed.
 
-    `config` and `record` are those of one of them, which all share but for method and seed.
+    `config` and `record` are those of one run of the plain condition, or of the first that has any:
+    runs of a condition share them but for method and seed.
     """
 
     results: dict[str, Reproduction]
@@ -54,7 +55,7 @@ class Found:
     def atlases(self, condition: str, method: str) -> list[NeuronAtlas]:
         """The masks of a method, one atlas a seed; empty where it has no atlas."""
         paths = [
-            folder / method / CHECKPOINT / _ATLAS
+            folder / method / CHECKPOINT / ATLAS
             for (of, name, _), folder in self.folders.items()
             if (of, name) == (condition, method)
         ]
@@ -80,15 +81,16 @@ class Found:
         folder = runs[0][1]
         seconds = [self._seconds(method, each, other) for each, other in runs]
         known = [each for each in seconds if each is not None]
-        dense = _parameters(folder / DENSE)
-        own = _parameters(folder / method)
+        dense = parameters(folder / DENSE)
+        own = parameters(folder / method)
         return Cost(
             method,
             label,
             None if own is None or dense is None else own - dense,
             dense or 0,
-            sum(known) / len(known) if known else None,
-            _mask_bytes(folder / method),
+            fmean(known) if known else None,
+            mask_bytes(folder / method),
+            stdev(known) if len(known) > 1 else None,
         )
 
     def _seconds(self, method: str, seed: int, folder: Path) -> float | None:
@@ -96,7 +98,7 @@ class Found:
 
         Parts are what a method trains before its own stage, as LaSS its fine-tuned copies.
         """
-        if _mask_bytes(folder / method) is None:
+        if mask_bytes(folder / method) is None:
             # It finds no sub-networks: parts, as of bilingual models, are its training.
             return None
         own = recorded_seconds(folder)
@@ -133,11 +135,17 @@ def gather(plan: Plan) -> Found:
             if method not in condition.methods
             for seed in plan.seeds
         ]
+        own = None
         if found := [f for (name, _, _), f in folders.items() if name == condition.name]:
             _require_same_text(found)
-            record = read_record(found[0])
-            config = recorded_config(found[0], record)
-        results[condition.name] = _reproduction(plan, condition.rows, outcomes, absent, config)
+            of_first = read_record(found[0])
+            own = recorded_config(found[0], of_first)
+            # The plain condition comes first.
+            config, record = config or own, record or of_first
+        require_one_comet(outcomes)
+        # Where nothing is finished, what is missing can still be told.
+        told = own or config or plan.config(plan.plain, CONTROL, plan.seeds[0])
+        results[condition.name] = _reproduction(plan, condition, outcomes, absent, told)
     return Found(results, folders, config, record)
 
 
@@ -163,12 +171,16 @@ def _outcome(method: str, seed: int, folder: Path) -> Outcome | Absence:
             for baseline in (CONTROL, DENSE)
             if (path := comparison_path(folder, baseline)).is_file()
         }
+        if not against:
+            return Absence(method, seed, f"{folder} has lost its results: evaluate.py run={folder}")
+        # Runs of an older version kept none: their intervals are over seeds alone.
+        path = resamples_path(folder)
+        resamples = Resamples.load(path) if path.is_file() else None
+        trained = trained_systems(folder, record["stages"])
+        return with_comet(Outcome(method, seed, against, resamples, trained), folder)
     except DataError as error:
         # One damaged run keeps its own row out, and no other.
         return Absence(method, seed, f"{error.problem} (fix: {error.fix})")
-    if not against:
-        return Absence(method, seed, f"{folder} has lost its results: evaluate.py run={folder}")
-    return Outcome(method, seed, against)
 
 
 def _why(folder: Path, *, begun: bool) -> str:
@@ -181,16 +193,13 @@ def _why(folder: Path, *, begun: bool) -> str:
 
 def _reproduction(
     plan: Plan,
-    methods: tuple[str, ...],
+    condition: Condition,
     outcomes: list[Outcome],
     absent: list[Absence],
-    config: RunConfig | None,
+    config: RunConfig,
 ) -> Reproduction:
-    if config is None:
-        # Nothing is finished: what is missing can still be told.
-        config = _unfinished(plan)
     return Reproduction(
-        methods=methods,
+        methods=condition.rows,
         outcomes=tuple(outcomes),
         absent=tuple(absent),
         labels=LABELS,
@@ -198,10 +207,6 @@ def _reproduction(
         pivot=config.data.pivot,
         of_paper=plan.scale.paper == "ec30",
     )
-
-
-def _unfinished(plan: Plan) -> RunConfig:
-    return plan.config(plan.plain, CONTROL, plan.seeds[0])
 
 
 def _require_same_text(folders: list[Path]) -> None:
@@ -213,31 +218,3 @@ def _require_same_text(folders: list[Path]) -> None:
                 f"{folder} was trained on other text than {folders[0]}",
                 fix="run it again with resume=never",
             )
-
-
-def _parameters(system: Path) -> int | None:
-    """Of all models of a system: one checkpoint, or one in each of its parts."""
-    whole = system / CHECKPOINT / _WEIGHTS
-    paths = [whole] if whole.is_file() else sorted(system.glob(f"*/{CHECKPOINT}/{_WEIGHTS}"))
-    return sum(map(_elements, paths)) if paths else None
-
-
-def _elements(path: Path) -> int:
-    count = 0
-    with safe_open(path, framework="pt") as file:
-        for name in file.keys():  # noqa: SIM118 -- no mapping
-            size = 1
-            for extent in file.get_slice(name).get_shape():
-                size *= extent
-            count += size
-    return count
-
-
-def _mask_bytes(system: Path) -> int | None:
-    """Files of masks in a system's checkpoints."""
-    paths = [
-        path
-        for path in system.rglob("*.safetensors")
-        if path.parent.name == CHECKPOINT and ("mask" in path.name or path.name == _ATLAS)
-    ]
-    return sum(path.stat().st_size for path in paths) if paths else None

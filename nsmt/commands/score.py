@@ -9,7 +9,8 @@ from pathlib import Path
 from nsmt.commands.config import RunConfig, ScoringSettings
 from nsmt.commands.translations import TRANSLATIONS, kept_translations, maker, write_translations
 from nsmt.data.corpus import Corpus, TokenTable
-from nsmt.evaluation.comparison import compare_all
+from nsmt.data.pivot_join import meanings
+from nsmt.evaluation.comparison import draw_all
 from nsmt.evaluation.groups import Group, groups_of
 from nsmt.evaluation.results import Comparison, TestOutput
 from nsmt.evaluation.translation import likelihoods, translate
@@ -66,6 +67,7 @@ def score_systems(
         scoring=config.test,
         labels=LABELS,
         into=into,
+        said=meanings(corpus, corpus.directions),
         progress=progress,
     )
 
@@ -79,13 +81,16 @@ def compare_outputs(
     labels: Mapping[str, str],
     into: Path,
     together: bool = False,
-    meanings: Mapping[Direction, Sequence[str]] | None = None,
+    said: Mapping[Direction, Sequence[str]] | None = None,
     progress: bool = True,
 ) -> list[Comparison]:
-    """Compare systems with each baseline and keep the comparisons below `into`."""
+    """Compare systems with each baseline; keep the comparisons and resamples below `into`.
+
+    `said` tells which sentences of different directions say the same, and are drawn together.
+    """
     with progress_bar(shown=progress) as bar:
         task = bar.add_task("compare", total=2 * len(next(iter(outputs.values()))), status="")
-        comparisons = compare_all(
+        comparisons, resamples = draw_all(
             outputs,
             baselines=baselines,
             groups=groups,
@@ -94,17 +99,23 @@ def compare_outputs(
             labels=labels,
             tokenizer=scoring.tokenizer,
             together=together,
-            meanings=meanings,
+            meanings=said,
             advance=lambda: bar.advance(task),
         )
     for name, comparison in comparisons.items():
         replace_text(comparison_path(into, name), comparison.to_json())
+    resamples.save(resamples_path(into))
     return list(comparisons.values())
 
 
 def comparison_path(folder: Path, baseline: str) -> Path:
     """Where the comparison with a baseline is kept."""
     return folder / "results" / f"against-{baseline}.json"
+
+
+def resamples_path(folder: Path) -> Path:
+    """Where the scores on resampled test sets are kept, by which runs are paired."""
+    return folder / "results" / "resamples.safetensors"
 
 
 def score_model(

@@ -39,7 +39,7 @@ from nsmt.data.identification import Identifier, LanguageIdentifier
 from nsmt.data.pivot_join import unseen_texts
 from nsmt.errors import ConfigurationError, DataError
 from nsmt.evaluation.comparison import measure
-from nsmt.evaluation.groups import groups_of
+from nsmt.evaluation.groups import ZERO_SHOT, groups_of
 from nsmt.evaluation.off_target import Found, Judge, with_off_target
 from nsmt.evaluation.results import TestOutput
 from nsmt.evaluation.zero_shot import (
@@ -52,6 +52,7 @@ from nsmt.languages import Direction, Language
 from nsmt.methods import CONTROL, DENSE, LABELS, SEEN_ONLY
 from nsmt.models.checkpoint import load_checkpoint
 from nsmt.neurons.statistics import ActivationStatistics
+from nsmt.reporting.results_tables import comparison_resolution
 from nsmt.reporting.zero_shot_tables import REFERENCES
 from nsmt.training.schedule import IDENTIFICATION, STATISTICS
 from nsmt.training.stages import CHECKPOINT
@@ -101,7 +102,7 @@ def zero_shot(
         scoring=opened.config.test,
         labels=done.labels,
         into=into,
-        meanings={direction: text.meanings for direction, text in sets.texts.items()},
+        said={direction: text.meanings for direction, text in sets.texts.items()},
         progress=opened.config.callbacks.progress,
     )
     systems = (
@@ -111,6 +112,7 @@ def zero_shot(
     )
     measured = Measured(systems, done.found)
     notes = _notes(sets, settings, done, passed_over, pivot=corpus.pivot)
+    notes += [comparison_resolution(each, [ZERO_SHOT], each.metrics) for each in comparisons]
     write_matrices(into, measured, sets, corpus, notes)
     write_everything(into, measured, sets, passed_over, pivot=corpus.pivot)
     keep(into, {"summary": summary(measured, sets, corpus, notes)}, systems, record)

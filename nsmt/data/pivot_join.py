@@ -81,6 +81,26 @@ def unseen_texts(
     }
 
 
+def meanings(
+    corpus: Corpus, directions: Iterable[Direction], *, split: str = "test"
+) -> dict[Direction, list[str]]:
+    """What each sentence of a split says: its pivot side, by which test sets of pairs overlap.
+
+    Both ways of a pair say the same. A pair without the pivot is told by its first language, and
+    shares its sentences with nothing but itself and pairs that begin alike.
+    """
+    found = {}
+    for direction in directions:
+        pair = direction if direction in corpus.pairs else direction.reverse
+        sources, targets = corpus.texts(direction, split)
+        sides = {direction.source: sources, direction.target: targets}
+        if corpus.pivot in sides:
+            found[direction] = sides[corpus.pivot]
+        else:
+            found[direction] = [f"{pair.source}\t{sentence}" for sentence in sides[pair.source]]
+    return found
+
+
 def _first_translations(rows: Rows) -> dict[str, str]:
     found: dict[str, str] = {}
     for sentence, translation in rows:

@@ -15,6 +15,7 @@ import numpy as np
 
 from nsmt.errors import ConfigurationError, DataError
 from nsmt.evaluation.groups import Group
+from nsmt.evaluation.resamples import Resamples, draw_name
 from nsmt.evaluation.results import Comparison, SystemResult, TestOutput
 from nsmt.evaluation.scoring import DEFAULT_TOKENIZER, metrics, signature_of
 from nsmt.evaluation.significance import (
@@ -27,6 +28,7 @@ from nsmt.evaluation.significance import (
     resample,
     summarise,
     text_statistics,
+    units_of,
 )
 from nsmt.languages import Direction
 
@@ -76,7 +78,35 @@ def compare_all(
     meanings: Mapping[Direction, Sequence[str]] | None = None,
     advance: Advance = lambda: None,
 ) -> dict[str, Comparison]:
-    """One comparison a baseline, from one measurement and the same resamples.
+    """One comparison a baseline, from one measurement and the same resamples; see `draw_all`."""
+    return draw_all(
+        systems,
+        baselines=baselines,
+        groups=groups,
+        samples=samples,
+        seed=seed,
+        labels=labels,
+        together=together,
+        tokenizer=tokenizer,
+        meanings=meanings,
+        advance=advance,
+    )[0]
+
+
+def draw_all(
+    systems: Mapping[str, Mapping[Direction, TestOutput]],
+    *,
+    baselines: Sequence[str],
+    groups: Sequence[Group],
+    samples: int,
+    seed: int,
+    labels: Mapping[str, str] | None = None,
+    together: bool = False,
+    tokenizer: str = DEFAULT_TOKENIZER,
+    meanings: Mapping[Direction, Sequence[str]] | None = None,
+    advance: Advance = lambda: None,
+) -> tuple[dict[str, Comparison], Resamples]:
+    """The comparisons by baseline, and the scores on the resamples that they are made from.
 
     `meanings` tell which sentences of different directions say the same, where test sets overlap
     without being equal: they are drawn together. `advance` is called twice a direction.
@@ -91,7 +121,7 @@ def compare_all(
         for name, outputs in systems.items()
     )
     sentences = {d: len(out.references) for d, out in next(iter(systems.values())).items()}
-    units = None if meanings is None else _units(meanings)
+    units = None if meanings is None else units_of(meanings)
     together = together or units is not None
     drawn = _draw(
         measured,
@@ -120,7 +150,8 @@ def compare_all(
             seed=seed,
             together=together,
         )
-    return comparisons
+    name = draw_name(sentences, samples=samples, seed=seed, together=together, units=units)
+    return comparisons, Resamples(drawn, name)
 
 
 def measure(
@@ -268,16 +299,6 @@ def _draw(
             drawn[name].setdefault(metric, {})[direction] = values
         advance()
     return drawn
-
-
-def _units(meanings: Mapping[Direction, Sequence[str]]) -> dict[Direction, Units]:
-    """Every meaning numbered, in order of first appearance."""
-    rows: dict[str, int] = {}
-    places = {
-        direction: np.array([rows.setdefault(meaning, len(rows)) for meaning in of_direction])
-        for direction, of_direction in meanings.items()
-    }
-    return {direction: Units(len(rows), of_N) for direction, of_N in places.items()}
 
 
 def _compare_with(

@@ -120,6 +120,16 @@ class Units:
     of_N: npt.NDArray[np.integer]
 
 
+def units_of(meanings: Mapping[Key, Sequence[str]]) -> dict[Key, Units]:
+    """The meanings of all test sets numbered together, in order of first appearance."""
+    rows: dict[str, int] = {}
+    places = {
+        key: np.array([rows.setdefault(meaning, len(rows)) for meaning in of_set], dtype=np.int64)
+        for key, of_set in meanings.items()
+    }
+    return {key: Units(len(rows), of_N) for key, of_N in places.items()}
+
+
 def share_statistics(is_so_N: npt.ArrayLike, *, metric: str) -> SentenceStatistics:
     """Statistics of the percentage of sentences of which something is so, from booleans."""
     is_so_N = np.asarray(is_so_N, float)
@@ -138,7 +148,8 @@ def resample(
 
     `stream` names an independent stream of resamples, so that the intervals of a direction do not
     depend on which other directions were evaluated. With `units`, meanings are drawn instead of
-    sentences: directions whose test sets overlap vary together where they do. Raises DataError if
+    sentences: directions whose test sets overlap vary together where they do. A resample that holds
+    nothing of a test set (of n sentences, about one in e^n) has it as it is. Raises DataError if
     entries differ in length.
     """
     sizes = {entry.sentences for entry in statistics.values()}
@@ -151,6 +162,7 @@ def resample(
     number = sizes.pop() if units is None else units.number
     for drawn_SU in _multiplicities(number, samples=samples, seed=seed, stream=stream):
         weights_SN = drawn_SU if units is None else drawn_SU[:, units.of_N]
+        weights_SN[weights_SN.sum(axis=1) == 0] = 1
         for key, entry in statistics.items():
             parts[key].append(entry.values_of(weights_SN @ entry.values_NK))
     return {key: np.concatenate(blocks) for key, blocks in parts.items()}

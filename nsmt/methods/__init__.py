@@ -53,6 +53,8 @@ _CLASSES: tuple[type[Method], ...] = get_args(get_args(AnyMethod)[0])
 
 DENSE = "dense"
 CONTROL = "continue_dense"
+# Methods that tables of their own compare.
+SPECIALISED, RANDOM, BILINGUAL = "neuron_specialization", "random", "bilingual"
 # What tables, figures and progress bars call each method, and the dense model.
 LABELS = {DENSE: "dense"} | {
     name: label for each in _CLASSES for name, label in each.labels.items()
@@ -62,11 +64,14 @@ SEEN_ONLY = {name: why for each in _CLASSES if (why := each.seen_only) for name 
 NOT_PROBED = {name: why for each in _CLASSES if (why := each.not_probed) for name in each.labels}
 
 __all__ = [
+    "BILINGUAL",
     "CONTROL",
     "DENSE",
     "LABELS",
     "NOT_PROBED",
+    "RANDOM",
     "SEEN_ONLY",
+    "SPECIALISED",
     "Adapted",
     "AnyMethod",
     "ContinueDense",

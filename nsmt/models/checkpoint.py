@@ -32,9 +32,10 @@ from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.tensors import save_tensors
 
 _VERSION = 1
-_WEIGHTS, _MODEL, _ATLAS = "model.safetensors", "model.json", "atlas.safetensors"
+# The files of a checkpoint.
+WEIGHTS, MODEL, ATLAS = "model.safetensors", "model.json", "atlas.safetensors"
 _WEIGHT_MASKS = "weight_masks.safetensors"
-_REQUIRED = (_WEIGHTS, _MODEL, VOCABULARY)
+_REQUIRED = (WEIGHTS, MODEL, VOCABULARY)
 
 
 @dataclass(slots=True)
@@ -87,10 +88,10 @@ def save_checkpoint(folder: Path, trained: TrainedModel) -> str:
     with replace_folder(folder) as building:
         # Tied weights once, and no metadata: that is written in another order each time.
         weights = {name: each.detach() for name, each in trained.model.named_parameters()}
-        save_tensors(building / _WEIGHTS, weights)
+        save_tensors(building / WEIGHTS, weights)
         trained.vocabulary.save(building / VOCABULARY)
         if trained.atlas is not None:
-            trained.atlas.save(building / _ATLAS)
+            trained.atlas.save(building / ATLAS)
         if trained.weight_masks is not None:
             trained.weight_masks.save(building / _WEIGHT_MASKS)
         description = {
@@ -100,9 +101,9 @@ def save_checkpoint(folder: Path, trained: TrainedModel) -> str:
             "adapters": _description_of(trained.model.adapters),
             "history": trained.history,
         }
-        (building / _MODEL).write_text(json.dumps(description, indent=1), encoding="utf-8")
+        (building / MODEL).write_text(json.dumps(description, indent=1), encoding="utf-8")
         manifest = write_manifest(building)
-    return manifest[_WEIGHTS]
+    return manifest[WEIGHTS]
 
 
 def load_checkpoint(folder: Path) -> TrainedModel:
@@ -114,19 +115,19 @@ def load_checkpoint(folder: Path) -> TrainedModel:
     if described.adapters is not None:
         model.adapters = Adapters(described.model, *described.adapters)
     try:
-        safetensors.torch.load_model(model, str(folder / _WEIGHTS))
+        safetensors.torch.load_model(model, str(folder / WEIGHTS))
     except RuntimeError as error:
         raise CheckpointError(
-            f"the weights in {folder} do not fit its {_MODEL}: {error}", fix="train it again"
+            f"the weights in {folder} do not fit its {MODEL}: {error}", fix="train it again"
         ) from error
     weight_masks = WeightMasks.load(folder / _WEIGHT_MASKS) if _WEIGHT_MASKS in manifest else None
     return TrainedModel(
         model=model.eval(),
         vocabulary=vocabulary,
         directions=described.directions,
-        atlas=NeuronAtlas.load(folder / _ATLAS) if _ATLAS in manifest else None,
+        atlas=NeuronAtlas.load(folder / ATLAS) if ATLAS in manifest else None,
         history=described.history,
-        fingerprint=manifest[_WEIGHTS],
+        fingerprint=manifest[WEIGHTS],
         weight_masks=weight_masks,
     )
 
@@ -143,7 +144,7 @@ class _Described:
 
 def _described(folder: Path) -> _Described:
     try:
-        told = json.loads((folder / _MODEL).read_text(encoding="utf-8"))
+        told = json.loads((folder / MODEL).read_text(encoding="utf-8"))
         # Before anything else: another version may describe models in other words.
         if told.get("version") != _VERSION:
             raise CheckpointError(
@@ -158,7 +159,7 @@ def _described(folder: Path) -> _Described:
         )
     except (KeyError, ValidationError, ConfigurationError) as error:
         raise CheckpointError(
-            f"{folder / _MODEL} does not describe a model: {error}", fix="train it again"
+            f"{folder / MODEL} does not describe a model: {error}", fix="train it again"
         ) from error
 
 

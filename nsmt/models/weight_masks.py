@@ -98,12 +98,6 @@ def _largest(name: str, weight: Tensor, count: int) -> Tensor:
     return (above | (equal & among_equals)).view_as(weight)
 
 
-def mask_bytes(weights: Mapping[str, Tensor], *, directions: int) -> tuple[int, int]:
-    """What masks of these weights take: as bits, as they are kept here, and a byte each."""
-    sizes = [each.numel() for each in weights.values()]
-    return directions * sum(_packed_size(size) for size in sizes), directions * sum(sizes)
-
-
 class WeightMasks:
     """For each direction and weight matrix, which weights it uses; immutable, with provenance."""
 
@@ -273,26 +267,6 @@ class WeightMasks:
 
 class _Header(TaskHeader):
     weights: tuple[tuple[str, tuple[int, ...]], ...]
-
-
-def weight_overlap(
-    masks: WeightMasks, tasks: Sequence[str] | None = None, *, names: Iterable[str] | None = None
-) -> Tensor:
-    """Intersection over union of the directions' weights: float64 [T, T].
-
-    Of all matrices together, or of some. Two empty sets are equal, so their overlap is 1.
-    """
-    rows = [masks.row(task) for task in (masks.tasks if tasks is None else tasks)]
-    both_TT = torch.zeros(len(rows), len(rows), dtype=torch.float64)
-    either_TT = torch.zeros_like(both_TT)
-    for name in masks.packed if names is None else names:
-        bits_TP = masks.packed[name][rows]
-        for one in range(len(rows)):
-            for other in range(one + 1):
-                both_TT[one, other] += _count(bits_TP[one] & bits_TP[other])
-                either_TT[one, other] += _count(bits_TP[one] | bits_TP[other])
-    iou_TT = torch.where(either_TT > 0, both_TT / either_TT.clamp(min=1), 1.0)
-    return torch.tril(iou_TT) + torch.tril(iou_TT, diagonal=-1).T
 
 
 def _packed_size(size: int) -> int:

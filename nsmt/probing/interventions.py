@@ -10,6 +10,9 @@ trained with them, the identified masks' over the random ones'; and of the harm 
 language's masks do, pivot→X's over X→pivot's. The bars are those of a prototype on real text, which
 had 0.35 and 0.14 for the first and 53 for the second.
 
+A meaning that is in several test sets is drawn for all of them at once: en-de and de-en are the
+same sentences, so their changes are not independent.
+
 Shape suffixes: S resamples.
 """
 
@@ -31,6 +34,7 @@ from nsmt.evaluation.significance import (
     likelihood_statistics,
     resample,
     summarise,
+    units_of,
 )
 from nsmt.evaluation.translation import likelihoods
 from nsmt.languages import Direction, LanguageTable
@@ -42,7 +46,7 @@ from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.probing.relations import most_similar, neighbours, swapped
 from nsmt.probing.settings import InterventionSettings
 
-DENSE, SPECIALISED = "dense", "specialised"
+DENSE, CONTINUED, SPECIALISED = "dense", "continue-dense", "specialised"
 IDENTIFIED, RANDOM = "dense, identified masks", "dense, random masks"
 MASKS_OFF = "masks off"
 ENCODER_OFF, DECODER_OFF = "encoder masks off", "decoder masks off"
@@ -163,7 +167,10 @@ class Changes:
         *,
         samples: int,
         seed: int,
+        meanings: Mapping[Direction, Sequence[str]],
     ) -> None:
+        """`meanings`, one a sentence, are drawn: the same ones for all directions."""
+        units = units_of(meanings)
         self._base = {name: arm.base for name, arm in arms.items()}
         self._value: dict[str, dict[Direction, float]] = {name: {} for name in arms}
         self._drawn: dict[str, dict[Direction, Floats]] = {name: {} for name in arms}
@@ -173,7 +180,7 @@ class Changes:
                 for name, of_arm in nlls.items()
                 if direction in of_arm
             }
-            drawn = resample(entries, samples=samples, seed=seed, stream=str(direction))
+            drawn = resample(entries, samples=samples, seed=seed, units=units[direction])
             for name, entry in entries.items():
                 self._value[name][direction] = entry.corpus_value()
                 self._drawn[name][direction] = drawn[name]

@@ -1,7 +1,9 @@
-"""Where does it pay? Gains over the control under several conditions, at equal updates in each.
+"""Where does it pay? Gains over the control under several conditions.
 
 A condition is a change to a table's base run: a narrower model, another temperature, another k.
-Within it every method is compared with the control that was trained under the same condition.
+Within it every method is compared with the control that was trained under the same condition. Two
+seeds tell next to nothing of their own variance, so the intervals of a table have that of all its
+rows together (`nsmt.evaluation.seeds.pooled`), and the variance over sentences of each row.
 """
 
 from __future__ import annotations
@@ -11,14 +13,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from nsmt.evaluation.groups import ALL, groups_of
-from nsmt.evaluation.seeds import seed_difference, spread
-from nsmt.evaluation.significance import SIGNIFICANCE_LEVEL
+from nsmt.evaluation.seeds import Pooled, SeedDifference, pooled, spread
+from nsmt.languages import Direction
 from nsmt.methods import CONTROL
 from nsmt.reporting.figures import SpreadCurve
-from nsmt.reporting.paper_tables import format_gain, missing_notes
 from nsmt.reporting.reproduction import Reproduction
-from nsmt.reporting.results_tables import HEADINGS
-from nsmt.reporting.sweep_tables import format_p, format_seed_difference, format_spread
+from nsmt.reporting.results_tables import HEADINGS, format_score, resolution_note
+from nsmt.reporting.sweep_tables import format_seed_difference, format_spread
+from nsmt.reporting.table_notes import at_equal_updates, how_tested, updates_notes, widths_of
 from nsmt.reporting.tables import MISSING, Table
 
 _GROUPS: Final = (ALL, "O2M", "M2O")
@@ -33,46 +35,49 @@ class GainCurves:
 
 
 def conditions_table(
-    conditions: Mapping[str, Reproduction], metric: str, *, title: str, columns: str = "Condition"
+    conditions: Mapping[str, Reproduction],
+    metric: str,
+    *,
+    title: str,
+    one_control: bool = False,
 ) -> Table:
-    """A row a condition and method: the control's score and the gain over it."""
-    rows, widths = [], []
+    """A row a condition and method: the control's score and the gains over it.
+
+    `one_control` says that all conditions have the same control, so that their rows err together.
+    """
+    by_group = {name: _by_group(result) for name, result in conditions.items()}
+    pools = {
+        group: _pool(conditions, by_group, metric, group, one_control=one_control)
+        for group in _GROUPS
+    }
+    rows, every = list[list[str]](), list[SeedDifference | None]()
     for name, result in conditions.items():
-        groups = {
-            g.name: g.directions
-            for g in groups_of(result.directions, result.languages, pivot=result.pivot)
-        }
-        control = list(result.scores(CONTROL, metric, groups.get(ALL, ())).values())
+        control = list(result.scores(CONTROL, metric, by_group[name].get(ALL, ())).values())
         shown = format_spread(control, metric) if control else MISSING
         for system in result.methods:
-            values = [
-                list(result.differences(system, CONTROL, metric, groups[g]).values())
-                if g in groups
-                else []
-                for g in _GROUPS
+            tested = {
+                group: result.tested(system, CONTROL, metric, directions, pool=pools[group])
+                for group, directions in by_group[name].items()
+            }
+            every += tested.values()
+            cells = [
+                MISSING if found is None else format_seed_difference(found, metric)
+                for found in (tested.get(group) for group in _GROUPS)
             ]
-            tested = [seed_difference(each) if each else None for each in values]
-            whole = tested[0]
-            if whole is not None and whole.tested is not None:
-                widths.append(whole.tested.smallest_visible_difference)
-            rows.append(
-                [
-                    name,
-                    result.label(system),
-                    str(len(values[0])),
-                    shown,
-                    MISSING if whole is None else format_seed_difference(whole, metric),
-                    MISSING if whole is None else format_p(whole.exact_p),
-                    *(
-                        format_gain(each, v, metric)
-                        for each, v in zip(tested[1:], values[1:], strict=True)
-                    ),
-                    _bootstrap(result, system, metric),
-                ]
-            )
-    heading = [columns, "System", "Seeds", f"control {HEADINGS[metric]}", "gain All", "exact p"]
-    heading += ["gain O2M", "gain M2O", "runs with p < 0.05"]
-    return Table(title, heading, rows, _notes(conditions, metric, widths))
+            whole = tested.get(ALL)
+            seeds = 0 if whole is None else whole.seeds
+            singles = _bootstrap(result, system, metric, by_group[name].get(ALL, ()))
+            rows.append([name, result.label(system), str(seeds), shown, *cells, singles])
+    heading = ["Condition", "System", "Seeds", f"control {HEADINGS[metric]}"]
+    heading += [*(f"gain {group}" for group in _GROUPS), "runs with p < 0.05"]
+    notes = [
+        _equal_note(conditions),
+        how_tested(every, pool=pools[ALL]),
+        _pool_note(pools[ALL], metric),
+        "Runs with p < 0.05: by the paired bootstrap over sentences, each run by itself, All.",
+        _resolution(conditions, by_group, metric, pools[ALL]),
+    ]
+    return Table(title, heading, rows, [*notes, *_common(conditions, metric)])
 
 
 def gain_curves(
@@ -95,9 +100,37 @@ def gain_curves(
     return GainCurves(values, curves)
 
 
-def _bootstrap(result: Reproduction, system: str, metric: str) -> str:
+def _by_group(result: Reproduction) -> dict[str, tuple[Direction, ...]]:
+    groups = groups_of(result.directions, result.languages, pivot=result.pivot)
+    found = {group.name: group.directions for group in groups}
+    return {name: found[name] for name in _GROUPS if name in found}
+
+
+def _pool(
+    conditions: Mapping[str, Reproduction],
+    by_group: Mapping[str, Mapping[str, Sequence[Direction]]],
+    metric: str,
+    group: str,
+    *,
+    one_control: bool,
+) -> Pooled | None:
+    """The variance over seeds of all rows."""
+    rows = [
+        [
+            list(result.differences(system, CONTROL, metric, by_group[name][group]).values())
+            for system in result.methods
+        ]
+        for name, result in conditions.items()
+        if group in by_group[name]
+    ]
+    return pooled([[row for of_condition in rows for row in of_condition]] if one_control else rows)
+
+
+def _bootstrap(
+    result: Reproduction, system: str, metric: str, directions: Sequence[Direction]
+) -> str:
     """How many runs differ from the control by the bootstrap over sentences, and which way."""
-    found = [result.bootstrap(system, seed, CONTROL, metric, ALL) for seed in result.seeds]
+    found = [result.bootstrap(system, seed, CONTROL, metric, directions) for seed in result.seeds]
     known = [each for each in found if each is not None]
     if not known:
         return MISSING
@@ -106,23 +139,43 @@ def _bootstrap(result: Reproduction, system: str, metric: str) -> str:
     return f"{up} above, {down} below of {len(known)}"
 
 
-def _notes(
-    conditions: Mapping[str, Reproduction], metric: str, widths: Sequence[float]
-) -> list[str]:
-    notes = [
-        "Gains over the control of the same condition and run, at equal updates: mean, 95 % "
-        "interval or ± deviation over seeds; * "
-        f"p < {SIGNIFICANCE_LEVEL} by the paired t-test over seeds, two-sided, not corrected for "
-        "the number of comparisons. Of one seed, there is no test.",
-        "Runs with p < 0.05: by the paired bootstrap over sentences, each run by itself.",
+def _resolution(
+    conditions: Mapping[str, Reproduction],
+    by_group: Mapping[str, Mapping[str, Sequence[Direction]]],
+    metric: str,
+    pool: Pooled | None,
+) -> str:
+    """Over all rows and conditions, the means over all directions."""
+    found = [
+        widths_of(result, metric, [by_group[name].get(ALL, ())], pool=pool)
+        for name, result in conditions.items()
     ]
-    if widths:
-        notes.append(
-            "Smallest visible difference (over seeds, All; half of the interval): "
-            f"{min(widths):.4g} to {max(widths):.4g}."
-        )
+    lacking = next((text for widths, text in found if widths), "")
+    return resolution_note({metric: [w for ws, _ in found for w in ws]}, f"of a row, All{lacking}")
+
+
+def _equal_note(conditions: Mapping[str, Reproduction]) -> str:
+    equal = all(at_equal_updates(result) for result in conditions.values())
+    at = ", at equal updates" if equal else "; for how many updates each was trained, see below"
+    return f"Gains over the control of the same condition and seed{at}: means over seeds."
+
+
+def _pool_note(pool: Pooled | None, metric: str) -> str:
+    if pool is None:
+        return "No row has two seeds: nothing is known of the variation between training runs."
+    deviation = format_score(pool.variance**0.5, metric)
+    return (
+        f"The deviation over seeds is taken to be the same in all rows: All {deviation}, with "
+        f"{pool.freedom:.1f} degrees of freedom, fewer than rows have seeds because methods share "
+        "their control."
+    )
+
+
+def _common(conditions: Mapping[str, Reproduction], metric: str) -> list[str]:
+    notes = []
     for name, result in conditions.items():
-        notes += [f"{name}: {line}" if name else line for line in missing_notes(result)]
+        own = [*updates_notes(result), *result.missing()]
+        notes += [f"{name}: {line}" if name else line for line in own]
     signatures = {m: t for result in conditions.values() for m, t in result.signatures.items()}
     return [
         *notes,

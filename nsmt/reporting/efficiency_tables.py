@@ -13,7 +13,7 @@ from typing import Final
 from nsmt.evaluation.paper import MARKS, paper
 from nsmt.models import costs
 from nsmt.models.settings import ModelSettings
-from nsmt.reporting.paper_tables import published_notes
+from nsmt.reporting.table_notes import published_notes
 from nsmt.reporting.tables import MISSING, Table
 
 # The paper's EC30: 60 directions; adapters of 256, which its +87 % implies.
@@ -36,6 +36,8 @@ class Cost:
     dense: int
     seconds: float | None
     mask_bytes: int | None
+    # Of the seconds, over seeds.
+    deviation: float | None = None
 
 
 def table3(
@@ -67,7 +69,7 @@ def measured_table(found: Sequence[Cost], model: ModelSettings, *, directions: i
                 cost.label,
                 MISSING if cost.parameters is None else f"{cost.parameters:,}",
                 MISSING if cost.parameters is None else f"{cost.parameters / cost.dense:+.1%}",
-                format_seconds(cost.seconds),
+                _time(cost),
                 format_bytes(cost.mask_bytes),
                 format_bytes(_as_booleans(cost, model, directions=directions)),
                 *theirs,
@@ -75,7 +77,10 @@ def measured_table(found: Sequence[Cost], model: ModelSettings, *, directions: i
         )
     notes = [
         "Time to find: seconds that the run recorded for identification, and for what a method "
-        "trains only to find its masks; attempts that were killed outright are not in it.",
+        "trains only to find its masks; mean ± deviation over seeds. Attempts that were killed "
+        "outright are not in it.",
+        "Smallest visible difference: parameters and bytes are counted, so that none is too small; "
+        "of times, that between runs of one system, which is the deviation.",
         "Masks: the files in the checkpoint. As booleans: a byte a masked weight and direction, "
         "as the paper counts.",
         *published_notes([row.firmness for row in paper().efficiency]),
@@ -115,6 +120,11 @@ def arithmetic_table(big: ModelSettings) -> Table:
         "1,024; the paper's GB are these."
     ]
     return Table("Table 3 by arithmetic", ["What", "Parameters", "Memory"], rows, notes)
+
+
+def _time(cost: Cost) -> str:
+    shown = format_seconds(cost.seconds)
+    return shown if cost.deviation is None else f"{shown} ± {format_seconds(cost.deviation)}"
 
 
 def format_bytes(count: int | None) -> str:

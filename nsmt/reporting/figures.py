@@ -90,11 +90,13 @@ class SpreadCurve:
 
 @dataclass(frozen=True, slots=True)
 class NamedPoint:
-    """A point that is written beside its mark."""
+    """A point that is written beside its mark, with bars of a deviation where one is known."""
 
     name: str
     across: float
     up: float
+    across_by: float | None = None
+    up_by: float | None = None
 
 
 @contextmanager
@@ -241,8 +243,16 @@ def named_points(panels: Mapping[str, Sequence[NamedPoint]], *, across: str, up:
     for axes, (title, points), colour in zip(places, panels.items(), PALETTE, strict=False):
         axes.axhline(0, color=MUTED, linewidth=1)
         axes.axvline(0, color=MUTED, linewidth=1)
-        axes.plot([p.across for p in points], [p.up for p in points], "o", color=colour)
         for point in points:
+            axes.errorbar(
+                point.across,
+                point.up,
+                xerr=point.across_by,
+                yerr=point.up_by,
+                fmt="o",
+                color=colour,
+                elinewidth=1,
+            )
             axes.annotate(
                 point.name,
                 (point.across, point.up),

@@ -7,24 +7,30 @@ less interference.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Final
 
-from nsmt.evaluation.groups import table_order
+from nsmt.evaluation.groups import Group
 from nsmt.evaluation.paper import MARKS, Firmness, PaperRow, paper
-from nsmt.evaluation.seeds import seed_difference
-from nsmt.evaluation.significance import SIGNIFICANCE_LEVEL
+from nsmt.evaluation.seeds import Spread, spread
 from nsmt.languages import Direction
-from nsmt.methods import CONTROL, DENSE
-from nsmt.reporting.paper_tables import format_gain, missing_notes, published_notes
+from nsmt.methods import BILINGUAL, CONTROL, DENSE, SPECIALISED
+from nsmt.reporting.interval_tables import bootstrap_table
 from nsmt.reporting.reproduction import Reproduction
 from nsmt.reporting.results_tables import HEADINGS
 from nsmt.reporting.sweep_tables import format_spread
+from nsmt.reporting.table_notes import (
+    common_notes,
+    format_gain,
+    how_tested,
+    published_notes,
+    seeds_shown,
+    visible_note,
+)
 from nsmt.reporting.tables import MISSING, Table
 
-BILINGUAL: Final = "bilingual"
-SPECIALISED: Final = "neuron_specialization"
 _SIDES: Final = ("O2M", "M2O")
 
 
@@ -33,33 +39,46 @@ class Gap:
     """A language's point: how far the multilingual model is from the bilingual one, and the gain.
 
     `gap` is the dense multilingual model minus the bilingual one, `gain` specialisation minus the
-    control; both are means over seeds.
+    control; both over the same seeds.
     """
 
     language: str
-    gap: float
-    gain: float
+    gap: Spread
+    gain: Spread
 
 
 def table4(result: Reproduction, metric: str) -> dict[str, Table]:
-    """Bilingual scores, and the others as differences to them, by language and side."""
+    """Bilingual scores, and the others as differences to them, by language and side.
+
+    Where corpus and model are the paper's, its rows, and ours minus its; then single runs.
+    """
     codes = interference_languages(result)
     rows, firmnesses = [], list[Firmness]()
     for side in _SIDES:
-        for row in _paper_rows(side):
+        for row in _paper_rows(side) if result.of_paper else ():
             values = paper().values(row)
             cells = [
                 f"{values[c]:{_sign(row)}.1f}{MARKS[row.firmness]}" if c in values else MISSING
                 for c in codes
             ]
-            if result.of_paper:
-                firmnesses.append(row.firmness)
-                rows.append([side, f"{row.label}, paper", "", *cells])
+            firmnesses.append(row.firmness)
+            rows.append([side, f"{row.label}, paper", "", *cells])
+            rows.append(
+                [side, f"{row.label}, here − paper", "", *_gaps(result, metric, row, codes)]
+            )
         rows += _own_rows(result, metric, side, codes)
+    every = [
+        result.tested(system, BILINGUAL, metric, [result.between(code, side)])
+        for side in _SIDES
+        for system in result.systems
+        for code in codes
+    ]
+    ways = [[result.between(code, side)] for side in _SIDES for code in codes]
     notes = [
         "Bilingual models are absolute, the others differences to them by seed: mean ± deviation "
-        f"over seeds; * p < {SIGNIFICANCE_LEVEL} by the paired t-test over seeds, two-sided, not "
-        "corrected for the number of comparisons.",
+        "over seeds.",
+        how_tested(every),
+        visible_note(result, metric, ways, name="of a language", baseline=BILINGUAL),
         *published_notes(firmnesses),
         *([paper().not_recovered["table4"]] if result.of_paper else []),
         *(
@@ -67,33 +86,42 @@ def table4(result: Reproduction, metric: str) -> dict[str, Table]:
             if BILINGUAL in result.methods
             else ["No bilingual models: they are method=bilingual."]
         ),
-        *missing_notes(result),
-        *([f"{HEADINGS[metric]}: {result.signatures[metric]}"] if result.signatures else []),
+        *common_notes(result, [metric]),
     ]
     title = f"Table 4: interference, {HEADINGS[metric]}"
-    return {"table4": Table(title, ["Block", "System", "Seeds", *codes], rows, notes)}
+    single = [
+        Group(f"{code} {side}", (result.between(code, side),)) for side in _SIDES for code in codes
+    ]
+    return {
+        "table4": Table(title, ["Block", "System", "Seeds", *codes], rows, notes),
+        "table4-bootstrap": bootstrap_table(
+            result,
+            metric,
+            title=f"{title}, every run by itself",
+            baseline=BILINGUAL,
+            columns=single,
+        ),
+    }
 
 
 def gaps(result: Reproduction, metric: str) -> dict[str, list[Gap]]:
-    """By side, a point for each language whose runs are all there."""
+    """By side, a point for each language; both its means are over the seeds that have both."""
     points: dict[str, list[Gap]] = {}
     for side in _SIDES:
         points[side] = []
         for code in interference_languages(result):
-            direction = _direction(result, code, side)
-            gap = list(_to_bilingual(result, DENSE, metric, direction).values())
-            gain = list(result.differences(SPECIALISED, CONTROL, metric, [direction]).values())
-            if gap and gain:
-                point = Gap(code, sum(gap) / len(gap), sum(gain) / len(gain))
-                points[side].append(point)
+            direction = [result.between(code, side)]
+            gap = result.differences(DENSE, BILINGUAL, metric, direction)
+            gain = result.differences(SPECIALISED, CONTROL, metric, direction)
+            if seeds := sorted(gap.keys() & gain.keys()):
+                of_gap, of_gain = (spread([of[s] for s in seeds]) for of in (gap, gain))
+                points[side].append(Gap(code, of_gap, of_gain))
     return points
 
 
 def interference_languages(result: Reproduction) -> list[str]:
     """The paper's ten languages of EC30; elsewhere all, from the most to the least text by tier."""
-    ordered = table_order(result.directions, result.languages, pivot=result.pivot)
-    paired = [d for d in ordered if result.pivot in (d.source, d.target)]
-    codes = list(dict.fromkeys(d.other(result.pivot) for d in paired))
+    codes = result.codes
     if result.of_paper:
         return [code for code in paper().columns["table4"] if code in codes]
     tiers = list(dict.fromkeys(entry.tier for entry in result.languages.values() if entry.tier))
@@ -104,26 +132,36 @@ def interference_languages(result: Reproduction) -> list[str]:
 def _own_rows(
     result: Reproduction, metric: str, side: str, codes: Sequence[str]
 ) -> list[list[str]]:
-    directions = [_direction(result, code, side) for code in codes]
-    absolute = [list(result.scores(BILINGUAL, metric, [d]).values()) for d in directions]
+    ways = [[result.between(code, side)] for code in codes]
+    absolute = [list(result.scores(BILINGUAL, metric, way).values()) for way in ways]
     cells = [format_spread(values, metric) if values else MISSING for values in absolute]
-    rows = [[side, result.label(BILINGUAL), _count(absolute), *cells]]
+    rows = [[side, result.label(BILINGUAL), seeds_shown(absolute), *cells]]
     for system in result.systems:
         if system == BILINGUAL:
             continue
-        found = [list(_to_bilingual(result, system, metric, d).values()) for d in directions]
-        gains = [format_gain(seed_difference(v) if v else None, v, metric) for v in found]
-        rows.append([side, f"{result.label(system)}, Δ", _count(found), *gains])
+        found = [list(result.differences(system, BILINGUAL, metric, way).values()) for way in ways]
+        tested = [result.tested(system, BILINGUAL, metric, way) for way in ways]
+        gains = [format_gain(t, v, metric) for t, v in zip(tested, found, strict=True)]
+        rows.append([side, f"{result.label(system)}, Δ", seeds_shown(found), *gains])
     return rows
 
 
-def _to_bilingual(
-    result: Reproduction, system: str, metric: str, direction: Direction
-) -> Mapping[int, float]:
-    """A system minus the bilingual model, by the seeds that both have."""
-    one = result.scores(system, metric, [direction])
-    other = result.scores(BILINGUAL, metric, [direction])
-    return {seed: one[seed] - other[seed] for seed in sorted(one.keys() & other.keys())}
+def _gaps(result: Reproduction, metric: str, row: PaperRow, codes: Sequence[str]) -> list[str]:
+    """Ours minus a row of the paper's, of languages that both have."""
+    cells = []
+    for code in codes:
+        way = [result.between(code, row.block or "O2M")]
+        ours = (
+            result.scores(row.method, metric, way)
+            if row.kind == "absolute"
+            else result.differences(row.method, BILINGUAL, metric, way)
+        )
+        theirs = paper().values(row).get(code)
+        if theirs is None or not ours:
+            cells.append(MISSING)
+        else:
+            cells.append(f"{fmean(ours.values()) - theirs:+.1f}")
+    return cells
 
 
 def _paper_rows(side: str) -> list[PaperRow]:
@@ -147,11 +185,3 @@ def _paper_rows(side: str) -> list[PaperRow]:
 
 def _sign(row: PaperRow) -> str:
     return "+" if row.kind == "difference" else ""
-
-
-def _direction(result: Reproduction, code: str, side: str) -> Direction:
-    return Direction(result.pivot, code) if side == "O2M" else Direction(code, result.pivot)
-
-
-def _count(found: Sequence[Sequence[float]]) -> str:
-    return str(max((len(values) for values in found), default=0))

@@ -43,9 +43,11 @@ def _interventions(result: Mapping[str, Any]) -> dict[str, Table]:
         ],
         ["dense, random masks: range", *(_range(result["random"][group]) for group in groups)],
     ]
+    arms = result["arms"].values()
     notes = [
         "nll of models as trained; of others the change against the same model as trained",
         _INTERVAL,
+        _seen([entry for arm in arms for entry in arm["groups"].values()]),
         *_partner_notes(result["partners"]),
     ]
     tables = {"interventions": Table("Masks: nll a target token", ["", *groups], rows, notes)}
@@ -58,7 +60,7 @@ def _interventions(result: Mapping[str, Any]) -> dict[str, Table]:
             [name, *(_entry(arm["directions"].get(each)) for each in directions)]
             for name, arm in result["arms"].items()
         ],
-        [_INTERVAL],
+        [_INTERVAL, _seen([entry for arm in arms for entry in arm["directions"].values()])],
     )
     return tables
 
@@ -80,6 +82,7 @@ def _ratio_table(ratios: Sequence[Mapping[str, Any]]) -> Table:
     notes = [
         "margin: how far in nats the first change is on the good side of bar x second change",
         _INTERVAL,
+        _seen([{"change": each["margin"]} for each in ratios]),
     ]
     return Table("Masks: ratios and their bars", columns, rows, notes)
 
@@ -145,15 +148,17 @@ def _transfer(result: Mapping[str, Any]) -> dict[str, Table]:
 
 
 def _stability(result: Mapping[str, Any]) -> dict[str, Table]:
-    rows = []
+    rows, spreads = [], []
     for k, of_site in result["k"].items():
         for site, found in of_site.items():
             replicas = found["replicas"]
+            spreads.append(replicas)
             spread = f"[{replicas['low']:.3f}, {replicas['high']:.3f}]"
             rows.append([site, k, _number(found["halves"], 3), f"{replicas['mean']:.3f}", spread])
     notes = [
         "IoU, mean over directions: of the sets of two halves that share no text of the pivot; of "
         f"the sets of {result['replicas']} Poisson bootstrap replicas with those of all sentences",
+        _widths_note([(row["low"], row["high"]) for row in spreads]),
     ]
     columns = ["layer", "k", "halves", "replicas", "95 % interval"]
     return {"stability": Table("Stability of neuron sets", columns, rows, notes)}
@@ -286,6 +291,20 @@ def _entry(entry: Mapping[str, Any] | None) -> str:
     if entry is None:
         return MISSING
     return _difference(entry["change"]) if "change" in entry else f"{entry['nll']:.4f}"
+
+
+def _seen(entries: Sequence[Mapping[str, Any]]) -> str:
+    """What changes could have been seen, over those that have an interval."""
+    changes = [entry["change"] for entry in entries if "change" in entry]
+    return _widths_note([(each["low"], each["high"]) for each in changes])
+
+
+def _widths_note(ends: Sequence[tuple[float, float]]) -> str:
+    if not ends:
+        return "Smallest visible difference: not known, for want of an interval."
+    widths = [(high - low) / 2 for low, high in ends]
+    seen = f"{min(widths):.4f} to {max(widths):.4f}"
+    return f"Smallest visible difference (half of the 95 % interval): {seen}."
 
 
 def _range(found: Mapping[str, float]) -> str:

@@ -15,13 +15,16 @@ from nsmt.evaluation.paper import MARKS, Firmness, PaperRow, paper
 from nsmt.evaluation.published import table11
 from nsmt.evaluation.scoring import BLEU_KEY, CHRF_KEY
 from nsmt.evaluation.seeds import spread
+from nsmt.evaluation.significance import COMET_KEY
 from nsmt.methods import CONTROL, DENSE
-from nsmt.reporting.paper_tables import Column, missing_notes, published_notes
+from nsmt.reporting.paper_tables import Column
 from nsmt.reporting.reproduction import Reproduction
 from nsmt.reporting.results_tables import HEADINGS
+from nsmt.reporting.table_notes import common_notes, published_notes, visible_note
 from nsmt.reporting.tables import MISSING, Table
 
 _DECIMALS: Final = 1
+_COMET_DECIMALS: Final = 3
 _OTHER_CORPUS: Final = (
     "Corpus and model are not the paper's: what can be compared is the sign and the order of "
     "differences."
@@ -29,15 +32,19 @@ _OTHER_CORPUS: Final = (
 
 
 def beside_table(result: Reproduction, metric: str, *, title: str | None = None) -> Table:
-    """Table 2: for each published row, the paper's values, ours, and ours minus the paper's."""
+    """Table 2: for each published row, the paper's values, ours, and ours minus the paper's.
+
+    The control, which the paper lacks, comes first, and below each method what it has over it.
+    """
     columns = paper().columns["table2"]
     tiers = tier_columns(result.directions, result.languages, pivot=result.pivot)
     ours = {f"{c.block} {c.side}": Column("", c.directions) for c in tiers}
-    rows, firmnesses = [], list[Firmness]()
+    shown = [ours.get(name) for name in columns]
+    rows, firmnesses = list(_control_rows(result, metric, shown)), list[Firmness]()
     for row, published in _published(result, metric):
         firmnesses.append(row.firmness)
         mark = MARKS[row.firmness]
-        measured = [_measured(result, row, metric, ours.get(name)) for name in columns]
+        measured = [_measured(result, row, metric, column) for column in shown]
         signed = row.kind == "difference"
         heading = row.label if not signed else f"{row.label}, Δ to mT-big"
         cells = [f"{_number(published[name], signed=signed)}{mark}" for name in columns]
@@ -48,46 +55,85 @@ def beside_table(result: Reproduction, metric: str, *, title: str | None = None)
             for name, values in zip(columns, measured, strict=True)
         ]
         rows.append(["", "here − paper", *gaps])
+        if signed:
+            over = [_differences(result, row.method, CONTROL, metric, c) for c in shown]
+            named = f"here, Δ to {result.label(CONTROL)}"
+            rows.append(["", named, *(_own(values, signed=True) for values in over)])
     notes = [
         *published_notes(firmnesses),
         paper().not_recovered["table2"],
-        f"Δ: to the dense model, as in the paper; here, {result.label(CONTROL)} says how much of "
-        "it is longer training. Here: mean ± deviation over seeds.",
+        f"Δ: to the dense model, as in the paper; what {result.label(CONTROL)} has over it is "
+        "longer training alone. Here: mean ± deviation over seeds.",
+        *_visible(result, metric, (DENSE, CONTROL)),
         *([] if result.of_paper else [_OTHER_CORPUS]),
-        *missing_notes(result),
+        *common_notes(result, [metric]),
     ]
     heading = title or f"Table 2: {HEADINGS[metric]} beside the paper"
     return Table(heading, ["Row", "Whose", *columns], rows, notes)
 
 
 def group_score_table(result: Reproduction) -> Table:
-    """Table 11: BLEU and chrF++ by tier and side, from scores rounded as printed."""
+    """Table 11: BLEU, chrF++ and COMET by tier and side, from scores rounded as printed."""
     columns = [
         f"{c.block} {c.side}"
         for c in tier_columns(result.directions, result.languages, pivot=result.pivot)
     ]
+    scored = any(COMET_KEY in run.metrics for run in result.outcomes)
     rows: list[list[str]] = []
-    for metric in (BLEU_KEY, CHRF_KEY):
-        heading = HEADINGS[metric]
-        for row, published in _firm(metric) if result.of_paper else ():
-            cells = [_number(published[name]) if name in published else MISSING for name in columns]
-            rows.append([heading, f"{row.label}, paper", "", *cells])
+    for metric in (BLEU_KEY, CHRF_KEY, COMET_KEY):
+        heading, decimals = HEADINGS[metric], _decimals(metric)
         means = {system: _printed(result, system, metric) for system in result.systems}
-        for system, by_seed in means.items():
-            values = list(zip(*by_seed, strict=True)) or [()] * len(columns)
-            cells = [_own([v for v in of_seed if v is not None]) for of_seed in values]
-            rows.append([heading, result.label(system), str(len(by_seed)), *cells])
+        by_column = {
+            system: list(zip(*by_seed, strict=True)) or [()] * len(columns)
+            for system, by_seed in means.items()
+        }
+        for row, published in _firm(metric) if result.of_paper else ():
+            theirs = [published.get(name) for name in columns]
+            cells = [MISSING if v is None else f"{v:.{decimals}f}" for v in theirs]
+            rows.append([heading, f"{row.label}, paper", "", *cells])
+            ours = by_column.get(row.method, [()] * len(columns))
+            gaps = [_gap(v, known, decimals) for v, known in zip(theirs, ours, strict=True)]
+            rows.append([heading, f"{row.label}, here − paper", "", *gaps])
+        for system, values in by_column.items() if metric != COMET_KEY or scored else ():
+            own = [
+                _own([v for v in of_seed if v is not None], decimals=decimals) for of_seed in values
+            ]
+            rows.append([heading, result.label(system), str(len(means[system])), *own])
     notes = [
-        "As the paper's Table 11: means of scores rounded to one decimal, Avg is the mean of both "
-        "sides; then mean ± deviation over seeds.",
-        "The paper's COMET scores have no counterpart here: nsmt does not compute COMET.",
+        "As the paper's Table 11: means of BLEU and chrF++ rounded to one decimal, Avg is the mean "
+        "of both sides; then mean ± deviation over seeds.",
+        *([] if scored else ["COMET: not scored here; evaluate.py eval=comet run=FOLDER does it."]),
         *(published_notes(["firm"]) if result.of_paper else [_OTHER_CORPUS]),
-        *missing_notes(result),
-        *(f"{HEADINGS[m]}: {text}" for m, text in result.signatures.items() if m in HEADINGS),
+        *(note for m in (BLEU_KEY, CHRF_KEY) for note in _visible(result, m, (CONTROL,))),
+        *(_visible(result, COMET_KEY, (CONTROL,)) if scored else ()),
+        *common_notes(result, (BLEU_KEY, CHRF_KEY, COMET_KEY)),
     ]
     return Table(
         "Table 11: by group of directions", ["Metric", "System", "Seeds", *columns], rows, notes
     )
+
+
+def _control_rows(
+    result: Reproduction, metric: str, columns: Sequence[Column | None]
+) -> Iterator[list[str]]:
+    """What the control has, and what longer training alone brings."""
+    label = result.label(CONTROL)
+    if result.of_paper:
+        scores = [
+            list(result.scores(CONTROL, metric, c.directions).values()) if c else []
+            for c in columns
+        ]
+        yield [label, "here", *map(_own, scores)]
+    gains = [_differences(result, CONTROL, DENSE, metric, column) for column in columns]
+    yield [f"{label}, Δ to mT-big", "here", *(_own(values, signed=True) for values in gains)]
+
+
+def _visible(result: Reproduction, metric: str, baselines: Sequence[str]) -> Iterator[str]:
+    """The resolution of the last column, All Avg, to each baseline."""
+    tiers = tier_columns(result.directions, result.languages, pivot=result.pivot)
+    last = [tiers[-1].directions]
+    for baseline in baselines:
+        yield visible_note(result, metric, last, name="All Avg", baseline=baseline)
 
 
 def _published(result: Reproduction, metric: str) -> Iterator[tuple[PaperRow, Mapping[str, float]]]:
@@ -119,37 +165,55 @@ def _values(row: PaperRow) -> dict[str, float]:
 def _measured(
     result: Reproduction, row: PaperRow, metric: str, column: Column | None
 ) -> list[float]:
+    if row.kind == "difference":
+        return _differences(result, row.method, DENSE, metric, column)
     if column is None or not column.directions:
         return []
-    if row.kind == "absolute":
-        found = result.scores(row.method, metric, column.directions)
-    else:
-        found = result.differences(row.method, DENSE, metric, column.directions)
-    return list(found.values())
+    return list(result.scores(row.method, metric, column.directions).values())
+
+
+def _differences(
+    result: Reproduction, system: str, baseline: str, metric: str, column: Column | None
+) -> list[float]:
+    """By seed; none where the corpus has no such column."""
+    if column is None or not column.directions:
+        return []
+    return list(result.differences(system, baseline, metric, column.directions).values())
 
 
 def _printed(result: Reproduction, system: str, metric: str) -> list[tuple[float | None, ...]]:
-    """The means of each seed as the authors' script has them."""
+    """The means of each seed as the authors' script has them; COMET it does not round."""
     scored = [result.system(system, seed) for seed in result.seeds]
+    known = [each for each in scored if each is not None and metric in each.signatures]
+    columns = tier_columns(result.directions, result.languages, pivot=result.pivot)
+    if metric == COMET_KEY:
+        return [tuple(each.mean(metric, c.directions) for c in columns) for each in known]
     found = [
         table11([each], result.languages, pivot=result.pivot).values[metric][each.label]
-        for each in scored
-        if each is not None
+        for each in known
     ]
-    names = [
-        f"{c.block} {c.side}"
-        for c in tier_columns(result.directions, result.languages, pivot=result.pivot)
-    ]
-    return [row if len(row) == len(names) else (None,) * len(names) for row in found]
+    return [row if len(row) == len(columns) else (None,) * len(columns) for row in found]
 
 
-def _own(values: Sequence[float], *, signed: bool = False) -> str:
+def _gap(theirs: float | None, ours: Sequence[float | None], decimals: int) -> str:
+    """The mean over seeds minus the paper's."""
+    known = [value for value in ours if value is not None]
+    if theirs is None or not known:
+        return MISSING
+    return f"{fmean(known) - theirs:+.{decimals}f}"
+
+
+def _own(values: Sequence[float], *, signed: bool = False, decimals: int = _DECIMALS) -> str:
     if not values:
         return MISSING
     found = spread(values)
-    text = _number(found.mean, signed=signed)
-    return text if found.deviation is None else f"{text} ± {found.deviation:.{_DECIMALS}f}"
+    text = f"{found.mean:{'+' if signed else ''}.{decimals}f}"
+    return text if found.deviation is None else f"{text} ± {found.deviation:.{decimals}f}"
 
 
 def _number(value: float, *, signed: bool = False) -> str:
     return f"{value:{'+' if signed else ''}.{_DECIMALS}f}"
+
+
+def _decimals(metric: str) -> int:
+    return _COMET_DECIMALS if metric == COMET_KEY else _DECIMALS

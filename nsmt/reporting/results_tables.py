@@ -8,7 +8,7 @@ how small a difference it could have seen; a difference below that is not a find
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from nsmt.evaluation.groups import Group
@@ -35,6 +35,10 @@ HEADINGS: Final = {
 _DECIMALS: Final = {NLL_KEY: 4, COMET_KEY: 4}
 _MAIN_KINDS: Final = ("side", "all", "zero-shot")
 _MARK: Final = "*"
+# Of tables that are made before anything is compared.
+INTERVALS_ELSEWHERE: Final = (
+    "Smallest visible difference: below the tables of differences (main, groups-…, directions-…)."
+)
 
 
 def comparison_tables(comparisons: Sequence[Comparison]) -> dict[str, Table]:
@@ -81,7 +85,7 @@ def main_table(
     notes = [
         f"Means over directions; differences of the mean over {overall.name} "
         f"({len(overall.directions)} directions).",
-        *(_resolution_note(c, [overall.name], metrics) for c in comparisons),
+        *(comparison_resolution(c, [overall.name], metrics) for c in comparisons),
         *common_notes(comparison, metrics),
     ]
     return Table(title, columns, rows, notes)
@@ -100,8 +104,9 @@ def group_table(comparison: Comparison, metric: str, *, title: str | None = None
                 cells.append(_group_difference(comparison, system, metric, group))
         rows.append(cells)
     heading = title or f"{HEADINGS[metric]} by group of directions"
-    resolution = _resolution_note(comparison, [group.name for group in comparison.groups], [metric])
-    return Table(heading, columns, rows, [resolution, *common_notes(comparison, [metric])])
+    names = [group.name for group in comparison.groups]
+    seen = comparison_resolution(comparison, names, [metric])
+    return Table(heading, columns, rows, [seen, *common_notes(comparison, [metric])])
 
 
 def direction_table(comparison: Comparison, metric: str, *, title: str | None = None) -> Table:
@@ -122,10 +127,9 @@ def direction_table(comparison: Comparison, metric: str, *, title: str | None = 
         for of_metric in comparison.by_direction.values()
         for found in of_metric.get(metric, {}).values()
     ]
-    notes = [_range_note(widths, metric), *common_notes(comparison, [metric])]
-    return Table(
-        title or f"{HEADINGS[metric]} by direction", columns, rows, [n for n in notes if n]
-    )
+    seen = resolution_note({metric: widths}, f"of a direction to {_label(comparison)}")
+    notes = [seen, *common_notes(comparison, [metric])]
+    return Table(title or f"{HEADINGS[metric]} by direction", columns, rows, notes)
 
 
 def published_table(table: TierTable, *, title: str = "Published outputs, scored again") -> Table:
@@ -138,6 +142,7 @@ def published_table(table: TierTable, *, title: str = "Published outputs, scored
     ]
     notes = [f"{HEADINGS[m]}: {signature}" for m, signature in table.signatures.items()]
     notes.append("Means of scores rounded to one decimal; Avg is the mean of O2M and M2O.")
+    notes.append(INTERVALS_ELSEWHERE)
     if table.missing:
         notes.append(
             f"{len(table.missing)} of {table.expected} directions are missing: "
@@ -213,26 +218,30 @@ def _group_difference(
     return format_difference(found, metric)
 
 
-def _resolution_note(comparison: Comparison, groups: Sequence[str], metrics: Sequence[str]) -> str:
-    parts = []
-    for metric in metrics:
-        widths = [
+def resolution_note(widths: Mapping[str, Sequence[float]], where: str) -> str:
+    """What every table of differences says below it: how small a difference it could have seen.
+
+    `widths` are the half widths of its intervals by metric, `where` says of which differences.
+    """
+    parts = [f"{HEADINGS[m]} {_range(found, m)}" for m, found in widths.items() if found]
+    seen = ", ".join(parts) or "not known, for want of an interval"
+    return f"Smallest visible difference {where} (half of the 95 % interval): {seen}."
+
+
+def comparison_resolution(
+    comparison: Comparison, groups: Sequence[str], metrics: Sequence[str]
+) -> str:
+    """The same for the groups of a comparison."""
+    widths = {
+        metric: [
             of_metric[metric][group].smallest_visible_difference
             for of_metric in comparison.by_group.values()
             if metric in of_metric
             for group in groups
         ]
-        if widths:
-            parts.append(f"{HEADINGS[metric]} {_range(widths, metric)}")
-    against = _label(comparison)
-    return f"Smallest visible difference to {against} (half of the interval): {', '.join(parts)}."
-
-
-def _range_note(widths: Sequence[float], metric: str) -> str:
-    if not widths:
-        return ""
-    seen = _range(widths, metric)
-    return f"Smallest visible difference of a direction (half of the interval): {seen}."
+        for metric in metrics
+    }
+    return resolution_note(widths, f"to {_label(comparison)}")
 
 
 def _range(widths: Sequence[float], metric: str) -> str:

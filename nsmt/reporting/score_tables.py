@@ -8,7 +8,9 @@ from nsmt.evaluation.groups import Group
 from nsmt.evaluation.results import Comparison, SystemResult
 from nsmt.reporting.results_tables import (
     HEADINGS,
+    INTERVALS_ELSEWHERE,
     common_notes,
+    comparison_resolution,
     format_difference,
     format_score,
     row_order,
@@ -35,7 +37,10 @@ def summary_table(comparison: Comparison, *, title: str) -> Table:
                 found = comparison.by_group[last.name][metric][group.name]
                 row.append(format_difference(found, metric))
             rows.append(row)
-    return Table(title, columns, rows, common_notes(comparison, comparison.metrics))
+    seen = comparison_resolution(
+        comparison, [group.name for group in comparison.groups], comparison.metrics
+    )
+    return Table(title, columns, rows, [seen, *common_notes(comparison, comparison.metrics)])
 
 
 def scores_table(
@@ -57,4 +62,6 @@ def scores_table(
     several = len(systems) > 1
     columns = [HEADINGS[m] + (f" {system.label}" if several else "") for system, m in keys]
     notes = [f"{HEADINGS[m]}: {signature}" for m, signature in systems[0].signatures.items()]
+    if several:
+        notes.append(INTERVALS_ELSEWHERE)
     return Table(title, ["direction", *columns], rows, notes)

@@ -13,10 +13,16 @@ from typing import Final
 
 from nsmt.evaluation.seeds import SeedDifference, seed_difference, spread
 from nsmt.evaluation.significance import SIGNIFICANCE_LEVEL
-from nsmt.reporting.results_tables import HEADINGS, format_difference, format_score
+from nsmt.reporting.results_tables import (
+    HEADINGS,
+    format_difference,
+    format_score,
+    resolution_note,
+)
 from nsmt.reporting.tables import MISSING, Table
 
 Setting = tuple[str, ...]
+Row = tuple[Setting, str]
 _EXACT: Final = "exact p"
 
 
@@ -92,6 +98,7 @@ def scores_table(scores: SweepScores) -> Table:
     notes = [
         f"Means over the directions of {scores.group}, then over seeds ± the deviation of the "
         "sample of seeds.",
+        resolution_note(_widths(scores), "to the first setting, over seeds"),
         *_signatures(scores),
     ]
     return Table("Scores of the sweep", columns, rows, notes)
@@ -99,31 +106,25 @@ def scores_table(scores: SweepScores) -> Table:
 
 def gains_table(scores: SweepScores, *, control: str) -> Table:
     """What each system brings over the control that was trained beside it."""
-    rows = []
-    for setting in scores.settings:
-        for system in scores.systems:
-            if system == control:
-                continue
-            cells = _difference_cells(scores, (setting, system), (setting, control))
-            if cells is not None:
-                rows.append([*setting, scores.labels[system], *cells])
-    title = f"Differences to {scores.labels[control]}"
-    return Table(title, _difference_columns(scores), rows, _difference_notes(scores))
+    pairs = [
+        ((setting, system), (setting, control))
+        for setting in scores.settings
+        for system in scores.systems
+        if system != control
+    ]
+    return _difference_table(scores, pairs, against=scores.labels[control])
 
 
 def settings_table(scores: SweepScores, *, reference: Setting) -> Table:
     """Every setting against the reference setting, system by system, over the seeds of both."""
-    rows = []
-    for setting in scores.settings:
-        for system in scores.systems:
-            if setting == reference:
-                continue
-            cells = _difference_cells(scores, (setting, system), (reference, system))
-            if cells is not None:
-                rows.append([*setting, scores.labels[system], *cells])
+    pairs = [
+        ((setting, system), (reference, system))
+        for setting in scores.settings
+        for system in scores.systems
+        if setting != reference
+    ]
     named = ", ".join(f"{k}={v}" for k, v in zip(scores.keys, reference, strict=True))
-    title = f"Differences to {named}"
-    return Table(title, _difference_columns(scores), rows, _difference_notes(scores))
+    return _difference_table(scores, pairs, against=named)
 
 
 def format_spread(values: Sequence[float], metric: str) -> str:
@@ -133,28 +134,36 @@ def format_spread(values: Sequence[float], metric: str) -> str:
     return text if found.deviation is None else f"{text} ± {format_score(found.deviation, metric)}"
 
 
-def _difference_columns(scores: SweepScores) -> list[str]:
+def _difference_table(
+    scores: SweepScores, pairs: Sequence[tuple[Row, Row]], *, against: str
+) -> Table:
+    """Differences of rows that both have runs of a seed, with what they could have seen."""
+    rows = []
+    widths: dict[str, list[float]] = {metric: [] for metric in scores.metrics}
+    for one, other in pairs:
+        found = {metric: _difference(scores, one, other, metric) for metric in scores.metrics}
+        known = {metric: each for metric, each in found.items() if each is not None}
+        if not known or len(known) < len(found):
+            continue
+        cells = [str(next(iter(known.values())).seeds)]
+        for metric, each in known.items():
+            cells += [format_seed_difference(each, metric), format_p(each.exact_p)]
+            if each.tested is not None:
+                widths[metric].append(each.tested.smallest_visible_difference)
+        rows.append([*one[0], scores.labels[one[1]], *cells])
     columns = [*scores.keys, "System", "Seeds"]
     for metric in scores.metrics:
         columns += [f"Δ {HEADINGS[metric]}", _EXACT]
-    return columns
+    seen = resolution_note(widths, f"to {against}, over seeds")
+    notes = [*_difference_notes(scores), seen, *_signatures(scores)]
+    return Table(f"Differences to {against}", columns, rows, notes)
 
 
-def _difference_cells(
-    scores: SweepScores, one: tuple[Setting, str], other: tuple[Setting, str]
-) -> list[str] | None:
-    """The number of seeds that both have, and each metric's difference; None if there is none."""
-    cells: list[str] = []
-    count = 0
-    for metric in scores.metrics:
-        mine, theirs = scores.by_seed(*one, metric), scores.by_seed(*other, metric)
-        shared = sorted(mine.keys() & theirs.keys())
-        if not shared:
-            return None
-        count = len(shared)
-        found = seed_difference([mine[seed] - theirs[seed] for seed in shared])
-        cells += [format_seed_difference(found, metric), format_p(found.exact_p)]
-    return [str(count), *cells]
+def _difference(scores: SweepScores, one: Row, other: Row, metric: str) -> SeedDifference | None:
+    """Over the seeds that both have; None if there is none."""
+    mine, theirs = scores.by_seed(*one, metric), scores.by_seed(*other, metric)
+    shared = sorted(mine.keys() & theirs.keys())
+    return seed_difference([mine[seed] - theirs[seed] for seed in shared]) if shared else None
 
 
 def format_seed_difference(found: SeedDifference, metric: str) -> str:
@@ -177,9 +186,26 @@ def _difference_notes(scores: SweepScores) -> list[str]:
         "comparisons. Of one seed, there is no test.",
         f"{_EXACT}: two-sided sign-flip test over the same seeds, which needs six of them for "
         "p < 0.05.",
-        f"Means over the directions of {scores.group}.",
-        *_signatures(scores),
+        f"Means over the directions of {scores.group}. The test set is taken as it is: intervals "
+        "have the variation between training runs alone.",
     ]
+
+
+def _widths(scores: SweepScores) -> dict[str, list[float]]:
+    """Half widths of the differences of every setting to the first one, by metric."""
+    first, others = scores.settings[0], scores.settings[1:]
+    found = {
+        metric: [
+            _difference(scores, (setting, system), (first, system), metric)
+            for setting in others
+            for system in scores.systems
+        ]
+        for metric in scores.metrics
+    }
+    return {
+        metric: [e.tested.smallest_visible_difference for e in of_metric if e and e.tested]
+        for metric, of_metric in found.items()
+    }
 
 
 def _signatures(scores: SweepScores) -> list[str]:

@@ -89,14 +89,17 @@ def test_published_outputs_get_tables_and_intervals(tmp_path, monkeypatch, capsy
     assert len(record["data_fingerprint"]) == 64
 
 
-def test_published_outputs_may_be_scored_with_another_tokeniser(tmp_path, monkeypatch):
-    for system in ("ref", "hyp.mT-big"):
-        path = tmp_path / "published" / "en-de" / f"{system}.txt"
+def test_published_outputs_are_scored_with_the_tokeniser_that_is_asked_for(tmp_path, monkeypatch):
+    for name in ("ref", "hyp.mT-big", "hyp.mT-big-NS"):
+        path = tmp_path / "published" / "en-de" / f"{name}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("eins, zwei, drei\n" * 3)
-    words = ("eval=paper_ec30", f"outputs={tmp_path}/published", f"output={tmp_path}/scored")
-    nsmt(monkeypatch, "evaluate", *words, "test.tokenizer=char")
-    assert "tok:char" in (tmp_path / "scored" / "tables" / "scores.md").read_text()
+        path.write_text("a line of text\n")
+    words = ["eval=paper_ec30", f"outputs={tmp_path}/published", "test.bootstrap_samples=5"]
+    output = tmp_path / "scored"
+    nsmt(monkeypatch, "evaluate", *words, "test.tokenizer=char", f"output={output}")
+    found = Comparison.from_json((output / "results" / "against-mT-big.json").read_text())
+    assert "tok:char" in found.signatures["bleu"]
+    assert "tok:char" in (output / "tables" / "scores.md").read_text()
 
 
 def test_evaluations_that_search_differently_do_not_share_a_folder(run_copy, monkeypatch):

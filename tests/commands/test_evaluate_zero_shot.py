@@ -145,6 +145,8 @@ def test_the_summary_says_how_the_sets_are_made_and_what_the_identifier_gets_wro
     text = (results / "tables" / "summary.md").read_text()
     for part in ("references: the identifier's own error", "most-vowels", "X→en", "12 bytes"):
         assert part in text
+    for baseline in ("dense", "continue-dense"):
+        assert f"Smallest visible difference to {baseline}" in text
     assert "factorised" in text
     record = json.loads((results / "record.json").read_text())
     assert record["scores"].keys() == {*SYSTEMS}

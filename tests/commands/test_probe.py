@@ -72,6 +72,9 @@ def test_every_probe_leaves_a_certified_result_with_tables_and_figures(probed):
         assert kept["skipped"] == {}
         for suffix in ("csv", "md", "tex"):
             assert (probed / "probes" / "tables" / f"{name}.{suffix}").stat().st_size > 100
+    for name in ("interventions", "interventions-by-direction", "intervention-ratios", "stability"):
+        text = (probed / "probes" / "tables" / f"{name}.md").read_text()
+        assert "Smallest visible difference (half of the 95 % interval): 0." in text
     for name in ("gradients-dense", "transfer-neuron_specialization", "stability", "family"):
         for suffix in ("png", "svg"):
             assert (probed / "probes" / "figures" / f"{name}.{suffix}").stat().st_size > 1000
@@ -86,7 +89,8 @@ def test_likelihoods_of_models_as_trained_are_those_of_the_run(probed):
     arms = results(probed)["interventions"]["result"]["arms"]
     comparison = json.loads((probed / "results" / "against-dense.json").read_text())
     systems = {each["name"]: each["scores"] for each in comparison["systems"]}
-    for arm, system in (("dense", "dense"), ("specialised", "neuron_specialization")):
+    named = {"dense": "dense", "continue-dense": "continue_dense"}
+    for arm, system in (named | {"specialised": "neuron_specialization"}).items():
         for direction, entry in arms[arm]["directions"].items():
             assert entry["nll"] == pytest.approx(systems[system][direction]["nll"], rel=1e-5)
 

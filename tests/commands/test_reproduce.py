@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -10,28 +9,16 @@ import time
 from pathlib import Path
 
 import pytest
+from reproductions import NS, configured, planned
 
 from nsmt.cli import main
 from nsmt.commands.compose import composed
 from nsmt.commands.reproduce import output_folder, reproduce_words
-from nsmt.commands.reproduce_plan import ReproduceConfig, plan_of
 from nsmt.commands.reproduce_results import gather
-from nsmt.errors import ConfigurationError, DataError
+from nsmt.errors import ConfigurationError
 from nsmt.methods import CONTROL, DENSE
-from nsmt.neurons.atlas import NeuronAtlas
-from nsmt.reporting.neurons import masked_share
 
 ROOT = Path(__file__).parents[2]
-NS = "neuron_specialization"
-
-
-def configured(*words):
-    own, handed_on = reproduce_words(words)
-    return composed("reproduce", own, ReproduceConfig).model_copy(update={"runs": handed_on})
-
-
-def planned(*words):
-    return plan_of(configured(*words))
 
 
 def test_words_are_parted_into_the_commands_own_and_those_of_every_run():
@@ -126,117 +113,18 @@ def test_misspelt_tables_and_missing_scales_are_told(capsys):
         assert said in capsys.readouterr().err
 
 
-def test_the_output_is_named_by_what_changes_the_runs(tmp_path):
+def test_the_output_is_named_by_what_changes_the_results(tmp_path):
     common = ("table2", "scale=smoke", f"paths.runs={tmp_path}")
     plain = output_folder(configured(*common))
     assert plain == tmp_path / "reproductions" / "table2-smoke"
-    assert output_folder(configured(*common, "launcher=local", "seeds=[1]")) == plain
-    assert output_folder(configured(*common, "callbacks.progress=false")) == plain
-    changed = ("model.d_ff=64", "callbacks=early_stopping", "methods=[random]", "table.study=true")
-    others = [output_folder(configured(*common, word)) for word in changed]
-    assert len({plain, *others}) == 1 + len(changed)
-
-
-@pytest.fixture
-def runs(finished_run, tmp_path):
-    """The folders of a small reproduction, as if its runs had come to their end."""
-    place = tmp_path / "runs"
-    words = ("paper", "scale=smoke", f"methods=[random,{NS}]", f"paths.runs={place}")
-    plan = planned(*words)
-    for condition in plan.conditions:
-        for method in {CONTROL, *condition.methods} if not condition.name else {NS}:
-            for seed in (1, 2):
-                folder = plan.folder(condition, method, seed)
-                shutil.copytree(finished_run, folder, dirs_exist_ok=True)
-                record = json.loads((folder / "record.json").read_text())
-                config = plan.config(condition, method, seed)
-                record["config"] = config.model_dump(mode="json")
-                (folder / "record.json").write_text(json.dumps(record))
-                if method == "random":
-                    (folder / NS).rename(folder / method)
-                    for path in (folder / "results").iterdir():
-                        path.write_text(path.read_text().replace(NS, method))
-    return words, plan, place
-
-
-def test_finished_runs_are_collected_into_tables_figures_and_a_page(runs, capsys):
-    words, _, place = runs
-    main(["reproduce", *words, "collect=true"])
-    assert "page: " in capsys.readouterr().out
-    into = place / "reproductions" / "paper-smoke"
-    page = (into / "report.html").read_text()
-    for title in ("Table 2: BLEU", "Table 3: efficiency", "Table 4", "Table 11", "against k"):
-        assert title in page
-    noted = "Updates a model: dense 30; then 10 for continue-dense and each method."
-    for name in ("table2", "table2-gains", "table3", "table4"):
-        assert noted in (into / "tables" / f"{name}.md").read_text()
-    names = {path.stem for path in (into / "tables").glob("*.md")}
-    assert {"table2", "table2-gains", "table2-gains-dense", "table2-bootstrap"} <= names
-    assert {"table2-nll", "table2-paper", "table3", "table3-arithmetic", "table4", "k"} <= names
-    figures = {path.stem for path in (into / "figures").glob("*.svg")}
-    assert {"iou-heatmaps", "iou-by-depth", f"sparsity-{NS}", "gain-by-k"} <= figures
-    record = json.loads((into / "reproduction.json").read_text())
-    assert record["seeds"] == [1, 2]
-    assert len(record["runs"]) == 3 * 2 + 4 * 2
-
-
-def test_costs_are_read_from_checkpoints_and_times(runs):
-    _, plan, _ = runs
-    costs = {cost.method: cost for cost in gather(plan).costs()}
-    assert costs[NS].parameters == 0
-    folder = plan.folder(plan.plain, NS, 1)
-    atlas = folder / NS / "checkpoint" / "atlas.safetensors"
-    assert costs[NS].mask_bytes == atlas.stat().st_size
-    seconds = json.loads((folder / "timings.json").read_text())["seconds"]
-    assert costs[NS].seconds == seconds["identification"]
-    assert 0 < masked_share(NeuronAtlas.load(atlas)) < 1
-
-
-def test_a_run_that_took_identification_over_shows_the_time_of_the_base_run(runs):
-    _, plan, _ = runs
-    for seed, spent in ((1, 3.0), (2, 5.0)):
-        (plan.folder(plan.plain, NS, seed) / "timings.json").unlink()
-        text = json.dumps({"schema": 1, "seconds": {"identification": spent}})
-        (plan.base(seed) / "timings.json").write_text(text)
-    costs = {cost.method: cost for cost in gather(plan).costs()}
-    assert costs[NS].seconds == 4.0
-    (plan.folder(plan.plain, NS, 1) / "timings.json").write_text(
-        json.dumps({"schema": 1, "seconds": {f"{NS}/de-en": 6.0, f"{NS}/en-de": 1.0}})
-    )
-    assert {cost.method: cost for cost in gather(plan).costs()}[NS].seconds == 6.0
-    # Without masks, parts are training: bilingual models find nothing.
-    for seed in (1, 2):
-        (plan.folder(plan.plain, NS, seed) / NS / "checkpoint" / "atlas.safetensors").unlink()
-    assert {cost.method: cost for cost in gather(plan).costs()}[NS].seconds is None
-
-
-def test_a_failed_row_is_missing_with_its_reason_and_the_rest_is_there(runs, capsys):
-    words, plan, place = runs
-    failed = plan.folder(plan.plain, "random", 2)
-    record = json.loads((failed / "record.json").read_text())
-    del record["finished"]
-    (failed / "record.json").write_text(json.dumps(record))
-    (failed / "failure.json").write_text(json.dumps({"reason": "killed by SIGKILL"}))
-    shutil.rmtree(plan.folder(plan.plain, "random", 1))
-    main(["reproduce", *words, "collect=true"])
-    out = " ".join(capsys.readouterr().out.split())
-    assert "missing: random neurons, seed 2: failed: killed by SIGKILL" in out
-    assert "missing: random neurons, seed 1: was not begun" in out
-    table = (place / "reproductions" / "paper-smoke" / "tables" / "table2.md").read_text()
-    assert "missing: random neurons, seed 2: failed: killed by SIGKILL" in table
-    assert "| random neurons | 0 | – |" in table
-
-
-def test_nothing_to_collect_and_mixed_text_are_errors(runs, tmp_path):
-    words, plan, _ = runs
-    config = configured(*words)
-    path = plan.folder(plan.plain, NS, 1) / "record.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"data_fingerprint": "other"}))
-    with pytest.raises(DataError, match="other text"):
-        gather(plan_of(config))
-    with pytest.raises(SystemExit) as end:
-        main(["reproduce", "table2", "scale=smoke", f"paths.runs={tmp_path}/no", "collect=true"])
-    assert end.value.code == 2
+    same = ("launcher=local", "callbacks.progress=false", "paths.corpora=x", "collect=true")
+    for word in (*same, "seeds=[1,2]"):
+        assert output_folder(configured(*common, word)) == plain
+    others = ("callbacks=early_stopping", "model.d_ff=64", "seeds=[1]", f"methods=[{NS}]")
+    changed = {output_folder(configured(*common, word)) for word in (*others, "table.title=X")}
+    assert len(changed - {plain}) == len(others) + 1
+    paper = configured("paper", "scale=smoke", f"paths.runs={tmp_path}")
+    assert output_folder(paper).name == "paper-smoke"
 
 
 def test_check_tells_what_would_be_run_and_runs_nothing(tmp_path, capsys):
@@ -294,9 +182,9 @@ def test_killed_and_run_again_a_reproduction_computes_nothing_twice(tmp_path, co
     after = made(runs)
     assert {path: after[path] for path in before} == before
     assert len(list(runs.glob("smoke-*"))) == 6
-    tables = runs / "reproductions" / "table2-smoke" / "tables"
+    tables = output_folder(configured(*words[1:])) / "tables"
     table = (tables / "table2.csv").read_text().splitlines()
-    assert [line.split(",")[:2] for line in table[1:]] == [
+    assert [line.split(",")[:3:2] for line in table[1:]] == [
         [label, "2"]
         for label in ("dense", "continue-dense", "random neurons", "neuron specialisation")
     ]
@@ -322,8 +210,8 @@ def test_a_row_that_fails_is_named_and_the_others_are_run(tmp_path, corpora):
     shown, errors = process.communicate(timeout=600)
     assert process.returncode == 2, errors
     assert "missing: random neurons, Bernoulli, seed 1: " in " ".join(shown.split())
-    table = (runs / "reproductions" / "table2-smoke" / "tables" / "table2.md").read_text()
-    assert "| neuron specialisation | 1 |" in table
+    table = (output_folder(configured(*words[1:])) / "tables" / "table2.md").read_text()
+    assert "| neuron specialisation | 0 % | 1 |" in table
     assert "missing: random neurons, Bernoulli, seed 1: " in table
     assert "record.json is damaged" in " ".join(shown.split())
     assert DENSE in table

@@ -77,6 +77,11 @@ def test_the_comparison_can_be_had_again_from_the_translations(finished_run):
             )
 
 
+def test_the_same_sentences_are_drawn_in_all_directions(finished_run):
+    text = (finished_run / "results" / "against-continue_dense.json").read_text()
+    assert Comparison.from_json(text).together
+
+
 def test_the_report_is_one_page_with_every_part(finished_run):
     page = (finished_run / "report" / "report.html").read_text()
     for part in ("continue-dense", "Overlap by layer", "Sparsity", "Training", "fingerprint"):

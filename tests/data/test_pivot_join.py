@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nsmt.data.corpus import Corpus, encoded_table
-from nsmt.data.pivot_join import join, unseen_texts
+from nsmt.data.pivot_join import join, meanings, unseen_texts
 from nsmt.languages import Direction
 
 # Few sentences, so that they repeat on either side.
@@ -81,6 +81,29 @@ def test_text_of_the_direction_itself_comes_first(run_corpus):
         unseen_texts(corpus, [d])[d] for d in (Direction("en", "de"), Direction("de", "en"))
     )
     assert there.meanings == back.meanings
+
+
+def test_sentences_mean_what_their_pivot_side_says_whichever_way(run_corpus):
+    corpus = Corpus.open(run_corpus)
+    found = meanings(corpus, corpus.directions)
+    for code in ("de", "fr"):
+        english, _ = corpus.texts(Direction("en", code), "test")
+        assert found[Direction("en", code)] == found[Direction(code, "en")] == english
+
+
+def test_sentences_of_pairs_without_the_pivot_are_told_by_language():
+    class Made:
+        pivot = "en"
+        pairs = (Direction("en", "de"), Direction("de", "fr"))
+
+        def texts(self, direction, split):
+            assert split == "test"
+            return ["a", "b"], ["c", "a"]
+
+    found = meanings(Made(), [Direction("en", "de"), Direction("de", "fr"), Direction("fr", "de")])
+    assert found[Direction("en", "de")] == ["a", "b"]
+    assert found[Direction("de", "fr")] == ["de\ta", "de\tb"]
+    assert found[Direction("fr", "de")] == ["de\tc", "de\ta"]
 
 
 def test_a_language_without_text_with_the_pivot_has_nothing_to_join(run_corpus):

@@ -99,6 +99,42 @@ def test_interval_of_a_direction_does_not_depend_on_the_other_directions(systems
     assert alone.by_direction["specialised"]["bleu"][kept[0]] == ours[kept[0]]
 
 
+def both_ways(errors, seed):
+    """The same outputs in all directions: what holds for one says all of the others."""
+    one = outputs(errors=errors, seed=seed)[DIRECTIONS[0]]
+    return dict.fromkeys(DIRECTIONS, one)
+
+
+def test_more_directions_of_the_same_sentences_narrow_no_interval():
+    systems = {"a": both_ways(0.30, 0), "b": both_ways(0.28, 1)}
+    said = {d: [str(row) for row in range(60)] for d in DIRECTIONS}
+    found = compare_all(systems, baselines=["a"], groups=GROUPS, samples=300, meanings=said)["a"]
+    assert found.resampling.endswith("directions:together")
+    for metric, of_group in found.by_group["b"].items():
+        assert of_group["All"] == found.by_direction["b"][metric][DIRECTIONS[0]]
+    # Independent draws pretend that four directions are four times the text.
+    apart = compare_all(systems, baselines=["a"], groups=GROUPS, samples=300)["a"]
+    narrow = apart.by_group["b"]["bleu"]["All"].smallest_visible_difference
+    wide = found.by_group["b"]["bleu"]["All"].smallest_visible_difference
+    assert narrow < 0.7 * wide
+
+
+def test_a_resample_without_any_sentence_of_a_test_set_still_has_a_score():
+    few = {d: outputs(errors=0.3, count=60)[d] for d in DIRECTIONS[:2]}
+    short = outputs(errors=0.3, count=1)[DIRECTIONS[1]]
+    few[DIRECTIONS[1]] = short
+    said = {DIRECTIONS[0]: [str(row) for row in range(60)], DIRECTIONS[1]: ["other"]}
+    found = compare_all(
+        {"a": few, "b": few},
+        baselines=["a"],
+        groups=[Group("both", tuple(DIRECTIONS[:2]))],
+        samples=50,
+        meanings=said,
+    )["a"]
+    for of_group in found.by_group["b"].values():
+        assert (of_group["both"].low, of_group["both"].high) == (0.0, 0.0)
+
+
 def test_json_round_trip_keeps_everything(comparisons):
     text = comparisons["dense"].to_json()
     assert Comparison.from_json(text) == comparisons["dense"]

@@ -7,7 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nsmt.evaluation.seeds import seed_difference, sign_flip_p, spread, t_quantile, t_within
+from nsmt.evaluation.seeds import (
+    Pooled,
+    pooled,
+    seed_difference,
+    sign_flip_p,
+    spread,
+    t_quantile,
+    t_within,
+)
 
 
 @pytest.mark.parametrize(
@@ -60,3 +68,52 @@ def test_a_true_null_is_called_significant_in_one_case_of_twenty():
     rng = np.random.default_rng(0)
     found = [seed_difference(list(rng.normal(size=5))).tested.significant for _ in range(4000)]
     assert np.mean(found) == pytest.approx(0.05, abs=0.012)
+
+
+def test_the_interval_has_the_variance_of_seeds_and_of_sentences():
+    # Two resamples of which the mean over seeds is -0.3 and 0.3: variance 0.18.
+    resampled = [np.array([-0.2, 0.2]), np.array([-0.4, 0.4])]
+    found = seed_difference([1.0, 1.4], resampled=resampled)
+    of_seeds, of_sentences = 0.08 / 2, 0.18
+    freedom = (of_seeds + of_sentences) ** 2 / of_seeds**2
+    half = t_quantile(0.95, math.floor(freedom)) * math.sqrt(of_seeds + of_sentences)
+    assert found.sentences
+    assert (found.tested.low, found.tested.high) == pytest.approx((1.2 - half, 1.2 + half))
+    alone = seed_difference([1.0, 1.4])
+    assert not alone.sentences
+    assert alone.tested.high == pytest.approx(1.2 + 12.7062 * 0.2, abs=1e-3)
+
+
+def test_seeds_that_agree_leave_the_variance_of_sentences():
+    resampled = [np.random.default_rng(0).normal(0, 0.1, 4000)] * 3
+    found = seed_difference([0.5, 0.5, 0.5], resampled=resampled)
+    assert found.tested.smallest_visible_difference == pytest.approx(0.196, abs=0.01)
+
+
+def test_rows_that_share_a_control_pool_to_fewer_degrees_of_freedom():
+    row = [1.0, 1.2]
+    assert pooled([[row]]).variance == pytest.approx(0.02)
+    assert pooled([[row], [row], [[1.0]]]).freedom == pytest.approx(2)
+    assert pooled([[row] * 6]).freedom == pytest.approx(6 / 2.25)
+    assert pooled([[[1.0]], []]) is None
+
+
+def test_one_seed_is_tested_by_the_variance_of_other_rows():
+    found = seed_difference([1.0], pool=Pooled(0.04, 4))
+    assert found.tested.high == pytest.approx(1 + 2.77645 * 0.2, abs=1e-4)
+    assert found.exact_p is None
+
+
+@pytest.mark.parametrize(("seeds", "least"), [(2, 0.82), (3, 0.92)])
+@pytest.mark.parametrize("of_sentences", [0.2, 1.0, 3.0])
+def test_intervals_of_three_seeds_hold_the_truth_as_often_as_they_say(seeds, least, of_sentences):
+    """Sentences that all seeds share, seeds, and what both do together: the truth is 0."""
+    rng, hits, trials, sentences = np.random.default_rng(1), 0, 400, 40
+    weights = rng.multinomial(sentences, [1 / sentences] * sentences, size=100) / sentences
+    for _ in range(trials):
+        shared = rng.normal(0, of_sentences, sentences)
+        own = rng.normal(0, 0.3, seeds)[:, None] + rng.normal(0, 0.5, (seeds, sentences))
+        scores = shared + own
+        found = seed_difference(list(scores.mean(1)), resampled=list(scores @ weights.T))
+        hits += found.tested.low <= 0 <= found.tested.high
+    assert hits / trials > least

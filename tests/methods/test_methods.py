@@ -122,6 +122,16 @@ def test_a_given_atlas_is_refused_by_methods_that_have_no_use_for_it(small_confi
         check_consistency(config)
 
 
+@pytest.mark.parametrize("name", ["random", "bernoulli"])
+def test_every_run_draws_its_own_random_neurons(evidence, name):
+    runs = [replace(evidence, seed=seed) for seed in (1, 2)]
+    first, other = (method(name).treatment(run).atlas for run in runs)
+    assert first != other
+    assert method(name).treatment(runs[0]).atlas == first
+    # The seeds of run and method are not one number.
+    assert method(name, seed=2).treatment(runs[0]).atlas != other
+
+
 @pytest.mark.parametrize(
     "name", ["mask_at_inference", "update_mask", "frozen_rest", "isolated_updates"]
 )

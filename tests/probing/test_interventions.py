@@ -45,7 +45,9 @@ def changes_of(shifts, base=DENSE):
             for direction, shift in of_direction.items()
         }
     arms = {name: Arm(None, None if name == base else base) for name in nlls}
-    return Changes(arms, nlls, samples=50, seed=1), nlls
+    rows = [str(row) for row in range(20)]
+    said = {OUT: rows, INTO: rows}
+    return Changes(arms, nlls, samples=50, seed=1, meanings=said), nlls
 
 
 def test_a_change_is_the_paired_difference_of_the_house():
@@ -54,10 +56,12 @@ def test_a_change_is_the_paired_difference_of_the_house():
     pair = [likelihood_statistics(*nlls[name][OUT]) for name in (IDENTIFIED, DENSE)]
     expected = paired_bootstrap(*pair, samples=50, seed=1)
     assert found.value == pytest.approx(expected.value)
-    assert found.high - found.low == pytest.approx(expected.high - expected.low, rel=0.5)
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
     both = changes.difference([IDENTIFIED], [OUT, INTO])
     single = changes.difference([IDENTIFIED], [INTO])
     assert both.value == pytest.approx((found.value + single.value) / 2)
+    # The same sentences both ways: two directions see no more than one.
+    assert both.high - both.low == pytest.approx(found.high - found.low)
 
 
 @pytest.mark.parametrize(

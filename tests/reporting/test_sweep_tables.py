@@ -65,6 +65,21 @@ def test_settings_are_compared_over_the_seeds_that_both_have():
     assert "Differences to selection.k=90.0" in found["settings"].title
 
 
+def test_tables_say_how_small_a_difference_seeds_could_have_shown():
+    found = tables(scores(*(run(k, seed) for k in ("90.0", "80.0") for seed in (1, 2, 3))))
+    half = seed_difference([0.6, 0.7, 0.8]).tested.smallest_visible_difference
+    seen = "Smallest visible difference to continue-dense, over seeds"
+    text = f"{seen} (half of the 95 % interval): BLEU 0.00 to {half:.2f}, nll ↓ 0.0000."
+    assert text in found["gains"].notes
+    for table in found.values():
+        assert any("Smallest visible difference" in note for note in table.notes)
+        assert "variation between training runs alone" in " ".join(table.notes) or (
+            table is found["scores"]
+        )
+    alone = tables(scores(run("90.0", 1)))["gains"]
+    assert any("not known, for want of an interval" in note for note in alone.notes)
+
+
 def test_one_seed_is_not_tested():
     (_, neuron) = rows(tables(scores(run("90.0", 1)))["gains"])
     assert neuron["Δ BLEU"] == "+0.60"

@@ -95,6 +95,7 @@ def test_the_summary_gives_each_group_and_the_gain_over_the_control(comparisons)
     table = summary_table(comparison, title="t")
     assert len(table.rows) == len(comparison.metrics) * len(comparison.groups)
     assert table.columns[-1] == "gain over Dense, continued"
+    assert any("Smallest visible difference" in note for note in table.notes)
 
 
 def test_scores_have_their_signatures_below(comparisons):
@@ -102,3 +103,4 @@ def test_scores_have_their_signatures_below(comparisons):
     table = scores_table(comparison.systems, groups=comparison.groups)
     assert len(table.rows) == len(comparison.directions) + len(comparison.groups)
     assert any("nrefs:1" in note for note in table.notes)
+    assert any("Smallest visible difference" in note for note in table.notes)

@@ -1,0 +1,86 @@
+"""The parts of a page that show neurons: overlap by layer and against depth, sparsity, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from nsmt.languages import LanguageTable
+from nsmt.neurons.atlas import NeuronAtlas
+from nsmt.neurons.selection import cumulative
+from nsmt.neurons.statistics import ActivationStatistics
+from nsmt.reporting import neurons
+from nsmt.reporting.html import FigureSection
+
+
+def overlap_sections(
+    statistics: Sequence[ActivationStatistics], languages: LanguageTable, *, pivot: str, k: float
+) -> Iterator[tuple[str, FigureSection]]:
+    """What dense models, one a seed, share at k; none where a stack has nothing to compare."""
+    if not statistics:
+        return
+    atlases = [cumulative(each, lambda task, site: k) for each in statistics]  # noqa: ARG005
+    if not neurons.comparable(atlases[0], pivot=pivot):
+        return
+    several = len(atlases) > 1
+    seeds = f"{len(atlases)} dense models, one a seed" if several else "the dense model"
+    yield (
+        "iou-heatmaps",
+        FigureSection(
+            "Overlap by layer and family",
+            neurons.overlap_heatmaps(atlases, languages, pivot=pivot),
+            f"Intersection over union of the neurons found at k = {k:g} in {seeds}"
+            f"{', the mean' if several else ''}; languages ordered by family. Colours are the "
+            "values themselves.",
+        ),
+    )
+    yield (
+        "iou-by-depth",
+        FigureSection(
+            "Overlap against depth",
+            neurons.overlap_by_depth(atlases, pivot=pivot),
+            f"All pairs of directions at k = {k:g} in {seeds}; the dashed line is the overlap of "
+            "random sets of the same sizes.",
+        ),
+    )
+
+
+def sparsity_section(
+    method: str, label: str, masks: Sequence[NeuronAtlas], *, pivot: str
+) -> tuple[str, FigureSection]:
+    """The share of neurons that a method's masks, one atlas a seed, leave out."""
+    mean = "; the mean over seeds" if len(masks) > 1 else ""
+    rule = " and ".join(dict.fromkeys(rule_of(atlas.provenance) for atlas in masks))
+    return (
+        f"sparsity-{method}",
+        FigureSection(
+            f"Sparsity of {label}",
+            neurons.sparsity_by_layer(masks, pivot=pivot),
+            f"The share of neurons that a direction may not use{rule and f', {rule}'}{mean}.",
+        ),
+    )
+
+
+def rule_of(provenance: Mapping[str, Any]) -> str:
+    """How an atlas was made, from its own record; empty where that does not tell."""
+    rule = provenance.get("rule")
+    if rule == "random":
+        return "drawn at random, as many as a rule takes"
+    if rule == "bernoulli":
+        return f"each drawn with probability {provenance['rate']:g}"
+    selection = provenance.get("selection")
+    if selection is None:
+        return ""
+    k = f"at k = {selection['k']:g}"
+    sides = [
+        f"{stack} {side.partition('_')[0]} pivot {own:g}"
+        for side in ("from_pivot", "into_pivot")
+        for stack, own in selection.get(side, {}).items()
+        if own is not None
+    ]
+    if sides:
+        k += f" ({', '.join(sides)})"
+    if rule == "layer_budget":
+        k = f"as many in each stack as {k}"
+    only = provenance.get("only")
+    return f"{k}, {only} alone" if only else k

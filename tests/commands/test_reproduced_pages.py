@@ -1,0 +1,252 @@
+"""What `nsmt reproduce` makes of finished runs: every number is of its own seed and condition."""
+
+import csv
+import json
+import shutil
+from statistics import fmean, stdev
+
+import pytest
+from reproductions import NS, configured, planned
+
+from nsmt.cli import main
+from nsmt.commands.reproduce import output_folder
+from nsmt.commands.reproduce_plan import plan_of
+from nsmt.commands.reproduce_results import gather
+from nsmt.errors import DataError
+from nsmt.evaluation.resamples import Resamples
+from nsmt.evaluation.results import Comparison
+from nsmt.methods import CONTROL, DENSE, LABELS
+from nsmt.neurons.atlas import NeuronAtlas
+from nsmt.reporting.neurons import masked_share
+
+# What scores of a run are above those of the one run that all are copies of.
+# The selection's own k is 95: that condition is the plain one.
+OF_CONDITION = {"": 0.0, "k-70": 10.0, "k-85": 20.0, "k-95": 0.0, "k-98": 40.0}
+OF_METHOD = {DENSE: 0.0, CONTROL: 0.0, NS: 2.0, "random": 1.0}
+
+
+def above(condition, system, seed):
+    """More by seed and condition, and a method has its own over the others by both."""
+    own = OF_METHOD[system] and OF_METHOD[system] + seed / 10 + OF_CONDITION[condition] / 100
+    return OF_CONDITION[condition] + seed + own
+
+
+def shift(folder, condition, seed):
+    """Change every BLEU score of a run's results, so that no two runs have the same."""
+    for path in (folder / "results").glob("*.json"):
+        plain = json.loads(path.read_text())
+        for system in plain["systems"]:
+            for scores in system["scores"].values():
+                scores["bleu"] += above(condition, system["name"], seed)
+        path.write_text(json.dumps(plain))
+
+
+def rename(folder, method):
+    """Have the run's method be another."""
+    (folder / NS).rename(folder / method)
+    record = json.loads((folder / "record.json").read_text())
+    record["stages"] = [method if name == NS else name for name in record["stages"]]
+    (folder / "record.json").write_text(json.dumps(record))
+    for path in (folder / "results").glob("*.json"):
+        path.write_text(path.read_text().replace(NS, method))
+    path = folder / "results" / "resamples.safetensors"
+    kept = Resamples.load(path)
+    values = {method if name == NS else name: of for name, of in kept.values.items()}
+    Resamples(values, kept.drawn).save(path)
+
+
+@pytest.fixture
+def runs(finished_run, tmp_path):
+    """The folders of a small reproduction, as if its runs had come to their end."""
+    place = tmp_path / "runs"
+    words = ("paper", "scale=smoke", f"methods=[random,{NS}]", f"paths.runs={place}")
+    plan = planned(*words)
+    for condition in plan.conditions:
+        for method in {CONTROL, *condition.methods} if not condition.name else {NS}:
+            for seed in (1, 2):
+                folder = plan.folder(condition, method, seed)
+                if folder.exists():
+                    continue
+                shutil.copytree(finished_run, folder)
+                record = json.loads((folder / "record.json").read_text())
+                config = plan.config(condition, method, seed)
+                record["config"] = config.model_dump(mode="json")
+                (folder / "record.json").write_text(json.dumps(record))
+                if method == "random":
+                    rename(folder, method)
+                shift(folder, condition.name, seed)
+    return words, plan, place
+
+
+def base_scores(finished_run):
+    """The means over all directions of the one run."""
+    text = (finished_run / "results" / f"against-{CONTROL}.json").read_text()
+    comparison = Comparison.from_json(text)
+    directions = comparison.directions
+    return {system.name: system.mean("bleu", directions) for system in comparison.systems}
+
+
+def read(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_finished_runs_are_collected_into_tables_figures_and_a_page(runs, capsys):
+    words, _, _ = runs
+    main(["reproduce", *words, "collect=true"])
+    assert "page: " in capsys.readouterr().out
+    into = output_folder(configured(*words))
+    assert into.name.startswith("paper-smoke-")
+    page = (into / "report.html").read_text()
+    titles = ("Claims", "Table 2: BLEU", "Table 3: efficiency", "Table 4", "Table 11", "against k")
+    places = [page.index(title) for title in titles]
+    assert places[0] == min(places)
+    names = {path.stem for path in (into / "tables").glob("*.md")}
+    assert {"table2", "table2-gains", "table2-gains-dense", "table2-bootstrap"} <= names
+    assert {"claims", "table2-directions", "table2-chrfpp", "table2-nll", "k-chrfpp"} <= names
+    assert {"table2-paper", "table3", "table3-arithmetic", "table4", "k"} <= names
+    figures = {path.stem for path in (into / "figures").glob("*.svg")}
+    assert {"iou-heatmaps", "iou-by-depth", f"sparsity-{NS}", "gain-by-k"} <= figures
+    record = json.loads((into / "reproduction.json").read_text())
+    assert record["seeds"] == [1, 2]
+    assert len(record["runs"]) == 3 * 2 + 4 * 2
+
+
+def test_every_number_is_of_its_own_seed_method_and_condition(runs, finished_run):
+    words, plan, _ = runs
+    main(["reproduce", *words, "collect=true"])
+    tables = output_folder(configured(*words)) / "tables"
+    base = base_scores(finished_run)
+    gain = base[NS] - base[CONTROL]
+    of_table = {row["System"]: row for row in read(tables / "table2.csv")}
+    for system, own in ((DENSE, base[DENSE]), (CONTROL, base[CONTROL]), (NS, base[NS])):
+        values = [own + above("", system, seed) for seed in (1, 2)]
+        expected = f"{fmean(values):.2f} ± {stdev(values):.2f}"
+        assert of_table[LABELS[system]]["All Avg"] == expected
+    for row in read(tables / "k.csv"):
+        name = row["Condition"]
+        over = OF_METHOD[NS] + OF_CONDITION[name] / 100 + 0.15
+        assert row["gain All"].startswith(f"{gain + over:+.2f} [")
+        assert row["control BLEU"].startswith(f"{base[CONTROL] + above(name, CONTROL, 1.5):.2f} ")
+    claims = {
+        row["Difference of"]: row
+        for row in read(tables / "claims.csv")
+        if (row["Metric"], row["Directions"]) == ("BLEU", "All")
+    }
+    over_random = claims[f"{LABELS[NS]} − {LABELS['random']}"]
+    # The copy of the same run, but for what was added.
+    assert over_random["Difference"] == "+1.00"
+    found = gather(plan)
+    assert {seed: round(v, 6) for seed, v in _above_random(found).items()} == {1: 1.0, 2: 1.0}
+    assert found.results["k-85"].tested(NS, CONTROL, "bleu", _directions(found)).sentences
+
+
+def _directions(found):
+    return found.results[""].directions
+
+
+def _above_random(found):
+    return found.results[""].differences(NS, "random", "bleu", _directions(found))
+
+
+def test_updates_and_parameters_are_those_of_the_checkpoints(runs):
+    _, plan, _ = runs
+    result = gather(plan).results[""]
+    described = plan.folder(plan.plain, NS, 1) / NS / "checkpoint" / "model.json"
+    updates = json.loads(described.read_text())["history"]["updates"]
+    assert updates > 0
+    assert result.updates(NS) == result.updates(CONTROL) == [updates]
+    assert result.added(NS) == 0.0
+
+
+def test_another_page_of_the_same_name_leaves_nothing_behind(runs):
+    words, _, _ = runs
+    main(["reproduce", *words, "collect=true"])
+    into = output_folder(configured(*words))
+    (into / "tables" / "stale.csv").write_text("of an earlier page")
+    (into / "figures" / "stale.svg").write_text("of an earlier page")
+    main(["reproduce", *words, "collect=true"])
+    assert not list(into.glob("*/stale.*"))
+    assert (into / "tables" / "table2.csv").is_file()
+
+
+def test_the_model_is_that_of_the_plain_condition(runs):
+    _, plan, _ = runs
+    assert gather(plan).config.selection.k == plan.config(plan.plain, NS, 1).selection.k
+
+
+def test_comet_of_a_run_stands_beside_its_other_scores(runs):
+    _, plan, _ = runs
+    folder = plan.folder(plan.plain, NS, 1)
+    place = folder / "evaluations" / "comet-0" / "results"
+    place.mkdir(parents=True)
+    (place.parent / "record.json").write_text("{}")
+    for path in (folder / "results").glob("*.json"):
+        plain = json.loads(path.read_text())
+        for system in plain["systems"]:
+            system["signatures"]["comet"] = "model"
+            for scores in system["scores"].values():
+                scores["comet"] = 0.75
+        (place / path.name).write_text(json.dumps(plain))
+    result = gather(plan).results[""]
+    assert result.scores(NS, "comet", result.directions) == {1: 0.75}
+    assert "comet" not in result.metrics
+
+
+def test_costs_are_read_from_checkpoints_and_times(runs):
+    _, plan, _ = runs
+    costs = {cost.method: cost for cost in gather(plan).costs()}
+    assert costs[NS].parameters == 0
+    folder = plan.folder(plan.plain, NS, 1)
+    atlas = folder / NS / "checkpoint" / "atlas.safetensors"
+    assert costs[NS].mask_bytes == atlas.stat().st_size
+    seconds = json.loads((folder / "timings.json").read_text())["seconds"]
+    assert costs[NS].seconds == seconds["identification"]
+    assert 0 < masked_share(NeuronAtlas.load(atlas)) < 1
+
+
+def test_a_run_that_took_identification_over_shows_the_time_of_the_base_run(runs):
+    _, plan, _ = runs
+    for seed, spent in ((1, 3.0), (2, 5.0)):
+        (plan.folder(plan.plain, NS, seed) / "timings.json").unlink()
+        text = json.dumps({"schema": 1, "seconds": {"identification": spent}})
+        (plan.base(seed) / "timings.json").write_text(text)
+    costs = {cost.method: cost for cost in gather(plan).costs()}
+    assert costs[NS].seconds == 4.0
+    (plan.folder(plan.plain, NS, 1) / "timings.json").write_text(
+        json.dumps({"schema": 1, "seconds": {f"{NS}/de-en": 6.0, f"{NS}/en-de": 1.0}})
+    )
+    assert {cost.method: cost for cost in gather(plan).costs()}[NS].seconds == 6.0
+    # Without masks, parts are training: bilingual models find nothing.
+    for seed in (1, 2):
+        (plan.folder(plan.plain, NS, seed) / NS / "checkpoint" / "atlas.safetensors").unlink()
+    assert {cost.method: cost for cost in gather(plan).costs()}[NS].seconds is None
+
+
+def test_a_failed_row_is_missing_with_its_reason_and_the_rest_is_there(runs, capsys):
+    words, plan, _ = runs
+    failed = plan.folder(plan.plain, "random", 2)
+    record = json.loads((failed / "record.json").read_text())
+    del record["finished"]
+    (failed / "record.json").write_text(json.dumps(record))
+    (failed / "failure.json").write_text(json.dumps({"reason": "killed by SIGKILL"}))
+    shutil.rmtree(plan.folder(plan.plain, "random", 1))
+    main(["reproduce", *words, "collect=true"])
+    out = " ".join(capsys.readouterr().out.split())
+    assert "missing: random neurons, seed 2: failed: killed by SIGKILL" in out
+    assert "missing: random neurons, seed 1: was not begun" in out
+    table = (output_folder(configured(*words)) / "tables" / "table2.md").read_text()
+    assert "missing: random neurons, seed 2: failed: killed by SIGKILL" in table
+    assert "| random neurons | – | 0 | – |" in table
+
+
+def test_nothing_to_collect_and_mixed_text_are_errors(runs, tmp_path):
+    words, plan, _ = runs
+    config = configured(*words)
+    path = plan.folder(plan.plain, NS, 1) / "record.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"data_fingerprint": "other"}))
+    with pytest.raises(DataError, match="other text"):
+        gather(plan_of(config))
+    with pytest.raises(SystemExit) as end:
+        main(["reproduce", "table2", "scale=smoke", f"paths.runs={tmp_path}/no", "collect=true"])
+    assert end.value.code == 2
