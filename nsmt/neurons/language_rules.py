@@ -11,8 +11,9 @@ and `difference` take the highest of each language by itself; `variation` those 
 changed most; random sets are in `nsmt.neurons.random_sets`.
 
 Decisions: probabilities and entropies are float64 (float32 in the released code, whose choice among
-neurons with equal entropies is left to the sorting); of equal neurons the one of the earlier site,
-then of the lower index, is taken first.
+neurons with equal entropies is left to the sorting), and entropies are equal if they are so to
+twelve decimals, so that the order of languages, in which they are summed, decides nothing; of equal
+neurons the one of the earlier site, then of the lower index, is taken first.
 
 Shape suffixes: N neurons of all sites one after the other, T languages, F neurons of a site.
 """
@@ -163,7 +164,7 @@ def _by_entropy(
         )
     bar = flat.kthvalue(rank).values
     above_NT = values_NT > bar
-    spread_N = torch.where(above_NT.any(1), entropy(values_NT), torch.inf)
+    spread_N = torch.where(above_NT.any(1), entropy(values_NT).round(decimals=12), torch.inf)
     order_N = torch.sort(spread_N, stable=True).indices
     chosen_N = torch.zeros(len(values_NT), dtype=torch.bool)
     chosen_N[order_N[: _count(rate, len(values_NT))]] = True

@@ -90,8 +90,8 @@ def force(
     answers = []
     for (language, target, _), text in zip(wanted, texts, strict=True):
         came = identifier.identify(text) if text.strip() else ""
-        for each in targets if plain else (target,):
-            answers.append(Answer(language, each, came, text))
+        counted_for = targets if plain else (target,)
+        answers += [Answer(language, each, came, text) for each in counted_for]
     return answers
 
 
