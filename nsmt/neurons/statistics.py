@@ -179,6 +179,31 @@ class ActivationStatistics:
             for kind, table in self.moments.items():
                 table[site.name] += other.moments[kind][site.name]
 
+    @classmethod
+    def beside(cls, parts: Sequence[ActivationStatistics]) -> ActivationStatistics:
+        """Statistics of different tasks of one model as one; their provenance is listed."""
+        first = parts[0]
+        for part in parts:
+            require_same_sites(first.sites, part.sites, what="the statistics")
+            if (first.rule, first.moments.keys()) != (part.rule, part.moments.keys()):
+                raise AtlasError(
+                    "statistics of different counting rules or moments cannot be joined",
+                    fix="gather all of them with the same settings",
+                )
+        joined = cls(
+            [task for part in parts for task in part.tasks],
+            first.sites,
+            rule=first.rule,
+            moments=tuple(first.moments),
+            provenance={"of": [part.provenance for part in parts]},
+        )
+        for name in joined.active:
+            joined.active[name] = torch.cat([part.active[name] for part in parts])
+            joined.units[name] = torch.cat([part.units[name] for part in parts])
+            for kind, table in joined.moments.items():
+                table[name] = torch.cat([part.moments[kind][name] for part in parts])
+        return joined
+
     def all_reduce(self) -> None:
         """Sum over all ranks of the default process group; without one, do nothing."""
         if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
