@@ -1,5 +1,6 @@
 """Tiny randomly initialised models of the real classes, one a family."""
 
+import tokenizers
 import torch
 import transformers
 
@@ -83,3 +84,26 @@ def neurons_of(taps, seed=0):
         for site in taps
     }
     return LanguageNeurons(NeuronAtlas.from_masks(statistics.tasks, tuple(taps), masks), statistics)
+
+
+def byte_tokenizer():
+    """Every byte a token: any text of any language."""
+    alphabet = sorted(tokenizers.pre_tokenizers.ByteLevel.alphabet())
+    names = ["<pad>", "<s>", "</s>", *alphabet]
+    bpe = tokenizers.models.BPE(vocab={name: row for row, name in enumerate(names)}, merges=[])
+    made = tokenizers.Tokenizer(bpe)
+    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = tokenizers.decoders.ByteLevel()
+    special = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>"}
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=made, **special)
+
+
+def saved_model(folder, family="llama"):
+    """A tiny model of bytes with its tokenizer, as `from_pretrained` reads them."""
+    torch.manual_seed(0)
+    config = config_of(family)
+    config.vocab_size, config.max_position_embeddings = 259, 512
+    model = transformers.AutoModelForCausalLM.from_config(config)
+    model.save_pretrained(folder)
+    byte_tokenizer().save_pretrained(folder)
+    return folder
