@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nsmt.models.feed_forward import FeedForward
+from nsmt.models.feed_forward import FeedForward, _chosen
 from nsmt.neurons.atlas import pack_bits
 
 shapes = st.fixed_dictionaries(
@@ -152,3 +152,13 @@ def test_masks_of_updates_change_the_gradient_of_the_first_weight_alone(shape):
         mask[place][:, None] * run(slice(place, place + 1))[2] for place in range(len(x))
     )
     torch.testing.assert_close(first_grad, expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_masking_by_arithmetic_is_a_choice_to_the_bit(dtype):
+    torch.manual_seed(0)
+    mask, own = torch.rand(5, 1, 37) < 0.5, (1e3 * torch.randn(5, 9, 37)).to(dtype)
+    for other in (torch.randn(37).to(dtype), torch.zeros((), dtype=dtype)):
+        assert torch.equal(_chosen(mask, own, other), torch.where(mask, own, other))
+    own[0, 0] = torch.inf
+    assert not _chosen(mask, own, other)[0, 0].isfinite().all()

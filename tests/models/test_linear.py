@@ -6,6 +6,12 @@ from nsmt.models import linear as module
 from nsmt.models.linear import Linear, linear, packed_weights
 
 
+@pytest.fixture(autouse=True, params=[True, False], ids=["reordering", "plain"])
+def _pays(request, monkeypatch):
+    """Whichever this processor is better at, both must compute the same."""
+    monkeypatch.setattr(module, "_pays", lambda: request.param)
+
+
 @pytest.fixture
 def layers():
     torch.manual_seed(0)
@@ -109,3 +115,13 @@ def test_under_autocast_products_are_in_bf16():
     x, layer = torch.randn(300, 24), Linear(24, 40)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert layer(x).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("makers", ["vendor_id : GenuineIntel\n", "vendor_id : AuthenticAMD\n"])
+def test_what_pays_depends_on_the_maker_alone(makers, monkeypatch):
+    monkeypatch.undo()
+    module._pays.cache_clear()
+    monkeypatch.setattr(module.Path, "read_text", lambda _: makers)
+    expected = "Intel" not in makers or not torch.backends.mkl.is_available()
+    assert module._pays() == expected
+    module._pays.cache_clear()
