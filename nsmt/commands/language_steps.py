@@ -51,6 +51,8 @@ class PerplexitySettings(Settings):
     """Deactivation of each language's neurons, on held-out text of all languages."""
 
     tokens: Count = Field(4096, description="of each language, in whole contexts")
+    context: Annotated[int, Field(ge=2)] = Field(512, description="tokens of a context")
+    rows: Count = Field(4, description="contexts of a batch")
     operation: Literal["constant", "multiply", "mean"] = "constant"
     value: float = 0.0
     random_seeds: tuple[int, ...] = Field((1,), description="sets of as many random neurons")
@@ -166,11 +168,9 @@ def perplexity_step(
     """{change: {language: {nll, tokens}}}; changes are "", each language and its random sets."""
 
     def measure() -> dict[str, Any]:
-        length = min(512, settings.tokens)
+        size = {"length": settings.context, "limit": settings.tokens}
         texts = {
-            language: list(
-                subject.contexts(language, "held_out", length=length, limit=settings.tokens)
-            )
+            language: list(subject.contexts(language, "held_out", **size))
             for language in subject.languages
         }
         if empty := [language for language, found in texts.items() if not found]:
@@ -184,7 +184,7 @@ def perplexity_step(
             subject.model,
             texts,
             changes,
-            rows=4,
+            rows=settings.rows,
             tell=lambda status: bar.update(task, advance=1, status=status),
         )
         return {

@@ -32,6 +32,8 @@ from nsmt.files import sha256
 from nsmt.settings import Settings
 
 Part = Literal["train", "held_out"]
+# Stands for a language's code; braces would have to be quoted for Hydra.
+_PLACE: Final = "LANGUAGE"
 _BLOCK: Final = 32
 _BLOCKS: Final = 8
 # Paragraphs that the tokenizer gets at once.
@@ -82,7 +84,7 @@ class FilesText(Settings):
     """Plain text, a paragraph a line, in one file a language."""
 
     source: Literal["files"]
-    path: str = Field(description="with {language} for the code: text/{language}.txt")
+    path: str = Field(pattern=_PLACE, description="with LANGUAGE for the code: text/LANGUAGE.txt")
 
 
 class DatasetText(Settings):
@@ -90,7 +92,7 @@ class DatasetText(Settings):
 
     source: Literal["datasets"]
     path: str = Field(description="name of the data set, or a folder")
-    name: str | None = Field("{language}", description="its configuration")
+    name: str | None = Field(_PLACE, description="its configuration, with LANGUAGE for the code")
     split: str = "train"
     column: str = "text"
 
@@ -156,7 +158,7 @@ def _paragraphs(settings: TextSettings, language: str, cache: Path) -> Iterator[
             _require(language, _UDHR_NAMES, "the Declaration's texts")
             return _declaration(_declaration_archive(settings, cache), language)
         case FilesText():
-            return _lines(Path(settings.path.format(language=language)))
+            return _lines(Path(settings.path.replace(_PLACE, language)))
         case DatasetText():
             return _rows(settings, language)
 
@@ -184,7 +186,7 @@ def _rows(settings: DatasetText, language: str) -> Iterator[str]:
             "text.source=datasets needs the library datasets",
             fix='pip install "nsmt[huggingface]", or use text.source=files',
         ) from None
-    name = settings.name.format(language=language) if settings.name else None
+    name = settings.name.replace(_PLACE, language) if settings.name else None
     rows = library.load_dataset(settings.path, name, split=settings.split, streaming=True)
     for row in rows:
         if settings.column not in row:

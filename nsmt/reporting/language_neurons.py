@@ -46,7 +46,9 @@ def language_page(
     for name, figure in figures.items():
         save_figure(figure, into / "figures", name)
     sections: list[Section] = [TableSection(table) for table in tables.values()]
-    sections += [FigureSection(_TITLES[name], figure) for name, figure in figures.items()]
+    sections += [
+        FigureSection(_SAID[name][0], figure, _SAID[name][1]) for name, figure in figures.items()
+    ]
     page = into / "report.html"
     name = record["config"]["language_model"]["name"]
     text = render_report(sections, certificate_entries(record), title=f"Language neurons of {name}")
@@ -54,11 +56,16 @@ def language_page(
     return page
 
 
-_TITLES = {
-    "layers": "Language neurons by layer",
-    "overlap": "Overlap of languages' neurons (IoU)",
-    "perplexity": "Change of the loss when a language's neurons are switched off",
-    "forcing": "Answers in the language wanted",
+# Titles and captions.
+_SAID = {
+    "layers": ("Where language neurons are", "Neurons of each language by layer."),
+    "overlap": ("What languages share", "Intersection over union of their neurons."),
+    "perplexity": (
+        "Neurons switched off",
+        "Change of the loss on text of each language (column) when the neurons of a language (row) "
+        "are switched off, beside random sets of the same size.",
+    ),
+    "forcing": ("Answers in the language wanted", "Rows: the question's language."),
 }
 
 

@@ -94,8 +94,9 @@ def load_language_model(
     if settings.device_map is not None:
         how["device_map"] = settings.device_map
     try:
-        tokenizer = library.AutoTokenizer.from_pretrained(place, **options)
-        model = library.AutoModelForCausalLM.from_pretrained(place, **options, **how)
+        with _quiet(library):
+            tokenizer = library.AutoTokenizer.from_pretrained(place, **options)
+            model = library.AutoModelForCausalLM.from_pretrained(place, **options, **how)
     except (OSError, ValueError, ImportError) as error:
         raise DataError(
             f"the language model {settings.name} cannot be loaded: {error}",
@@ -124,14 +125,13 @@ def weights_digest(model: nn.Module) -> str:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Without the progress bars of `transformers`."""
-    utilities = importlib.import_module("transformers.utils.logging")
-    utilities.disable_progress_bar()
+def _quiet(library: Any) -> Iterator[None]:  # noqa: ANN401
+    """Without the progress bars of `transformers`: nsmt has its own."""
+    library.utils.logging.disable_progress_bar()
     try:
         yield
     finally:
-        utilities.enable_progress_bar()
+        library.utils.logging.enable_progress_bar()
 
 
 def _transformers() -> Any:  # noqa: ANN401 -- an optional library

@@ -39,12 +39,13 @@ def words(place, *more):
         f"language_model.path={place}/model",
         "language_model.dtype=float32",
         "text=files",
-        f"text.path={place}/{{language}}.txt",
+        f"text.path={place}/LANGUAGE.txt",
         f"languages=[{','.join(LANGUAGES)}]",
         "gathering.tokens=2000",
         "gathering.context=64",
         "selection.rate=0.1",
         "perplexity.tokens=256",
+        "perplexity.context=64",
         "forcing.generation.max_new_tokens=4",
         "progress=false",
         f"paths.runs={place}/runs",
@@ -98,7 +99,7 @@ def test_the_same_command_again_measures_nothing(page, place, monkeypatch):
 
 
 def test_text_that_neurons_are_found_on_is_not_what_they_are_tested_on(place, tmp_path):
-    text = FilesText(source="files", path=f"{place}/{{language}}.txt")
+    text = FilesText(source="files", path=f"{place}/LANGUAGE.txt")
     found = {
         part: set(part_of(paragraphs(text, "de", cache=tmp_path), part))
         for part in ("train", "held_out")
