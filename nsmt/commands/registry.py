@@ -98,6 +98,13 @@ COMMANDS = {
         "run, go on with or collect a table of the paper: reproduce table2 scale=bible8",
         reader="reproduce_words",
     ),
+    "languages": Command(
+        "languages",
+        "languages",
+        "LanguagesConfig",
+        "languages",
+        "the language neurons of a language model, found and switched",
+    ),
     "bench": Command(
         "bench", "bench", "BenchConfig", "bench", "measure speed against a peer, in one run"
     ),

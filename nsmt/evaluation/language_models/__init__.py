@@ -1,0 +1,1 @@
+"""What language models do under intervention: likelihood, language, tasks."""

@@ -1,0 +1,106 @@
+"""Language forcing: asked in one language, does a model answer in another?
+
+Source: Language Arithmetics (arXiv 2507.22608, released code): short questions in each language,
+answered under intervention for each target language; an answer counts if a language identifier
+takes it for the target. Ours is `nsmt.data.identification` among the languages asked for, where the
+reference has fastText's 176: the signature says which.
+
+The questions are our own; the reference's are as short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import yaml
+
+from nsmt.data.identification import Identifier
+from nsmt.errors import ConfigurationError
+from nsmt.steering.generation import GenerationSettings, Steer, generate
+from nsmt.steering.loading import LanguageModel
+
+STOPS: Final = ("\nQ:", "\nA:")
+_QUESTIONS: Final = Path(__file__).parent / "questions.yaml"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer: the language of the question, the one that was wanted, the one that came."""
+
+    asked: str
+    wanted: str
+    came: str
+    text: str
+
+    @property
+    def success(self) -> bool:
+        """Whether it is in the language wanted."""
+        return self.came == self.wanted
+
+
+def questions(languages: Sequence[str]) -> dict[str, list[str]]:
+    """The questions in some languages, the same in each; ConfigurationError if one has none."""
+    known: dict[str, list[str]] = yaml.safe_load(_QUESTIONS.read_text(encoding="utf-8"))
+    if missing := [language for language in languages if language not in known]:
+        raise ConfigurationError(
+            f"there are no questions in {', '.join(missing)}",
+            fix=f"choose among {', '.join(known)}",
+        )
+    return {language: known[language] for language in languages}
+
+
+def prompt(question: str) -> str:
+    """A question as the model gets it."""
+    return f"Q: {question}\nA:"
+
+
+def force(
+    model: LanguageModel,
+    asked: Mapping[str, Sequence[str]],
+    targets: Sequence[str],
+    steer: Callable[[Sequence[tuple[str, str]]], Steer] | None,
+    identifier: Identifier,
+    settings: GenerationSettings,
+    *,
+    tell: Callable[[int], None] = lambda _: None,
+) -> list[Answer]:
+    """Every question in every language, answered for every target.
+
+    `steer` takes the (asked, target) of each prompt; without it the model is left as it is, and
+    each question is answered once and counted for every target.
+    """
+    plain = steer is None
+    wanted = [
+        (language, target, question)
+        for language, own in asked.items()
+        for question in own
+        for target in (targets[:1] if plain else targets)
+    ]
+    texts = generate(
+        model,
+        [prompt(question) for _, _, question in wanted],
+        settings,
+        stops=STOPS,
+        steer=None if steer is None else steer([pair[:2] for pair in wanted]),
+        tell=tell,
+    )
+    answers = []
+    for (language, target, _), text in zip(wanted, texts, strict=True):
+        came = identifier.identify(text) if text.strip() else ""
+        counted_for = targets if plain else (target,)
+        answers += [Answer(language, each, came, text) for each in counted_for]
+    return answers
+
+
+def success(answers: Sequence[Answer]) -> dict[str, dict[str, float]]:
+    """The share of answers in the language wanted, by language asked and wanted."""
+    found: dict[str, dict[str, list[bool]]] = {}
+    for answer in answers:
+        found.setdefault(answer.asked, {}).setdefault(answer.wanted, []).append(answer.success)
+    return {
+        asked: {wanted: sum(hits) / len(hits) for wanted, hits in row.items()}
+        for asked, row in found.items()
+    }

@@ -1,0 +1,48 @@
+"""Which rule chooses language neurons, by configuration; the rules are in `language_rules`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from nsmt.neurons import language_rules
+from nsmt.neurons.atlas import NeuronAtlas
+from nsmt.neurons.random_sets import random_like
+from nsmt.neurons.statistics import ActivationStatistics
+from nsmt.settings import Settings
+
+LanguageRule = Literal["lape", "lave", "probability", "difference", "random"]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class LanguageSelectionSettings(Settings):
+    """A rule and how many neurons it takes."""
+
+    rule: LanguageRule = "lape"
+    rate: Share = Field(
+        0.01, description="of all neurons: the union of languages (lape, lave) or of each language"
+    )
+    percentile: Share = Field(
+        language_rules.PERCENTILE, description="of all values: the bar of lape and lave"
+    )
+    seed: int = Field(1, description="of random, which has as many as lape at each site")
+
+
+def select_languages(
+    statistics: ActivationStatistics, settings: LanguageSelectionSettings
+) -> NeuronAtlas:
+    """Apply the configured rule."""
+    rate, percentile = settings.rate, settings.percentile
+    match settings.rule:
+        case "lape":
+            return language_rules.lape(statistics, rate=rate, percentile=percentile)
+        case "lave":
+            return language_rules.lave(statistics, rate=rate, percentile=percentile)
+        case "probability":
+            return language_rules.probability(statistics, rate=rate)
+        case "difference":
+            return language_rules.difference(statistics, rate=rate)
+        case "random":
+            found = language_rules.lape(statistics, rate=rate, percentile=percentile)
+            return random_like(found, seed=settings.seed)

@@ -1,0 +1,178 @@
+"""What is done to language neurons: one primitive, composed and applied row by row of a batch.
+
+Every operation of Language Arithmetics (arXiv 2507.22608; its code, as there is no formula for
+some) is affine in the activation, with noise for two of them:
+
+    a ← scale·a + shift + noise·ε,   ε ~ N(0, 1)
+
+so that any sequence of them, in the order in which they are written, is again one such step. With μ
+the mean and σ the deviation of the neuron's activation on text of the language:
+
+| operation | scale | shift | noise |
+|---|---|---|---|
+| `constant` | 0 | value | |
+| `add` | 1 | μ | |
+| `replace` | 0 | μ | |
+| `multiply` | value | | |
+| `diffmean` | 1 | μ − mean of μ over the other languages | |
+| `mean` | 0 | mean of μ over all languages | |
+| `random` | 0 | | value·σ |
+| `noise` | 1 | | value·σ |
+
+`strength` s moves from doing nothing (0) to the operation (1) and beyond: scale 1 + s·(scale − 1),
+shift and noise times s. For σ, which the reference leaves open, text of all languages is pooled.
+
+Shape suffixes: F neurons of a site, P programs, B rows of a batch, S positions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from nsmt.errors import ConfigurationError
+from nsmt.neurons.atlas import NeuronAtlas
+from nsmt.neurons.sites import Site
+from nsmt.neurons.statistics import ActivationStatistics
+from nsmt.settings import Settings
+
+Operation = Literal["constant", "add", "replace", "multiply", "diffmean", "mean", "random", "noise"]
+
+
+class Intervention(Settings):
+    """An operation on the neurons of some languages; neurons of several count once.
+
+    Where the operation needs a language's mean, `languages` has to be one.
+    """
+
+    operation: Operation
+    languages: Annotated[tuple[str, ...], Field(min_length=1)]
+    value: float = Field(0.0, description="for constant, multiply, random and noise")
+    strength: float = 1.0
+    layers: tuple[int, ...] | None = Field(None, description="from 0; null: all")
+
+    def touches(self, site: Site) -> bool:
+        """Whether any neuron of a site may be changed."""
+        return self.strength != 0 and (self.layers is None or site.layer in self.layers)
+
+
+# In order: the first is done first.
+Program = tuple[Intervention, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LanguageNeurons:
+    """Languages' neurons and what is known of their activations; both of the same model."""
+
+    atlas: NeuronAtlas
+    statistics: ActivationStatistics
+
+    def members(self, languages: Sequence[str], site: Site) -> Tensor:
+        """The neurons of any of some languages: bool [F]."""
+        return torch.stack([self.atlas.mask(language, site) for language in languages]).any(0)
+
+    def mean(self, language: str, site: Site) -> Tensor:
+        """μ of a language: float64 [F]."""
+        return self.statistics.mean("sum", site)[self.statistics.row(language)].cpu()
+
+    def difference(self, language: str, site: Site) -> Tensor:
+        """μ of a language less the mean of the others' μ: float64 [F]."""
+        means_TF = self.statistics.mean("sum", site).cpu()
+        own = self.statistics.row(language)
+        others = [row for row in range(len(means_TF)) if row != own]
+        if not others:
+            raise ConfigurationError(
+                "diffmean compares a language with others, and there is one alone",
+                fix="gather statistics of two languages or more",
+            )
+        return means_TF[own] - means_TF[others].mean(0)
+
+    def pooled_mean(self, site: Site) -> Tensor:
+        """The mean of μ over all languages, each counting the same: float64 [F]."""
+        return self.statistics.mean("sum", site).cpu().mean(0)
+
+    def pooled_deviation(self, site: Site) -> Tensor:
+        """σ over the tokens of all languages: float64 [F]."""
+        tokens_T = self.statistics.units[site.name].double().cpu()
+        share_1T = (tokens_T / tokens_T.sum().clamp(min=1))[None]
+        mean_F = (share_1T @ self.statistics.mean("sum", site).cpu())[0]
+        square_F = (share_1T @ self.statistics.mean("square", site).cpu())[0]
+        return (square_F - mean_F.square()).clamp(min=0).sqrt()
+
+
+@dataclass(slots=True)
+class Affine:
+    """What is done at one site: float64 [F] each; `touched` says where anything is."""
+
+    touched_F: Tensor
+    scale_F: Tensor
+    shift_F: Tensor
+    noise_F: Tensor
+
+    @classmethod
+    def identity(cls, site: Site) -> Affine:
+        """Nothing is done."""
+        zero_F = torch.zeros(site.width, dtype=torch.float64)
+        nothing_F = torch.zeros(site.width, dtype=torch.bool)
+        return cls(nothing_F, zero_F + 1, zero_F.clone(), zero_F.clone())
+
+    def then(self, member_F: Tensor, scale: float, shift_F: Tensor, noise_F: Tensor) -> None:
+        """Do one operation on the member neurons after all that is done already."""
+        self.touched_F |= member_F
+        self.scale_F = torch.where(member_F, scale * self.scale_F, self.scale_F)
+        self.shift_F = torch.where(member_F, scale * self.shift_F + shift_F, self.shift_F)
+        # Two draws of independent noise are one draw of both variances.
+        both_F = torch.hypot(scale * self.noise_F, noise_F)
+        self.noise_F = torch.where(member_F, both_F, self.noise_F)
+
+
+def affine(program: Program, neurons: LanguageNeurons, site: Site) -> Affine:
+    """What a program does at a site."""
+    done = Affine.identity(site)
+    for intervention in program:
+        if not intervention.touches(site):
+            continue
+        member_F = neurons.members(intervention.languages, site)
+        scale, shift_F, noise_F = _operation(intervention, neurons, site)
+        strength = intervention.strength
+        done.then(member_F, 1 + strength * (scale - 1), strength * shift_F, strength * noise_F)
+    return done
+
+
+def _operation(
+    intervention: Intervention, neurons: LanguageNeurons, site: Site
+) -> tuple[float, Tensor, Tensor]:
+    """Scale, shift and noise of an operation at full strength."""
+    zero_F, value = torch.zeros(site.width, dtype=torch.float64), intervention.value
+    match intervention.operation:
+        case "constant":
+            return 0.0, zero_F + value, zero_F
+        case "multiply":
+            return value, zero_F, zero_F
+        case "mean":
+            return 0.0, neurons.pooled_mean(site), zero_F
+        case "random":
+            return 0.0, zero_F, value * neurons.pooled_deviation(site)
+        case "noise":
+            return 1.0, zero_F, value * neurons.pooled_deviation(site)
+        case "add":
+            return 1.0, neurons.mean(_one_language(intervention), site), zero_F
+        case "replace":
+            return 0.0, neurons.mean(_one_language(intervention), site), zero_F
+        case "diffmean":
+            return 1.0, neurons.difference(_one_language(intervention), site), zero_F
+
+
+def _one_language(intervention: Intervention) -> str:
+    if len(intervention.languages) > 1:
+        raise ConfigurationError(
+            f"'{intervention.operation}' uses the mean of a language, "
+            f"{', '.join(intervention.languages)} are several",
+            fix="write one intervention a language, in the order in which they are to be done",
+        )
+    return intervention.languages[0]

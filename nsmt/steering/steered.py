@@ -1,0 +1,128 @@
+"""A model under intervention for the length of a `with` block.
+
+Each distinct program is one row of a table of scales and shifts at each site that it touches, and
+each row of a batch has a program, so that one batch may hold many languages. A site that no program
+touches is not hooked at all, and an untouched neuron keeps its bits: it is multiplied by one and
+-0.0 is added, which changes no number. So nothing is what strength 0 does.
+
+Works under `generate` with its cache and with beams (a row's beams have its program).
+
+Shape suffixes: P programs, B rows of a batch, S positions, F neurons of a site.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nsmt.errors import ConfigurationError
+from nsmt.neurons.sites import Site
+from nsmt.neurons.taps import Look, Taps, attached
+from nsmt.steering.interventions import Affine, LanguageNeurons, Program, affine
+
+
+class Rows:
+    """Which program each row of the running forward pass has.
+
+    `batch` follows the model's forward passes: a block may have flattened rows and positions (OPT
+    does), and beams multiply rows.
+    """
+
+    def __init__(self, program_B: Sequence[int]) -> None:
+        self._program_B = torch.tensor(program_B, dtype=torch.int64)
+        self.batch = len(program_B)
+
+    def of(self, activation: Tensor) -> Tensor:
+        """The programs of the rows of activations, int64 [B] on their device."""
+        beams, rest = divmod(self.batch, len(self._program_B))
+        if rest:
+            raise ConfigurationError(
+                f"a batch of {self.batch} rows is steered with programs for {len(self._program_B)}",
+                fix="give one program for all rows, or one for each",
+            )
+        if self._program_B.device != activation.device:
+            self._program_B = self._program_B.to(activation.device)
+        return self._program_B.repeat_interleave(beams)
+
+    @contextmanager
+    def following(self, model: nn.Module) -> Iterator[None]:
+        """Learn the number of rows of each forward pass of a model of `transformers`."""
+
+        def see(_: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any]) -> None:
+            first = inputs[0] if inputs else named.get("input_ids")
+            self.batch = len(named["inputs_embeds"] if first is None else first)
+
+        handle = model.register_forward_pre_hook(see, with_kwargs=True)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+
+@contextmanager
+def steered(
+    model: nn.Module,
+    taps: Taps,
+    programs: Sequence[Program],
+    neurons: LanguageNeurons,
+    *,
+    seed: int = 0,
+) -> Iterator[None]:
+    """Intervene in every forward pass of `model` within the block.
+
+    `programs` is one for all rows, or one for each row of the batches to come. `seed` is for the
+    operations that draw noise.
+    """
+    distinct = list(dict.fromkeys(programs))
+    rows = Rows([distinct.index(program) for program in programs])
+    looks: dict[Site, Look] = {}
+    for site in taps:
+        table = [affine(program, neurons, site) for program in distinct]
+        if any(bool(done.touched_F.any()) for done in table):
+            looks[site] = _applied(table, rows, seed=seed + site.layer)
+    with ExitStack() as stack:
+        if len(distinct) > 1:
+            stack.enter_context(rows.following(model))
+        stack.enter_context(attached(taps, looks))
+        yield
+
+
+def _applied(table: Sequence[Affine], rows: Rows, *, seed: int) -> Look:
+    """What changes the activations of a site: the tables move to their device and type once."""
+    scale_PF = torch.stack([done.scale_F for done in table])
+    shift_PF = torch.stack([torch.where(done.touched_F, done.shift_F, -0.0) for done in table])
+    noise_PF = torch.stack([done.noise_F for done in table])
+    draw = _normal(seed) if bool(noise_PF.any()) else None
+    kept: list[Tensor] = []
+
+    def look(activation: Tensor) -> Tensor:
+        if not kept or (kept[0].device, kept[0].dtype) != (activation.device, activation.dtype):
+            kept[:] = [each.to(activation) for each in (scale_PF, shift_PF, noise_PF)]
+        scale, shift, noise = kept
+        if len(table) == 1:
+            changed = torch.addcmul(shift[0], activation, scale[0])
+            return changed if draw is None else draw(changed, noise[0])
+        program_B = rows.of(activation)
+        # [B, S, F], also where a block has flattened rows and positions.
+        by_row = activation.view(len(program_B), -1, activation.shape[-1])
+        changed = torch.addcmul(shift[program_B, None], by_row, scale[program_B, None])
+        if draw is not None:
+            changed = draw(changed, noise[program_B, None])
+        return changed.view_as(activation)
+
+    return look
+
+
+def _normal(seed: int) -> Callable[[Tensor, Tensor], Tensor]:
+    """Adds noise of given deviations; drawn on the host, so the same on every device."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(activation: Tensor, deviation: Tensor) -> Tensor:
+        drawn = torch.randn(activation.shape, generator=generator).to(activation)
+        return torch.addcmul(activation, drawn, deviation)
+
+    return draw

@@ -1,0 +1,138 @@
+"""Claims about `nsmt languages`: steps done once, results of the model's own, errors by name."""
+
+import csv
+import json
+
+import pytest
+from language_models import saved_model
+
+from nsmt.cli import main
+from nsmt.commands import language_steps as module
+from nsmt.commands.compose import composed
+from nsmt.commands.languages import LanguagesConfig, languages
+from nsmt.data.monolingual import FilesText, contexts, paragraphs, part_of
+from nsmt.neurons.atlas import NeuronAtlas
+from nsmt.neurons.statistics import ActivationStatistics
+
+LANGUAGES = ("de", "en", "hi")
+SENTENCES = {
+    "de": "Der Hund läuft über die Straße und die Katze schläft im Garten.",
+    "en": "The dog runs across the street and the cat sleeps in the garden.",
+    "hi": "कुत्ता सड़क पार करता है और बिल्ली बगीचे में सोती है।",
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("languages")
+    saved_model(folder / "model")
+    for language, sentence in SENTENCES.items():
+        lines = [f"{number} {sentence}\n" for number in range(600)]
+        (folder / f"{language}.txt").write_text("".join(lines))
+    return folder
+
+
+def words(place, *more):
+    return [
+        "language_model=huggingface",
+        "language_model.name=tiny",
+        f"language_model.path={place}/model",
+        "language_model.dtype=float32",
+        "text=files",
+        f"text.path={place}/LANGUAGE.txt",
+        f"languages=[{','.join(LANGUAGES)}]",
+        "gathering.tokens=2000",
+        "gathering.context=64",
+        "selection.rate=0.1",
+        "perplexity.tokens=256",
+        "perplexity.context=64",
+        "forcing.generation.max_new_tokens=4",
+        "progress=false",
+        f"paths.runs={place}/runs",
+        *more,
+    ]
+
+
+def configured(place, *more):
+    return composed("languages", words(place, *more), LanguagesConfig)
+
+
+@pytest.fixture(scope="module")
+def page(place):
+    return languages(configured(place))
+
+
+def test_statistics_atlas_results_tables_and_a_page_are_left(page):
+    folder = page.parent
+    atlas = NeuronAtlas.load(folder / "atlas.safetensors")
+    assert atlas.tasks == LANGUAGES
+    for language in LANGUAGES:
+        found = ActivationStatistics.load(folder / "statistics" / f"{language}.safetensors")
+        assert found.tasks == (language,)
+        # Whole contexts of 64 within 2,000 tokens.
+        assert found.units["decoder.0"].tolist() == [31 * 64]
+    perplexity = json.loads((folder / "results" / "perplexity.json").read_text())["result"]
+    assert list(perplexity) == ["", *LANGUAGES, *(f"random 1 {each}" for each in LANGUAGES)]
+    assert perplexity[""]["de"]["tokens"] == 4 * 63
+    forcing = json.loads((folder / "results" / "forcing.json").read_text())["result"]
+    assert len(forcing["plain"]) == len(forcing["forced"]) == 6 * 3 * 3
+    with (folder / "tables" / "specificity.csv").open() as file:
+        assert [row[0] for row in csv.reader(file)] == ["neurons", "language neurons", "random 1"]
+    record = json.loads((folder / "record.json").read_text())
+    assert record["model"]
+    assert "Language neurons of tiny" in page.read_text()
+
+
+def test_the_same_command_again_measures_nothing(page, place, monkeypatch):
+    def never(*_, **__):
+        raise AssertionError("measured again")
+
+    for name in ("gather", "perplexities", "force"):
+        monkeypatch.setattr(module, name, never)
+    before = {path: path.read_bytes() for path in (page.parent / "results").iterdir()}
+    assert languages(configured(place)) == page
+    assert all(path.read_bytes() == found for path, found in before.items())
+    with pytest.raises(AssertionError, match="measured again"):
+        languages(configured(place, "forcing.strength=2.0"))
+    with pytest.raises(AssertionError, match="measured again"):
+        languages(configured(place, "gathering.tokens=1000"))
+
+
+def test_text_that_neurons_are_found_on_is_not_what_they_are_tested_on(place, tmp_path):
+    text = FilesText(source="files", path=f"{place}/LANGUAGE.txt")
+    found = {
+        part: set(part_of(paragraphs(text, "de", cache=tmp_path), part))
+        for part in ("train", "held_out")
+    }
+    assert not found["train"] & found["held_out"]
+    assert len(found["train"] | found["held_out"]) == 600
+    assert len(found["held_out"]) == pytest.approx(600 / 8, abs=32)
+
+
+def test_contexts_are_full_and_the_rest_is_left_out():
+    def letters(texts, *, add_special_tokens):
+        assert not add_special_tokens
+        return {"input_ids": [[ord(letter) for letter in text] for text in texts]}
+
+    texts = ["abc", "d", "efgh"]
+    found = list(contexts(texts, letters, length=4))
+    assert ["".join(map(chr, each)) for each in found] == ["abc\n", "d\nef"]
+    assert len(list(contexts(texts, letters, length=4, limit=7))) == 1
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("languages=[de,xx]", "'xx' is not in the catalogue"),
+        ("languages=[de,en,fi]", "fi.txt cannot be read"),
+        ("gathering.context=100000", "does not fill a context"),
+        ("selection.rule=lap", "lape"),
+        ("language_model.path=/nowhere/at/all", "cannot be loaded"),
+        ("steps=[perplexty]", "perplexity"),
+    ],
+)
+def test_what_is_wrong_is_named(place, tmp_path, word, said, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["languages", *words(place, f"output={tmp_path}/out", word)])
+    assert end.value.code == 2
+    assert said in " ".join(capsys.readouterr().err.split())

@@ -1,0 +1,165 @@
+"""Claims about interventions: one affine step for any sequence, row by row, and nothing at 0."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from language_models import model_of, neurons_of
+
+from nsmt.errors import AtlasError, ConfigurationError
+from nsmt.steering.families import language_model_taps
+from nsmt.steering.interventions import Affine, Intervention, affine
+from nsmt.steering.steered import steered
+
+MODEL = model_of("llama")
+TAPS = language_model_taps(MODEL)
+NEURONS = neurons_of(TAPS)
+LANGUAGES = ("de", "en", "fr")
+steps = st.builds(
+    Intervention,
+    operation=st.sampled_from(["constant", "add", "replace", "multiply", "diffmean", "mean"]),
+    languages=st.sampled_from([(language,) for language in LANGUAGES]),
+    value=st.floats(-3, 3),
+    strength=st.floats(-2, 2),
+    layers=st.sampled_from([None, (0,), (0, 2)]),
+)
+
+
+def logits(ids, programs=None, **options):
+    with torch.inference_mode():
+        if programs is None:
+            return MODEL(input_ids=ids).logits
+        with steered(MODEL, TAPS, programs, NEURONS, **options):
+            return MODEL(input_ids=ids).logits
+
+
+def one_by_one(program, site, activation):
+    """What a program does, as written: an operation after the other, blended by its strength."""
+    for step in program:
+        if step.layers is not None and site.layer not in step.layers:
+            continue
+        (language,) = step.languages
+        means = NEURONS.statistics.mean("sum", site)
+        own = LANGUAGES.index(language)
+        others = [row for row in range(3) if row != own]
+        done = {
+            "constant": torch.full_like(activation, step.value),
+            "add": activation + means[own],
+            "replace": means[own].expand_as(activation),
+            "multiply": activation * step.value,
+            "diffmean": activation + means[own] - means[others].mean(0),
+            "mean": means.mean(0).expand_as(activation),
+        }[step.operation]
+        blended = activation + step.strength * (done - activation)
+        activation = torch.where(NEURONS.atlas.mask(language, site), blended, activation)
+    return activation
+
+
+@settings(deadline=None)
+@given(program=st.lists(steps, max_size=4).map(tuple))
+def test_a_sequence_of_operations_is_one_step(program):
+    site = next(iter(TAPS))
+    activation = torch.randn(5, site.width, dtype=torch.float64)
+    done = affine(program, NEURONS, site)
+    found = activation * done.scale_F + done.shift_F
+    torch.testing.assert_close(found, one_by_one(program, site, activation))
+    assert torch.equal(found[:, ~done.touched_F], activation[:, ~done.touched_F])
+
+
+@pytest.mark.parametrize("operation", ["constant", "add", "replace", "diffmean", "noise"])
+def test_nothing_is_changed_at_strength_zero(operation):
+    ids = torch.randint(3, 64, (2, 9))
+    step = Intervention(operation=operation, languages=("en",), value=2.0, strength=0.0)
+    assert torch.equal(logits(ids, [(step,)]), logits(ids))
+    # Beside a row that is changed, too.
+    other = step.model_copy(update={"strength": 1.0})
+    found = logits(ids, [(step,), (other,)])
+    assert torch.equal(found[0], logits(ids)[0])
+    assert not torch.allclose(found[1], logits(ids)[1], atol=1e-3)
+
+
+def test_two_languages_in_a_batch_are_two_batches():
+    ids = torch.randint(3, 64, (4, 9))
+    german, french = (
+        (
+            Intervention(operation="constant", languages=("en",), value=-1.0),
+            Intervention(operation="add", languages=(language,)),
+        )
+        for language in ("de", "fr")
+    )
+    mixed = logits(ids, [german, french, french, german])
+    for program, rows in ((german, [0, 3]), (french, [1, 2])):
+        torch.testing.assert_close(mixed[rows], logits(ids[rows], [program]), atol=1e-5, rtol=1e-4)
+
+
+def test_opt_flattens_rows_and_positions_and_is_steered_by_row_all_the_same():
+    model, ids = model_of("opt"), torch.randint(3, 64, (2, 6))
+    taps = language_model_taps(model)
+    neurons = neurons_of(taps)
+    add = (Intervention(operation="add", languages=("de",)),)
+    with torch.inference_mode():
+        plain = model(input_ids=ids).logits
+        with steered(model, taps, [add, ()], neurons):
+            found = model(input_ids=ids).logits
+        with steered(model, taps, [add], neurons):
+            alone = model(input_ids=ids[:1]).logits
+    torch.testing.assert_close(found[:1], alone, atol=1e-5, rtol=1e-4)
+    assert torch.equal(found[1], plain[1])
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_generation_with_its_cache_is_steered_at_every_token(beams):
+    ids = torch.randint(3, 64, (2, 5))
+    program = (Intervention(operation="add", languages=("de",), strength=2.0),)
+    options = {"max_new_tokens": 6, "do_sample": False, "num_beams": beams, "pad_token_id": 0}
+    with torch.inference_mode(), steered(MODEL, TAPS, [program, ()], NEURONS):
+        cached = MODEL.generate(ids, **options)
+        again = MODEL.generate(ids, use_cache=False, **options)
+    assert torch.equal(cached, again)
+    with torch.inference_mode():
+        plain = MODEL.generate(ids[1:], **options)
+    length = plain.shape[1]
+    assert torch.equal(cached[1, :length], plain[0])
+
+
+def test_a_batch_of_another_size_is_refused_and_hooks_are_removed():
+    ids = torch.randint(3, 64, (3, 4))
+    programs = [(Intervention(operation="add", languages=("de",)),), ()]
+    with pytest.raises(ConfigurationError, match="batch of 3 rows"):
+        logits(ids, programs)
+    assert not any(module._forward_hooks for module in MODEL.modules())
+    assert not any(module._forward_pre_hooks for module in MODEL.modules())
+
+
+def test_noise_is_drawn_by_seed_and_is_as_wide_as_it_says():
+    site = next(iter(TAPS))
+    step = Intervention(operation="noise", languages=("en",), value=5.0)
+    two = affine((step, step), NEURONS, site)
+    member_F = NEURONS.atlas.mask("en", site)
+    expected = 5 * 2**0.5 * NEURONS.pooled_deviation(site)
+    torch.testing.assert_close(two.noise_F[member_F], expected[member_F])
+    ids = torch.randint(3, 64, (2, 9))
+    one, same, other = (logits(ids, [(step,)], seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(one, same)
+    assert not torch.allclose(one, other)
+
+
+def test_what_an_intervention_lacks_is_told():
+    site = next(iter(TAPS))
+    for step, error, said in (
+        (Intervention(operation="add", languages=("xx",)), AtlasError, "'xx'"),
+        (Intervention(operation="add", languages=("de", "en")), ConfigurationError, "are several"),
+    ):
+        with pytest.raises(error, match=said):
+            affine((step,), NEURONS, site)
+
+
+def test_neurons_of_several_languages_are_switched_off_once():
+    site = next(iter(TAPS))
+    done = affine(
+        (Intervention(operation="multiply", languages=("de", "en"), value=0.5),), NEURONS, site
+    )
+    union = NEURONS.atlas.mask("de", site) | NEURONS.atlas.mask("en", site)
+    assert torch.equal(done.touched_F, union)
+    assert torch.equal(done.scale_F, torch.where(union, 0.5, 1.0).double())
+    assert isinstance(done, Affine)
