@@ -126,7 +126,8 @@ def _pays() -> bool:
         maker = Path("/proc/cpuinfo").read_text()
     except OSError:
         maker = ""
-    return "GenuineIntel" not in maker or not torch.backends.mkl.is_available()
+    with_mkl: bool = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+    return "GenuineIntel" not in maker or not with_mkl
 
 
 @cache
