@@ -109,7 +109,8 @@ def average_precision(scores_IF: Tensor, label_I: Tensor) -> Tensor:
     for row in range(len(label_I) - 2, -1, -1):
         same_F = ordered_IF[row] == ordered_IF[row + 1]
         precision_IF[row] = torch.where(same_F, precision_IF[row + 1], precision_IF[row])
-    return (precision_IF * hit_IF).sum(0) / hit_IF.sum(0)
+    found_F: Tensor = (precision_IF * hit_IF).sum(0) / hit_IF.sum(0)
+    return found_F
 
 
 def probabilities(statistics: ActivationStatistics) -> dict[str, Tensor]:
@@ -134,7 +135,8 @@ def entropy(values_NT: Tensor) -> Tensor:
     """The entropy over languages of non-negative values, in nats: float64 [N]; 0 if all are 0."""
     total_N1 = values_NT.sum(1, keepdim=True)
     share_NT = torch.where(total_N1 > 0, values_NT / total_N1, 0.0)
-    return torch.special.entr(share_NT).sum(1)
+    entropy_N: Tensor = torch.special.entr(share_NT).sum(1)
+    return entropy_N
 
 
 def highest(
@@ -187,12 +189,14 @@ def _count(rate: float, neurons: int) -> int:
 
 def _change(before: Tensor, after: Tensor) -> Tensor:
     before_FK, after_FK = before.double().flatten(1), after.double().flatten(1)
-    return (after_FK - before_FK).norm(dim=1) / before_FK.norm(dim=1).clamp(min=1e-12)
+    change_F = torch.linalg.vector_norm(after_FK - before_FK, dim=1)
+    relative_F: Tensor = change_F / torch.linalg.vector_norm(before_FK, dim=1).clamp(min=1e-12)
+    return relative_F
 
 
 def _atlas(
     tasks: Sequence[str], sites: Sequence[Site], chosen_NT: Tensor, *, provenance: dict[str, Any]
 ) -> NeuronAtlas:
-    parts = chosen_NT.T.split([site.width for site in sites], dim=1)
+    parts = torch.split(chosen_NT.T, [site.width for site in sites], dim=1)
     masks = {site.name: part for site, part in zip(sites, parts, strict=True)}
     return NeuronAtlas.from_masks(tasks, sites, masks, provenance=provenance)

@@ -106,7 +106,7 @@ def neuron_tables(neurons: LanguageNeurons) -> dict[str, Table]:
 
 
 def _family_table(tasks: Sequence[str], members: np.ndarray) -> Table:
-    same, other = [], []
+    same, other = list[float](), list[float]()
     for one, two in combinations(range(len(tasks)), 2):
         union = (members[one] | members[two]).sum()
         iou = (members[one] & members[two]).sum() / union if union else 0.0
