@@ -10,7 +10,6 @@ from nsmt.cli import main
 from nsmt.commands import language_steps as module
 from nsmt.commands.compose import composed
 from nsmt.commands.languages import LanguagesConfig, languages
-from nsmt.data.monolingual import FilesText, contexts, paragraphs, part_of
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.statistics import ActivationStatistics
 
@@ -96,28 +95,6 @@ def test_the_same_command_again_measures_nothing(page, place, monkeypatch):
         languages(configured(place, "forcing.strength=2.0"))
     with pytest.raises(AssertionError, match="measured again"):
         languages(configured(place, "gathering.tokens=1000"))
-
-
-def test_text_that_neurons_are_found_on_is_not_what_they_are_tested_on(place, tmp_path):
-    text = FilesText(source="files", path=f"{place}/LANGUAGE.txt")
-    found = {
-        part: set(part_of(paragraphs(text, "de", cache=tmp_path), part))
-        for part in ("train", "held_out")
-    }
-    assert not found["train"] & found["held_out"]
-    assert len(found["train"] | found["held_out"]) == 600
-    assert len(found["held_out"]) == pytest.approx(600 / 8, abs=32)
-
-
-def test_contexts_are_full_and_the_rest_is_left_out():
-    def letters(texts, *, add_special_tokens):
-        assert not add_special_tokens
-        return {"input_ids": [[ord(letter) for letter in text] for text in texts]}
-
-    texts = ["abc", "d", "efgh"]
-    found = list(contexts(texts, letters, length=4))
-    assert ["".join(map(chr, each)) for each in found] == ["abc\n", "d\nef"]
-    assert len(list(contexts(texts, letters, length=4, limit=7))) == 1
 
 
 @pytest.mark.parametrize(

