@@ -80,7 +80,7 @@ def test_text_that_neurons_are_found_on_is_not_what_they_are_tested_on(tmp_path)
     assert not found["train"] & found["held_out"]
     assert len(found["train"] | found["held_out"]) == 600
     assert len(found["held_out"]) == pytest.approx(600 / 8, abs=32)
-    with pytest.raises(DataError, match="en.txt cannot be read"):
+    with pytest.raises(DataError, match=r"en\.txt cannot be read"):
         list(paragraphs(text, "en", cache=tmp_path))
 
 

