@@ -3,6 +3,7 @@
 import hashlib
 import zipfile
 
+import gguf
 import pytest
 import torch
 from language_models import saved_model
@@ -76,3 +77,46 @@ def test_a_model_is_in_one_place():
     for places in ({}, {"path": "x", "package": package}):
         with pytest.raises(ValidationError, match="name a path or GGUF file, or else a package"):
             LanguageModelSettings(name="tiny", **places)
+
+
+def write_gguf(path, model, tokenizer):
+    """A Llama as GGUF has it: its names, one layer after the other, fp32."""
+    config, weights = model.config, model.state_dict()
+    writer = gguf.GGUFWriter(str(path), "llama")
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_vocab_size(config.vocab_size)
+    tokens = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().get)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list(tokens)
+    writer.add_token_types([1] * len(tokens))
+    writer.add_token_scores([0.0] * len(tokens))
+    writer.add_bos_token_id(tokenizer.bos_token_id)
+    writer.add_eos_token_id(tokenizer.eos_token_id)
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
+    for name, weight in weights.items():
+        stem = name.removesuffix(".weight")
+        writer.add_tensor(f"{names.get_name(stem)}.weight", weight.numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def test_a_gguf_file_is_read(folder, tmp_path):
+    settings = LanguageModelSettings(name="tiny", path=str(folder))
+    expected = load_language_model(settings, cache=tmp_path)
+    write_gguf(tmp_path / "tiny.gguf", expected.model, expected.tokenizer)
+    found = load_language_model(
+        LanguageModelSettings(name="tiny", gguf=f"{tmp_path}/tiny.gguf"), cache=tmp_path
+    )
+    assert list(found.taps) == list(expected.taps)
+    for one, other in zip(found.taps.values(), expected.taps.values(), strict=True):
+        assert torch.equal(one.second.weight, other.second.weight)
+    with pytest.raises(DataError, match=r"none\.gguf does not exist"):
+        load_language_model(LanguageModelSettings(name="x", gguf="none.gguf"), cache=tmp_path)
