@@ -20,6 +20,7 @@ from nsmt.data.monolingual import TextSettings, contexts, paragraphs, part_of
 from nsmt.errors import AtlasError, DataError
 from nsmt.evaluation.language_models.forcing import force, questions
 from nsmt.evaluation.language_models.perplexity import perplexities
+from nsmt.evaluation.language_models.tasks import TASKS, TaskName
 from nsmt.files import replace_text
 from nsmt.languages import CATALOGUE
 from nsmt.neurons.moments import Moment
@@ -27,7 +28,7 @@ from nsmt.neurons.random_sets import random_like
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.settings import Settings
 from nsmt.steering.gathering import Contexts, gather
-from nsmt.steering.generation import GenerationSettings, Steer
+from nsmt.steering.generation import GenerationSettings, Steer, generate
 from nsmt.steering.interventions import Intervention, LanguageNeurons, Operation, Program
 from nsmt.steering.loading import LanguageModel
 from nsmt.steering.steered import steered
@@ -67,6 +68,17 @@ class ForcingSettings(Settings):
         default=True, description="switch the question's language off first, to `value`"
     )
     value: float = 0.0
+    generation: GenerationSettings
+
+
+class TasksSettings(Settings):
+    """Tasks in each language, with each language activated."""
+
+    names: tuple[TaskName, ...] = tuple(TASKS)
+    folder: str = Field("tasks", description="with data as nsmt.evaluation.language_models.tasks")
+    examples: Count | None = Field(None, description="the first of each task; null: all")
+    operation: Operation = "add"
+    strength: float = 1.0
     generation: GenerationSettings
 
 
@@ -274,6 +286,60 @@ def _program(settings: ForcingSettings, asked: str, wanted: str) -> Program:
         return (activate,)
     silence = Intervention(operation="constant", languages=(asked,), value=settings.value)
     return silence, activate
+
+
+def tasks_step(
+    subject: Subject,
+    neurons: LanguageNeurons,
+    settings: TasksSettings,
+    *,
+    bar: Progress,
+    add: Add,
+) -> dict[str, Any]:
+    """{task: {language of the task: {language activated, "" for none: {metric: score}}}}."""
+
+    def measure() -> dict[str, Any]:
+        task = add("tasks", total=len(settings.names) * len(subject.languages))
+        found: dict[str, Any] = {}
+        for name in settings.names:
+            # Nothing is translated out of English into English.
+            tested = [each for each in subject.languages if (name, each) != ("translation", "en")]
+            found[name] = {}
+            for language in tested:
+                bar.update(task, advance=1, status=f"{name} in {language}")
+                found[name][language] = _task(subject, neurons, settings, name, language)
+        return found
+
+    return _once(subject, "tasks", neurons, settings, measure)
+
+
+def _task(
+    subject: Subject,
+    neurons: LanguageNeurons,
+    settings: TasksSettings,
+    name: TaskName,
+    language: str,
+) -> dict[str, dict[str, float]]:
+    task, model = TASKS[name], subject.model
+    examples = task.read(Path(settings.folder), language)[: settings.examples]
+    generation = settings.generation.model_copy(update={"max_new_tokens": task.max_new_tokens})
+    found = {}
+    for activated in ("", *subject.languages):
+        program: Program = ()
+        if activated:
+            program = (
+                Intervention(
+                    operation=settings.operation,
+                    languages=(activated,),
+                    strength=settings.strength,
+                ),
+            )
+        with steered(model.model, model.taps, [program], neurons):
+            texts = generate(
+                model, [each.prompt for each in examples], generation, stops=task.stops
+            )
+        found[activated] = task.score(texts, examples, language)
+    return found
 
 
 def _once(

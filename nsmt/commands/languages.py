@@ -19,9 +19,11 @@ from nsmt.commands.language_steps import (
     GatheringSettings,
     PerplexitySettings,
     Subject,
+    TasksSettings,
     forcing_step,
     gathering_step,
     perplexity_step,
+    tasks_step,
 )
 from nsmt.data.monolingual import TextSettings
 from nsmt.errors import ConfigurationError
@@ -35,7 +37,7 @@ from nsmt.steering.interventions import LanguageNeurons
 from nsmt.steering.loading import LanguageModelSettings, load_language_model
 from nsmt.turns import taking_turns
 
-Step = Literal["perplexity", "forcing"]
+Step = Literal["perplexity", "forcing", "tasks"]
 
 
 class LanguagesConfig(Settings):
@@ -49,6 +51,7 @@ class LanguagesConfig(Settings):
     steps: tuple[Step, ...] = Field(("perplexity", "forcing"), description="after identification")
     perplexity: PerplexitySettings
     forcing: ForcingSettings
+    tasks: TasksSettings
     accelerator: Literal["cpu", "gpu"] = "cpu"
     progress: bool = True
     output: str
@@ -87,6 +90,8 @@ def languages(config: LanguagesConfig) -> Path:
             )
         if "forcing" in config.steps:
             results["forcing"] = forcing_step(subject, neurons, config.forcing, bar=bar, add=work)
+        if "tasks" in config.steps:
+            results["tasks"] = tasks_step(subject, neurons, config.tasks, bar=bar, add=work)
     record |= {"model": subject.model.fingerprint, "finished": now()}
     write_record(output, record)
     page = language_page(neurons, results, record, into=output)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from statistics import fmean
@@ -42,16 +42,20 @@ def language_page(
     if (found := results.get("forcing")) is not None:
         tables |= forcing_tables(found, atlas.tasks)
         figures["forcing"] = forcing_figure(found, atlas.tasks)
+    if (found := results.get("tasks")) is not None:
+        tables |= task_tables(found)
+        figures |= task_figures(found, atlas.tasks)
     save_tables(tables, into / "tables")
     for name, figure in figures.items():
         save_figure(figure, into / "figures", name)
     sections: list[Section] = [TableSection(table) for table in tables.values()]
-    sections += [
-        FigureSection(_SAID[name][0], figure, _SAID[name][1]) for name, figure in figures.items()
-    ]
+    for name, figure in figures.items():
+        heading, caption = _SAID.get(name, (name, _OF_TASK))
+        sections.append(FigureSection(heading, figure, caption))
     page = into / "report.html"
-    name = record["config"]["language_model"]["name"]
-    text = render_report(sections, certificate_entries(record), title=f"Language neurons of {name}")
+    model = record["config"]["language_model"]["name"]
+    title = f"Language neurons of {model}"
+    text = render_report(sections, certificate_entries(record), title=title)
     replace_text(page, text)
     return page
 
@@ -67,6 +71,7 @@ _SAID = {
     ),
     "forcing": ("Answers in the language wanted", "Rows: the question's language."),
 }
+_OF_TASK = "Change of the score: the language tested (row), the language activated (column)."
 
 
 def neuron_tables(neurons: LanguageNeurons) -> dict[str, Table]:
@@ -194,6 +199,62 @@ def forcing_tables(found: Mapping[str, Any], languages: Sequence[str]) -> dict[s
         "Answers in the language wanted (%)", ["wanted", "as it is", "under intervention"], rows
     )
     return tables
+
+
+def task_tables(found: Mapping[str, Any]) -> dict[str, Table]:
+    """Scores as the model is, and what activating each language changes, by task and metric."""
+    tables = {}
+    for task, metric, of_metric in _metrics(found):
+        activated = [name for name in next(iter(of_metric.values())) if name]
+        rows = [
+            [
+                language,
+                f"{scores['']:.1f}",
+                *(f"{scores[name] - scores['']:+.1f}" for name in activated),
+            ]
+            for language, scores in of_metric.items()
+        ]
+        tables[f"task-{task}-{metric.replace(' ', '-')}"] = Table(
+            f"{task}: {metric}",
+            ["tested in", "as it is", *activated],
+            rows,
+            ["Columns: change with the neurons of a language activated."],
+        )
+    return tables
+
+
+def task_figures(found: Mapping[str, Any], languages: Sequence[str]) -> dict[str, Figure]:
+    """One heat map a task: changes of each metric by language tested (row) and activated."""
+    names = [languages[place] for place in _by_family(languages)]
+    figures: dict[str, dict[str, np.ndarray]] = {}
+    for task, metric, of_metric in _metrics(found):
+        figures.setdefault(f"task-{task}", {})[metric] = np.array(
+            [
+                [
+                    scores[name] - scores[""] if (scores := of_metric.get(tested)) else np.nan
+                    for name in names
+                ]
+                for tested in names
+            ]
+        )
+    return {
+        name: signed_heatmaps(panels, names, _families(names), meaning="points")
+        for name, panels in figures.items()
+    }
+
+
+def _metrics(found: Mapping[str, Any]) -> Iterator[tuple[str, str, dict[str, dict[str, float]]]]:
+    """Each task's metrics: {language tested: {language activated: score}}."""
+    for task, of_language in found.items():
+        for metric in next(iter(next(iter(of_language.values())).values())):
+            yield (
+                task,
+                metric,
+                {
+                    language: {name: scores[metric] for name, scores in of_activated.items()}
+                    for language, of_activated in of_language.items()
+                },
+            )
 
 
 def layer_figure(atlas: NeuronAtlas) -> Figure:

@@ -97,6 +97,21 @@ def test_the_same_command_again_measures_nothing(page, place, monkeypatch):
         languages(configured(place, "gathering.tokens=1000"))
 
 
+def test_tasks_are_done_as_the_model_is_and_with_each_language(place, tmp_path):
+    lines = ["language\tgold_label\tsentence1\tsentence2"]
+    lines += [f"{language}\tneutral\tOne.\tTwo." for language in LANGUAGES for _ in range(3)]
+    (tmp_path / "xnli").mkdir()
+    (tmp_path / "xnli" / "xnli.dev.tsv").write_text("\n".join(lines) + "\n")
+    more = (f"tasks.folder={tmp_path}", "tasks.names=[inference]", "tasks.examples=2")
+    page = languages(configured(place, "steps=[tasks]", *more, f"output={tmp_path}/out"))
+    found = json.loads((tmp_path / "out" / "results" / "tasks.json").read_text())["result"]
+    assert found.keys() == {"inference"}
+    for language in LANGUAGES:
+        assert list(found["inference"][language]) == ["", *LANGUAGES]
+    assert (tmp_path / "out" / "tables" / "task-inference-accuracy.csv").is_file()
+    assert "inference: accuracy" in page.read_text()
+
+
 @pytest.mark.parametrize(
     ("word", "said"),
     [

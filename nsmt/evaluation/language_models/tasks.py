@@ -1,0 +1,224 @@
+"""Tasks for language models under intervention: prompts, how long to answer, and scores.
+
+Source: Language Arithmetics (arXiv 2507.22608, released code): translation out of English on
+FLORES-200, comprehension on Belebele, question answering on XQuAD, inference on XNLI; greedy, with
+a repetition penalty. Of the prompts only the gist is known; the wording here is ours.
+
+Data are files in the formats in which their authors give them, below one folder:
+
+| task | files |
+|---|---|
+| translation | `flores/devtest/deu_Latn.devtest`: a sentence a line, the same in all languages |
+| comprehension | `belebele/deu_Latn.jsonl` |
+| answering | `xquad/xquad.de.json`: as SQuAD 1.1 |
+| inference | `xnli/xnli.test.tsv`, or `xnli.dev.tsv` |
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Final, Literal
+
+from sacrebleu.metrics import BLEU
+
+from nsmt.errors import DataError
+from nsmt.evaluation.scoring import score
+from nsmt.languages import CATALOGUE
+
+TaskName = Literal["translation", "comprehension", "answering", "inference"]
+# By the language's code: what BLEU needs where words are not parted by spaces.
+_TOKENIZERS: Final = {"zh": "zh", "ja": "ja-mecab", "ko": "char", "bo": "char", "th": "char"}
+_LETTERS: Final = "ABCD"
+_RELATIONS: Final = ("entailment", "neutral", "contradiction")
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """What a model gets, and the answers that are right."""
+
+    prompt: str
+    expected: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """How examples of a language are made, how long an answer may be, and its scores."""
+
+    read: Callable[[Path, str], list[Example]]
+    max_new_tokens: int
+    stops: tuple[str, ...]
+    score: Callable[[Sequence[str], Sequence[Example], str], dict[str, float]]
+
+
+def translation(folder: Path, language: str) -> list[Example]:
+    """English sentences to be translated into a language; FLORES-200 devtest."""
+    sides = [
+        _lines(folder / "flores" / "devtest" / f"{CATALOGUE[code].flores}.devtest")
+        for code in ("en", language)
+    ]
+    if len(sides[0]) != len(sides[1]):
+        raise DataError(
+            f"FLORES has {len(sides[0])} sentences in English and {len(sides[1])} in '{language}'",
+            fix="fetch both from the same release",
+        )
+    name = CATALOGUE[language].name
+    return [
+        Example(f"Translate this English sentence into {name}: {source}\nTranslation:", (target,))
+        for source, target in zip(*sides, strict=True)
+    ]
+
+
+def translation_scores(
+    texts: Sequence[str], examples: Sequence[Example], language: str
+) -> dict[str, float]:
+    """Corpus BLEU with the language's tokeniser, chrF++; and the reference code's own metric.
+
+    The latter is the mean of sentence BLEU with the tokeniser 13a, which says nothing where words
+    are not parted by spaces; here in points, as there in its heat maps.
+    """
+    hypotheses = [text.strip() for text in texts]
+    references = [example.expected[0] for example in examples]
+    found = score(hypotheses, references, tokenizer=_TOKENIZERS.get(language, "13a"))
+    sentence = BLEU(effective_order=True)
+    pairs = zip(hypotheses, references, strict=True)
+    mean = fmean(sentence.sentence_score(text, [reference]).score for text, reference in pairs)
+    scores = {key: each.value for key, each in found.items()}
+    return scores | {"mean sentence bleu (13a)": mean}
+
+
+def comprehension(folder: Path, language: str) -> list[Example]:
+    """Passages with a question and four answers; Belebele."""
+    rows = _rows(folder / "belebele" / f"{CATALOGUE[language].flores}.jsonl")
+    return [_choice(row) for row in rows]
+
+
+def _choice(row: dict[str, Any]) -> Example:
+    options = "\n".join(
+        f"{letter}: {row[f'mc_answer{number}']}" for number, letter in enumerate(_LETTERS, start=1)
+    )
+    prompt = (
+        f"Passage: {row['flores_passage']}\nQuestion: {row['question']}\n{options}\n"
+        "The letter of the right answer is:"
+    )
+    return Example(prompt, (_LETTERS[int(row["correct_answer_num"]) - 1],))
+
+
+def letter_scores(
+    texts: Sequence[str],
+    examples: Sequence[Example],
+    language: str,  # noqa: ARG001 -- as every task
+) -> dict[str, float]:
+    """The share of answers whose first lone letter A to D is the right one."""
+    chosen = [re.search(r"\b([ABCD])\b", text) for text in texts]
+    right = [
+        match is not None and match[1] in example.expected
+        for match, example in zip(chosen, examples, strict=True)
+    ]
+    return {"accuracy": 100 * fmean(right)}
+
+
+def answering(folder: Path, language: str) -> list[Example]:
+    """Contexts with a question whose answer is a part of them; XQuAD."""
+    data = _json(folder / "xquad" / f"xquad.{language}.json")["data"]
+    return [
+        Example(
+            f"Context: {paragraph['context']}\nQuestion: {asked['question']}\n"
+            "Extract the exact answer from the context.\nAnswer:",
+            tuple(dict.fromkeys(answer["text"] for answer in asked["answers"])),
+        )
+        for article in data
+        for paragraph in article["paragraphs"]
+        for asked in paragraph["qas"]
+    ]
+
+
+def answer_scores(
+    texts: Sequence[str],
+    examples: Sequence[Example],
+    language: str,  # noqa: ARG001
+) -> dict[str, float]:
+    """Exact match and F1 of words after SQuAD's normalisation, against the nearest right answer."""
+    exact, overlap = [], []
+    for text, example in zip(texts, examples, strict=True):
+        found = normalised(text)
+        known = [normalised(answer) for answer in example.expected]
+        exact.append(found in known)
+        overlap.append(max(_f1(found.split(), answer.split()) for answer in known))
+    return {"exact match": 100 * fmean(exact), "f1": 100 * fmean(overlap)}
+
+
+def normalised(answer: str) -> str:
+    """Lower case, without ASCII punctuation, English articles and repeated spaces (SQuAD 1.1)."""
+    bare = answer.lower().translate(str.maketrans("", "", string.punctuation))
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", bare).split())
+
+
+def _f1(found: list[str], expected: list[str]) -> float:
+    common = sum((Counter(found) & Counter(expected)).values())
+    return 2 * common / (len(found) + len(expected)) if common else 0.0
+
+
+def inference(folder: Path, language: str) -> list[Example]:
+    """Premises and hypotheses, with what one says of the other; XNLI, test if it is there."""
+    files = [folder / "xnli" / f"xnli.{part}.tsv" for part in ("test", "dev")]
+    path = next((file for file in files if file.is_file()), files[0])
+    rows = csv.DictReader(_lines(path), delimiter="\t", quoting=csv.QUOTE_NONE)
+    found = [
+        Example(
+            f"Premise: {row['sentence1']}\nHypothesis: {row['sentence2']}\n"
+            "Is the hypothesis an entailment of the premise, a contradiction, or neutral?\nAnswer:",
+            (row["gold_label"],),
+        )
+        for row in rows
+        if row["language"] == language
+    ]
+    if not found:
+        raise DataError(f"{path} has no '{language}'", fix="leave the language out")
+    return found
+
+
+def relation_scores(
+    texts: Sequence[str],
+    examples: Sequence[Example],
+    language: str,  # noqa: ARG001
+) -> dict[str, float]:
+    """The share of answers whose first relation, in English, is the right one."""
+    right = []
+    for text, example in zip(texts, examples, strict=True):
+        places = {name: text.lower().find(name) for name in _RELATIONS}
+        said = [name for name in sorted(places, key=places.__getitem__) if places[name] >= 0]
+        right.append(bool(said) and said[0] in example.expected)
+    return {"accuracy": 100 * fmean(right)}
+
+
+TASKS: Final[dict[TaskName, Task]] = {
+    "translation": Task(translation, 128, ("\n\n", "Translate", "Translation"), translation_scores),
+    "comprehension": Task(comprehension, 32, ("\n",), letter_scores),
+    "answering": Task(answering, 64, ("\n",), answer_scores),
+    "inference": Task(inference, 32, ("\n",), relation_scores),
+}
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        # Only "\n" ends a line: text may hold others that splitlines() knows.
+        return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}", fix="correct tasks.folder") from None
+
+
+def _rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in _lines(path) if line]
+
+
+def _json(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads("\n".join(_lines(path)))
+    return found
