@@ -81,6 +81,7 @@ def rule_of(provenance: Mapping[str, Any]) -> str:
     if sides:
         k += f" ({', '.join(sides)})"
     if rule == "layer_budget":
-        k = f"as many in each stack as {k}"
+        whole = provenance.get("budget") == "model"
+        k = f"as many in {'the whole model' if whole else 'each stack'} as {k}"
     only = provenance.get("only")
     return f"{k}, {only} alone" if only else k

@@ -17,12 +17,17 @@ from nsmt.commands.compose import composed
 ROOT = Path(__file__).parents[2]
 MISSING = ("hydra", "omegaconf", "antlr4", "wandb", "ctranslate2", "sacremoses", "py3langid")
 WITHOUT = """
-import runpy, sys
+import importlib.util, runpy, sys
 class Missing:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in {missing}:
             raise ModuleNotFoundError(name, name=name)
 sys.meta_path.insert(0, Missing())
+# Who only asks whether they are there is told that they are not.
+find_spec = importlib.util.find_spec
+def find_there(name, package=None):
+    return None if name.partition(".")[0] in {missing} else find_spec(name, package)
+importlib.util.find_spec = find_there
 sys.argv = {words}
 """
 

@@ -21,7 +21,7 @@ def runs(finished_run, tmp_path):
             record["config"]["selection"]["k"] = k
             record["config"]["seed"] = record["seed"] = seed
             (folder / "record.json").write_text(json.dumps(record))
-            for path in (folder / "results").iterdir():
+            for path in (folder / "results").glob("*.json"):
                 plain = json.loads(path.read_text())
                 for system in plain["systems"]:
                     for found in system["scores"].values():

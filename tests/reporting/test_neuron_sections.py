@@ -38,14 +38,15 @@ def statistics():
         ),
         (RandomNeurons(), "drawn at random, as many as a rule takes"),
         (BernoulliNeurons(rate=0.3), "each drawn with probability 0.3"),
-        (LayerBudget(), "as many in each stack as at k = 80 (decoder from pivot 60)"),
+        (LayerBudget(), "as many in the whole model as at k = 80 (decoder from pivot 60)"),
+        (LayerBudget(budget="stack"), "as many in each stack as at k = 80 (decoder from pivot 60)"),
         # In the first of two rounds.
         (Reidentify(rounds=2), "at k = 90 (decoder from pivot 80)"),
     ],
 )
 def test_the_rule_is_read_from_the_masks_own_record(statistics, method, said):
     selection = SelectionSettings(k=80.0, from_pivot=StackPercent(decoder=60.0))
-    atlas = method.treatment(Evidence(statistics, selection, "en", LANGUAGES)).atlas
+    atlas = method.treatment(Evidence(statistics, selection, "en", LANGUAGES, seed=1)).atlas
     assert rule_of(atlas.provenance) == said
     name, section = sparsity_section("x", "X", [atlas, atlas], pivot="en")
     assert name == "sparsity-x"
