@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
@@ -16,7 +17,7 @@ from pydantic import Field
 from rich.progress import Progress, TaskID
 
 from nsmt.data.identification import LanguageIdentifier
-from nsmt.data.monolingual import TextSettings, contexts, paragraphs, part_of
+from nsmt.data.monolingual import TextSettings, contexts, paragraphs, part_of, text_digest
 from nsmt.errors import AtlasError, DataError
 from nsmt.evaluation.language_models.forcing import force, questions
 from nsmt.evaluation.language_models.perplexity import perplexities
@@ -33,6 +34,7 @@ from nsmt.steering.interventions import Intervention, LanguageNeurons, Operation
 from nsmt.steering.loading import LanguageModel
 from nsmt.steering.steered import steered
 
+_LOG = logging.getLogger(__name__)
 Count = Annotated[int, Field(ge=1)]
 Add = Callable[..., TaskID]
 # Raised whenever the same weights, text and settings give other results.
@@ -120,7 +122,11 @@ def _of_language(
     subject: Subject, language: str, settings: GatheringSettings, *, tell: Callable[[int], None]
 ) -> ActivationStatistics:
     path = subject.output / "statistics" / f"{language}.safetensors"
-    made_by = subject.key(language=language, gathering=settings.model_dump(mode="json"))
+    made_by = subject.key(
+        language=language,
+        sha256=text_digest(subject.text, language),
+        gathering=settings.model_dump(mode="json"),
+    )
     if path.is_file() and (kept := _kept_statistics(path, made_by)) is not None:
         tell(int(next(iter(kept.units.values())).sum()))
         return kept
@@ -148,7 +154,8 @@ def _of_language(
 def _kept_statistics(path: Path, made_by: Mapping[str, Any]) -> ActivationStatistics | None:
     try:
         kept = ActivationStatistics.load(path)
-    except AtlasError:
+    except AtlasError as error:
+        _LOG.warning("%s is gathered again: %s", path, error.problem)
         return None
     return kept if kept.provenance == json.loads(json.dumps(made_by)) else None
 

@@ -108,6 +108,18 @@ def paragraphs(settings: TextSettings, language: str, *, cache: Path) -> Iterato
     return (text for text in map(collapse_whitespace, found) if text)
 
 
+def text_digest(settings: TextSettings, language: str) -> str | None:
+    """What tells a text from another under the same settings: None where these pin it.
+
+    A data set that is streamed is known by its settings alone.
+    """
+    if not isinstance(settings, FilesText):
+        return None
+    path = Path(settings.path.replace(_PLACE, language))
+    # A missing file is named by whoever reads it.
+    return sha256(path) if path.is_file() else None
+
+
 def part_of(texts: Iterable[str], part: Part) -> Iterator[str]:
     """The paragraphs that neurons are found on, or those that are held out."""
     for number, text in enumerate(texts):

@@ -4,6 +4,7 @@ import csv
 import json
 
 import pytest
+import torch
 from language_models import saved_model
 
 from nsmt.cli import main
@@ -95,6 +96,28 @@ def test_the_same_command_again_measures_nothing(page, place, monkeypatch):
         languages(configured(place, "forcing.strength=2.0"))
     with pytest.raises(AssertionError, match="measured again"):
         languages(configured(place, "gathering.tokens=1000"))
+
+
+def test_other_text_and_damaged_statistics_are_gathered_again(place, tmp_path, caplog):
+    for language, sentence in SENTENCES.items():
+        (tmp_path / f"{language}.txt").write_text(f"{sentence}\n" * 600)
+    words = (f"text.path={tmp_path}/LANGUAGE.txt", "steps=[]", f"output={tmp_path}/out")
+    languages(configured(place, *words))
+    path = tmp_path / "out" / "statistics" / "de.safetensors"
+
+    def counts():
+        # A copy: what is loaded is the file itself, which is overwritten below.
+        return ActivationStatistics.load(path).active["decoder.0"].clone()
+
+    first = counts()
+    (tmp_path / "de.txt").write_text("Ganz andere Sätze stehen jetzt hier, viele davon.\n" * 600)
+    languages(configured(place, *words))
+    second = counts()
+    assert not torch.equal(first, second)
+    path.write_bytes(b"torn")
+    languages(configured(place, *words))
+    assert torch.equal(counts(), second)
+    assert "gathered again" in caplog.text
 
 
 def test_tasks_are_done_as_the_model_is_and_with_each_language(place, tmp_path):
