@@ -35,11 +35,6 @@ class Answer:
     came: str
     text: str
 
-    @property
-    def success(self) -> bool:
-        """Whether it is in the language wanted."""
-        return self.came == self.wanted
-
 
 def questions(languages: Sequence[str]) -> dict[str, list[str]]:
     """The questions in some languages, the same in each; ConfigurationError if one has none."""
@@ -93,14 +88,3 @@ def force(
         counted_for = targets if plain else (target,)
         answers += [Answer(language, each, came, text) for each in counted_for]
     return answers
-
-
-def success(answers: Sequence[Answer]) -> dict[str, dict[str, float]]:
-    """The share of answers in the language wanted, by language asked and wanted."""
-    found: dict[str, dict[str, list[bool]]] = {}
-    for answer in answers:
-        found.setdefault(answer.asked, {}).setdefault(answer.wanted, []).append(answer.success)
-    return {
-        asked: {wanted: sum(hits) / len(hits) for wanted, hits in row.items()}
-        for asked, row in found.items()
-    }

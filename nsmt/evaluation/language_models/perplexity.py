@@ -9,7 +9,6 @@ Shape suffixes: B contexts of a batch, S positions, V vocabulary.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -26,16 +25,6 @@ class Likelihood:
 
     nll: float
     tokens: int
-
-    @property
-    def mean(self) -> float:
-        """Nats a token."""
-        return self.nll / self.tokens
-
-    @property
-    def perplexity(self) -> float:
-        """exp of the mean."""
-        return math.exp(self.mean)
 
 
 @torch.inference_mode()
