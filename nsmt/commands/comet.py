@@ -18,15 +18,12 @@ from nsmt.commands.evaluations import (
     keep_comparisons,
     opened_run,
 )
-from nsmt.commands.score import compare_outputs
+from nsmt.commands.score import compare_systems
 from nsmt.commands.translations import TRANSLATIONS, kept_translations, maker
-from nsmt.data.pivot_join import meanings
 from nsmt.errors import DataError
 from nsmt.evaluation.comet import CometProgram, CometSettings, with_comet
-from nsmt.evaluation.groups import groups_of
 from nsmt.evaluation.results import TestOutput
 from nsmt.languages import Direction
-from nsmt.methods import CONTROL, DENSE, LABELS
 
 _LOG = logging.getLogger(__name__)
 _CACHE = "comet"
@@ -48,16 +45,7 @@ def comet(config: EvaluateConfig, settings: CometSettings) -> Path:
     for name, found in _kept(opened).items():
         outputs[name] = with_comet(found, sources, program, cache=cache)
         _LOG.info("scored %s with COMET", name)
-    comparisons = compare_outputs(
-        outputs,
-        baselines=[name for name in (DENSE, CONTROL) if name in outputs],
-        groups=groups_of(corpus.directions, corpus.languages, pivot=corpus.pivot),
-        scoring=run.test,
-        labels=LABELS,
-        into=into,
-        said=meanings(corpus, corpus.directions),
-        progress=run.callbacks.progress,
-    )
+    comparisons = compare_systems(run, corpus, outputs, into=into)
     keep(into, {}, comparisons[-1].systems, record)
     keep_comparisons(into, comparisons)
     return into

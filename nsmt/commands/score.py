@@ -60,6 +60,13 @@ def score_systems(
         outputs[name] = {direction: found[direction] for direction in corpus.directions}
         _LOG.info("translated the test sets with %s", name)
         write_translations(place, name, corpus, outputs[name], made_by=made_by)
+    return compare_systems(config, corpus, outputs, into=into)
+
+
+def compare_systems(
+    config: RunConfig, corpus: Corpus, outputs: SystemOutputs, *, into: Path
+) -> list[Comparison]:
+    """Compare a run's systems on its directions, as the run does, and keep the comparisons."""
     return compare_outputs(
         outputs,
         baselines=[name for name in (DENSE, CONTROL) if name in outputs],
@@ -68,7 +75,7 @@ def score_systems(
         labels=LABELS,
         into=into,
         said=meanings(corpus, corpus.directions),
-        progress=progress,
+        progress=config.callbacks.progress,
     )
 
 
