@@ -16,6 +16,7 @@ import torch
 from pydantic import Field
 from rich.progress import Progress, TaskID
 
+from nsmt.commands.kept_result import kept_result
 from nsmt.data.identification import LanguageIdentifier
 from nsmt.data.monolingual import TextSettings, contexts, paragraphs, part_of, text_digest
 from nsmt.errors import AtlasError, DataError
@@ -364,13 +365,11 @@ def _once(
         statistics=hashlib.sha256(json.dumps(neurons.statistics.provenance).encode()).hexdigest(),
         settings=settings.model_dump(mode="json"),
     )
-    made_by = json.loads(json.dumps(made_by))
-    if path.is_file():
-        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if kept.get("made_by") == made_by:
-            found: dict[str, Any] = kept["result"]
-            return found
+    key = json.loads(json.dumps(made_by))
+    if (kept := kept_result(path, key)) is not None:
+        found: dict[str, Any] = kept["result"]
+        return found
     result = measure()
-    text = json.dumps({"made_by": made_by, "result": result}, ensure_ascii=False, allow_nan=False)
+    text = json.dumps({"key": key, "result": result}, ensure_ascii=False, allow_nan=False)
     replace_text(path, text + "\n")
     return result

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field
 
 from nsmt.commands.config import lock_of
+from nsmt.commands.kept_result import kept_result
 from nsmt.commands.probe_measures import (
     Found,
     Tell,
@@ -24,7 +25,6 @@ from nsmt.commands.probe_measures import (
     probe_transfer,
 )
 from nsmt.commands.probe_subject import Subject, opened
-from nsmt.errors import DataError
 from nsmt.files import replace_text
 from nsmt.methods import DENSE
 from nsmt.probing.settings import (
@@ -54,6 +54,8 @@ _MEASURES: Final[dict[ProbeName, Callable[..., Found]]] = {
     "stability": probe_stability,
     "family": probe_family,
 }
+# What is kept of each.
+_PARTS: Final = frozenset({"result", "skipped", "certificate"})
 # Probes that look at the dense model alone.
 _DENSE_ALONE: Final = ("stability", "family")
 
@@ -82,7 +84,7 @@ def probe(config: ProbeConfig) -> Path:
     into = folder / FOLDER
     with taking_turns(lock_of(folder, "probe")):
         for name in dict.fromkeys(config.probes):
-            kept = _kept(into / f"{name}.json", _key(subject, config, name))
+            kept = kept_result(into / f"{name}.json", _key(subject, config, name), parts=_PARTS)
             again = kept is not None
             if kept is None:
                 kept = _measured(subject, config, name)
@@ -134,20 +136,6 @@ def _key(subject: Subject, config: ProbeConfig, name: ProbeName) -> dict[str, An
     # As it will be read.
     plain: dict[str, Any] = json.loads(json.dumps(key))
     return plain
-
-
-def _kept(path: Path, key: dict[str, Any]) -> dict[str, Any] | None:
-    """The result that is there, if it is of the same key; a DataError if it is damaged."""
-    if not path.is_file():
-        return None
-    try:
-        kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        same = kept["key"] == key and kept.keys() >= {"result", "skipped", "certificate"}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(
-            f"{path} is damaged: it holds no result", fix="delete it, to measure again"
-        ) from error
-    return kept if same else None
 
 
 def _show(name: ProbeName, kept: dict[str, Any], into: Path, *, again: bool) -> None:

@@ -11,6 +11,7 @@ from nsmt.cli import main
 from nsmt.commands import language_steps as module
 from nsmt.commands.compose import composed
 from nsmt.commands.languages import LanguagesConfig, languages
+from nsmt.errors import DataError
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.statistics import ActivationStatistics
 
@@ -118,6 +119,14 @@ def test_other_text_and_damaged_statistics_are_gathered_again(place, tmp_path, c
     languages(configured(place, *words))
     assert torch.equal(counts(), second)
     assert "gathered again" in caplog.text
+
+
+def test_a_damaged_result_is_named(place, tmp_path):
+    path = tmp_path / "out" / "results" / "forcing.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("[]")
+    with pytest.raises(DataError, match=r"forcing\.json is damaged"):
+        languages(configured(place, "steps=[forcing]", f"output={tmp_path}/out"))
 
 
 def test_tasks_are_done_as_the_model_is_and_with_each_language(place, tmp_path):
