@@ -22,7 +22,7 @@ from nsmt.data.monolingual import TextSettings, contexts, paragraphs, part_of, t
 from nsmt.errors import AtlasError, DataError
 from nsmt.evaluation.language_models.forcing import force, questions
 from nsmt.evaluation.language_models.perplexity import perplexities
-from nsmt.evaluation.language_models.tasks import TASKS, TaskName
+from nsmt.evaluation.language_models.tasks import TASKS, Example, TaskName
 from nsmt.files import replace_text
 from nsmt.languages import CATALOGUE
 from nsmt.neurons.moments import Moment
@@ -306,19 +306,30 @@ def tasks_step(
 ) -> dict[str, Any]:
     """{task: {language of the task: {language activated, "" for none: {metric: score}}}}."""
 
-    def measure() -> dict[str, Any]:
-        task = add("tasks", total=len(settings.names) * len(subject.languages))
-        found: dict[str, Any] = {}
-        for name in settings.names:
+    examples = {
+        name: {
+            language: TASKS[name].read(Path(settings.folder), language)[: settings.examples]
+            for language in subject.languages
             # Nothing is translated out of English into English.
-            tested = [each for each in subject.languages if (name, each) != ("translation", "en")]
+            if (name, language) != ("translation", "en")
+        }
+        for name in settings.names
+    }
+
+    def measure() -> dict[str, Any]:
+        task = add("tasks", total=sum(map(len, examples.values())))
+        found: dict[str, Any] = {}
+        for name, of_language in examples.items():
             found[name] = {}
-            for language in tested:
+            for language, some in of_language.items():
                 bar.update(task, advance=1, status=f"{name} in {language}")
-                found[name][language] = _task(subject, neurons, settings, name, language)
+                found[name][language] = _task(subject, neurons, settings, name, language, some)
         return found
 
-    return _once(subject, "tasks", neurons, settings, measure)
+    asked = json.dumps(examples, default=asdict).encode()
+    return _once(
+        subject, "tasks", neurons, settings, measure, examples=hashlib.sha256(asked).hexdigest()
+    )
 
 
 def _task(
@@ -327,9 +338,9 @@ def _task(
     settings: TasksSettings,
     name: TaskName,
     language: str,
+    examples: Sequence[Example],
 ) -> dict[str, dict[str, float]]:
     task, model = TASKS[name], subject.model
-    examples = task.read(Path(settings.folder), language)[: settings.examples]
     generation = settings.generation.model_copy(update={"max_new_tokens": task.max_new_tokens})
     found = {}
     for activated in ("", *subject.languages):
@@ -356,14 +367,16 @@ def _once(
     neurons: LanguageNeurons,
     settings: Settings,
     measure: Callable[[], dict[str, Any]],
+    **more: str,
 ) -> dict[str, Any]:
-    """The result that is kept for the same key, or a new one."""
+    """The result that is kept for the same key, `more` of which only some have, or a new one."""
     path = subject.output / "results" / f"{name}.json"
     made_by = subject.key(
         languages=subject.languages,
         neurons=neurons.atlas.fingerprint,
         statistics=hashlib.sha256(json.dumps(neurons.statistics.provenance).encode()).hexdigest(),
         settings=settings.model_dump(mode="json"),
+        **more,
     )
     key = json.loads(json.dumps(made_by))
     if (kept := kept_result(path, key)) is not None:

@@ -58,6 +58,10 @@ def configured(place, *more):
     return composed("languages", words(place, *more), LanguagesConfig)
 
 
+def never(*_, **__):
+    raise AssertionError("measured again")
+
+
 @pytest.fixture(scope="module")
 def page(place):
     return languages(configured(place))
@@ -85,9 +89,6 @@ def test_statistics_atlas_results_tables_and_a_page_are_left(page):
 
 
 def test_the_same_command_again_measures_nothing(page, place, monkeypatch):
-    def never(*_, **__):
-        raise AssertionError("measured again")
-
     for name in ("gather", "perplexities", "force"):
         monkeypatch.setattr(module, name, never)
     before = {path: path.read_bytes() for path in (page.parent / "results").iterdir()}
@@ -129,7 +130,7 @@ def test_a_damaged_result_is_named(place, tmp_path):
         languages(configured(place, "steps=[forcing]", f"output={tmp_path}/out"))
 
 
-def test_tasks_are_done_as_the_model_is_and_with_each_language(place, tmp_path):
+def test_tasks_are_done_as_the_model_is_and_with_each_language(place, tmp_path, monkeypatch):
     lines = ["language\tgold_label\tsentence1\tsentence2"]
     lines += [f"{language}\tneutral\tOne.\tTwo." for language in LANGUAGES for _ in range(3)]
     (tmp_path / "xnli").mkdir()
@@ -142,6 +143,11 @@ def test_tasks_are_done_as_the_model_is_and_with_each_language(place, tmp_path):
         assert list(found["inference"][language]) == ["", *LANGUAGES]
     assert (tmp_path / "out" / "tables" / "task-inference-accuracy.csv").is_file()
     assert "inference: accuracy" in page.read_text()
+    # Other examples are another task.
+    (tmp_path / "xnli" / "xnli.dev.tsv").write_text("\n".join(lines).replace("One.", "1.") + "\n")
+    monkeypatch.setattr(module, "generate", never)
+    with pytest.raises(AssertionError, match="measured again"):
+        languages(configured(place, "steps=[tasks]", *more, f"output={tmp_path}/out"))
 
 
 @pytest.mark.parametrize(
