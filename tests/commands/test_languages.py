@@ -8,8 +8,8 @@ import torch
 from language_models import saved_model
 
 from nsmt.cli import main
-from nsmt.commands import language_steps as module
 from nsmt.commands.compose import composed
+from nsmt.commands.language_steps import forcing, gathering, perplexity, tasks
 from nsmt.commands.languages import LanguagesConfig, languages
 from nsmt.errors import DataError
 from nsmt.neurons.atlas import NeuronAtlas
@@ -89,7 +89,7 @@ def test_statistics_atlas_results_tables_and_a_page_are_left(page):
 
 
 def test_the_same_command_again_measures_nothing(page, place, monkeypatch):
-    for name in ("gather", "perplexities", "force"):
+    for module, name in ((gathering, "gather"), (perplexity, "perplexities"), (forcing, "force")):
         monkeypatch.setattr(module, name, never)
     before = {path: path.read_bytes() for path in (page.parent / "results").iterdir()}
     assert languages(configured(place)) == page
@@ -145,7 +145,7 @@ def test_tasks_are_done_as_the_model_is_and_with_each_language(place, tmp_path, 
     assert "inference: accuracy" in page.read_text()
     # Other examples are another task.
     (tmp_path / "xnli" / "xnli.dev.tsv").write_text("\n".join(lines).replace("One.", "1.") + "\n")
-    monkeypatch.setattr(module, "generate", never)
+    monkeypatch.setattr(tasks, "generate", never)
     with pytest.raises(AssertionError, match="measured again"):
         languages(configured(place, "steps=[tasks]", *more, f"output={tmp_path}/out"))
 
