@@ -16,8 +16,11 @@ from pydantic import Field
 from nsmt.commands.config import PathSettings
 from nsmt.commands.language_steps import (
     STEPS,
+    FallbackSettings,
+    FertilitySettings,
     ForcingSettings,
     GatheringSettings,
+    LensSettings,
     PerplexitySettings,
     StepName,
     Subject,
@@ -46,10 +49,13 @@ class LanguagesConfig(Settings):
     gathering: GatheringSettings
     selection: LanguageSelectionSettings
     steps: tuple[StepName, ...] = Field(
-        ("perplexity", "forcing"), description="after identification"
+        ("perplexity", "fertility", "forcing"), description="after identification"
     )
     perplexity: PerplexitySettings
+    fertility: FertilitySettings
     forcing: ForcingSettings
+    fallback: FallbackSettings
+    lens: LensSettings
     tasks: TasksSettings
     accelerator: Literal["cpu", "gpu"] = "cpu"
     progress: bool = True

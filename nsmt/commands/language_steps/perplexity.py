@@ -11,8 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from rich.progress import Progress
 
-from nsmt.commands.language_steps.subject import Add, Count, Subject, once
-from nsmt.errors import DataError
+from nsmt.commands.language_steps.subject import Add, Count, Subject, held_out, once
 from nsmt.evaluation.language_models.perplexity import perplexities
 from nsmt.neurons.random_sets import random_like
 from nsmt.settings import Settings
@@ -42,16 +41,7 @@ def perplexity_step(
     """{change: {language: {nll, tokens}}}; changes are "", each language and its random sets."""
 
     def measure() -> dict[str, Any]:
-        size = {"length": settings.context, "limit": settings.tokens}
-        texts = {
-            language: list(subject.contexts(language, "held_out", **size))
-            for language in subject.languages
-        }
-        if empty := [language for language, found in texts.items() if not found]:
-            raise DataError(
-                f"there is no held-out context of {', '.join(empty)}",
-                fix="give more text, or lower perplexity.tokens",
-            )
+        texts = held_out(subject, length=settings.context, limit=settings.tokens)
         changes = _deactivations(subject, neurons, settings)
         task = add("perplexity", total=len(changes) * len(texts))
         found = perplexities(

@@ -14,6 +14,7 @@ from rich.progress import TaskID
 
 from nsmt.commands.kept_result import kept_result
 from nsmt.data.monolingual import Part, TextSettings, contexts, paragraphs, part_of
+from nsmt.errors import DataError
 from nsmt.files import replace_text
 from nsmt.settings import Settings
 from nsmt.steering.interventions import LanguageNeurons
@@ -45,6 +46,20 @@ class Subject:
         """What decides a result."""
         text = self.text.model_dump(mode="json", exclude={"archive"})
         return {"version": _VERSION, "model": self.model.fingerprint, "text": text} | more
+
+
+def held_out(subject: Subject, *, length: int, limit: int) -> dict[str, list[list[int]]]:
+    """Contexts of each language's held-out text; a DataError if one has none."""
+    found = {
+        language: list(subject.contexts(language, "held_out", length=length, limit=limit))
+        for language in subject.languages
+    }
+    if empty := [language for language, some in found.items() if not some]:
+        raise DataError(
+            f"there is no held-out context of {', '.join(empty)}",
+            fix=f"give more text, or shorter contexts than {length} tokens, of {limit} in all",
+        )
+    return found
 
 
 def once(
