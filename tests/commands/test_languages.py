@@ -196,9 +196,9 @@ def test_tasks_are_done_as_the_model_is_and_with_each_language(place, tmp_path, 
     more = (f"tasks.folder={tmp_path}", "tasks.names=[inference]", "tasks.examples=2")
     page = languages(configured(place, "steps=[tasks]", *more, f"output={tmp_path}/out"))
     found = json.loads((tmp_path / "out" / "results" / "tasks.json").read_text())["result"]
-    assert found.keys() == {"inference"}
+    assert found["scores"].keys() == {"inference"}
     for language in LANGUAGES:
-        assert list(found["inference"][language]) == ["", *LANGUAGES]
+        assert list(found["scores"]["inference"][language]) == ["", *LANGUAGES]
     assert (tmp_path / "out" / "tables" / "task-inference-accuracy.csv").is_file()
     assert "inference: accuracy" in page.read_text()
     # Other examples are another task.

@@ -39,7 +39,11 @@ def tasks_step(
     bar: Progress,
     add: Add,
 ) -> dict[str, Any]:
-    """{task: {language of the task: {language activated, "" for none: {metric: score}}}}."""
+    """Scores and signatures.
+
+    "scores": {task: {language of the task: {language activated, "" for none: {metric: score}}}};
+    "signatures": {task: {language of the task: {metric: signature}}}.
+    """
 
     examples = {
         name: {
@@ -59,11 +63,21 @@ def tasks_step(
             for language, some in of_language.items():
                 bar.update(task, advance=1, status=f"{name} in {language}")
                 found[name][language] = _task(subject, neurons, settings, name, language, some)
-        return found
+        return {"scores": found, "signatures": signatures}
 
+    signatures = {
+        name: {language: TASKS[name].signatures(language) for language in of_language}
+        for name, of_language in examples.items()
+    }
     asked = json.dumps(examples, default=asdict).encode()
     return once(
-        subject, "tasks", neurons, settings, measure, examples=hashlib.sha256(asked).hexdigest()
+        subject,
+        "tasks",
+        neurons,
+        settings,
+        measure,
+        examples=hashlib.sha256(asked).hexdigest(),
+        signatures=json.dumps(signatures),
     )
 
 
