@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -88,7 +88,7 @@ def languages(config: LanguagesConfig) -> Path:
         atlas = select_languages(statistics, config.selection)
         atlas.save(output / "atlas.safetensors")
         neurons = LanguageNeurons(atlas, statistics)
-        results = {
+        results: dict[str, dict[str, Any]] = {
             name: step(subject, neurons, getattr(config, name), bar=bar, add=work)
             for name, step in STEPS.items()
             if name in config.steps

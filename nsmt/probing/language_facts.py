@@ -36,15 +36,14 @@ def resource_class(code: str) -> int | None:
     return _table().get(code, (None, ()))[0]
 
 
+def _orders(code: str) -> tuple[str | None, ...]:
+    return _table().get(code, (None, ()))[1]
+
+
 def order_distance(one: str, other: str) -> float | None:
     """The share of word orders that differ, of those known of both; None if these are too few."""
-    pairs = [
-        (mine, theirs)
-        for mine, theirs in zip(
-            *(_table().get(code, (None, ()))[1] for code in (one, other)), strict=False
-        )
-        if mine is not None and theirs is not None
-    ]
+    both = zip(_orders(one), _orders(other), strict=False)
+    pairs = [(mine, theirs) for mine, theirs in both if None not in (mine, theirs)]
     if len(pairs) < _LEAST:
         return None
     return sum(mine != theirs for mine, theirs in pairs) / len(pairs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from matplotlib.figure import Figure
@@ -54,7 +55,7 @@ def lens_figures(found: Mapping[str, Any], languages: Sequence[str]) -> dict[str
         return {name or _PLAIN: curves(of, value) for name, of in readings.items()}
 
     shares = {
-        script: curves(plain, lambda reading, layer, row=place: _share(reading, layer, row))
+        script: curves(plain, partial(_share, script=place))
         for place, script in _drawn(found, languages)
     }
     return {
@@ -65,30 +66,18 @@ def lens_figures(found: Mapping[str, Any], languages: Sequence[str]) -> dict[str
 
 
 def _change_table(found: Mapping[str, Any], languages: Sequence[str]) -> Table:
-    """Nats that each change adds, at the last layer and at its largest."""
+    """Nats that each change adds at the last layer."""
     readings = found["readings"]
     rows = []
     for name, of in readings.items():
-        if not name:
-            continue
-        for what, place in (("last layer", -1), ("half of the layers", None)):
-            rows.append(
-                [
-                    name,
-                    what,
-                    *(f"{_added(of[code], readings[''][code], place):+.3f}" for code in languages),
-                ]
-            )
+        added = (_nll(of[code], -1) - _nll(readings[""][code], -1) for code in languages)
+        if name:
+            rows.append([name, *(f"{nats:+.3f}" for nats in added)])
     return Table(
-        "Logit lens: nats a token that switching off neurons of the text's language adds",
-        ["switched off", "read at", *languages],
+        "Logit lens: nats a token that the language's neurons add, switched off (last layer)",
+        ["switched off", *languages],
         rows,
     )
-
-
-def _added(changed: Reading, plain: Reading, place: int | None) -> float:
-    layer = len(plain["nll"]) // 2 - 1 if place is None else place
-    return _nll(changed, layer) - _nll(plain, layer)
 
 
 def _script_table(found: Mapping[str, Any], languages: Sequence[str]) -> Table:
@@ -112,11 +101,14 @@ def _drawn(found: Mapping[str, Any], languages: Sequence[str]) -> list[tuple[int
     plain = found["readings"][""]
 
     def most(place: int) -> float:
-        return max(
-            max(*(share[place] for share in plain[code]["shares"]), plain[code]["text"][place])
-            / plain[code]["tokens"]
+        """Of any language's text, at any layer or in itself."""
+        of_text = (plain[code]["text"][place] / plain[code]["tokens"] for code in languages)
+        of_layers = (
+            _share(plain[code], layer, place)
             for code in languages
+            for layer in range(len(plain[code]["nll"]))
         )
+        return float(max(*of_text, *of_layers))
 
     return [
         (place, script)

@@ -21,6 +21,7 @@ _SOURCES = (
     "WALS that a language has in common with each other one, on average. Tokens a character of "
     "held-out text; nats a character are those a token times that."
 )
+_COUNTS = ("neurons", "resource class")
 _UNCORRECTED = "p is not corrected for the number of tests."
 
 
@@ -122,7 +123,8 @@ def _relation_table(matrices: Mapping[str, Floats], codes: Sequence[str]) -> Tab
 
 
 def _language_table(numbers: Numbers, codes: Sequence[str]) -> Table:
-    rows = [[code, *(_number(of.get(code)) for of in numbers.values())] for code in codes]
+    columns = [(of, ".0f" if name in _COUNTS else ".3f") for name, of in numbers.items()]
+    rows = [[code, *(_number(of.get(code), form) for of, form in columns)] for code in codes]
     return Table("Languages in numbers", ["language", *numbers], rows, [_SOURCES])
 
 
@@ -142,10 +144,8 @@ def _correlation_table(measured: Numbers, known: Numbers) -> Table:
     )
 
 
-def _number(value: float | None) -> str:
-    if value is None:
-        return MISSING
-    return str(int(value)) if value == int(value) else f"{value:.3f}"
+def _number(value: float | None, form: str = ".3f") -> str:
+    return MISSING if value is None else format(value, form)
 
 
 def _test(test: PermutationTest) -> tuple[str, str]:

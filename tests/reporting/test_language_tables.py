@@ -96,6 +96,7 @@ def test_pairs_tests_and_correlations_are_tables(neurons, results):
     assert (languages, rho[0]) == ("4", "+")
     assert 0 < float(p) <= 1
     assert row_of(tables["correlations"], "harm to itself", "tokens a character")[1] == "+1.00"
+    assert row_of(tables["resources"], "hi")[:4] == ["4", "2.000", "1.000", "4"]
     # All languages have as many neurons: nothing to correlate.
     assert row_of(tables["correlations"], "neurons", "resource class")[1:] == ["–", "–"]
 
@@ -124,7 +125,7 @@ def test_the_lens_is_told_by_layer_change_and_script(readings):
     tables = lens_tables(readings, ["en", "hi"])
     assert row_of(tables["lens"], "1") == ["4.00", "6.00"]
     assert row_of(tables["lens-agreement"], "1") == ["40", "40"]
-    assert row_of(tables["lens-changes"], "own neurons", "last layer") == ["+0.500", "+1.500"]
+    assert row_of(tables["lens-changes"], "own neurons") == ["+0.500", "+1.500"]
     assert row_of(tables["lens-scripts"], "Latin", "layer 1") == ["90", "90"]
     assert row_of(tables["lens-scripts"], "Devanagari", "the text") == ["70", "70"]
     # A script that hardly occurs is not shown.
