@@ -145,7 +145,7 @@ def test_japanese_is_parted_by_mecab_or_what_is_missing_is_named():
     assert task.score(list(example.expected), [example], "ja")["bleu"] == pytest.approx(100)
 
 
-@pytest.mark.parametrize("code", ["zh", "ja", "ko"])
+@pytest.mark.parametrize("code", ["zh", "ja", "ko", "th", "bo"])
 def test_no_language_without_spaces_is_scored_with_13a(code):
     assert _tokenizer(code) != "13a"
 
