@@ -139,6 +139,18 @@ def test_fallback_switches_off_one_language_after_the_other_beside_random_neuron
     assert plain == random
 
 
+def test_fallback_asks_what_a_file_asks_and_goes_on_by_what_came(place, tmp_path):
+    (tmp_path / "asked.txt").write_text("Who runs?\n\nWhy?\n")
+    words = (f"fallback.questions={tmp_path}/asked.txt", "fallback.order=outcome")
+    more = ("fallback.asked=hi", "steps=[fallback]", f"output={tmp_path}/out")
+    folder = languages(configured(place, *words, *more)).parent
+    found = json.loads((folder / "results" / "fallback.json").read_text())["result"]
+    for levels in found["levels"].values():
+        assert levels[1]["off"] == ["hi"]
+        assert sorted(levels[-1]["off"]) == list(LANGUAGES)
+        assert all(len(level["texts"]) == 2 for level in levels)
+
+
 def test_the_lens_ends_where_perplexity_does(place, tmp_path):
     words = ("perplexity.tokens=128", "steps=[perplexity,lens]", f"output={tmp_path}/out")
     folder = languages(configured(place, *words)).parent / "results"
