@@ -155,6 +155,8 @@ _CATALOGUE: dict[str, tuple[str, str, str]] = {
     "fi": ("Finnish", "Uralic", "fin_Latn"),
     "hu": ("Hungarian", "Uralic", "hun_Latn"),
     "el": ("Greek", "Hellenic", "ell_Grek"),
+    "bo": ("Tibetan", "Sino-Tibetan", "bod_Tibt"),
+    "th": ("Thai", "Kra-Dai", "tha_Thai"),
 }
 CATALOGUE: Mapping[str, Language] = {
     code: Language(code, *entry) for code, entry in _CATALOGUE.items()

@@ -9,21 +9,23 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from nsmt.commands.config import PathSettings
 from nsmt.commands.language_steps import (
+    STEPS,
+    FallbackSettings,
+    FertilitySettings,
     ForcingSettings,
     GatheringSettings,
+    LensSettings,
     PerplexitySettings,
+    StepName,
     Subject,
     TasksSettings,
-    forcing_step,
     gathering_step,
-    perplexity_step,
-    tasks_step,
 )
 from nsmt.data.monolingual import TextSettings
 from nsmt.errors import ConfigurationError
@@ -37,8 +39,6 @@ from nsmt.steering.interventions import LanguageNeurons
 from nsmt.steering.loading import LanguageModelSettings, load_language_model
 from nsmt.turns import taking_turns
 
-Step = Literal["perplexity", "forcing", "tasks"]
-
 
 class LanguagesConfig(Settings):
     """All of `nsmt languages`."""
@@ -48,9 +48,14 @@ class LanguagesConfig(Settings):
     languages: Annotated[tuple[str, ...], Field(min_length=2)]
     gathering: GatheringSettings
     selection: LanguageSelectionSettings
-    steps: tuple[Step, ...] = Field(("perplexity", "forcing"), description="after identification")
+    steps: tuple[StepName, ...] = Field(
+        ("perplexity", "fertility", "forcing"), description="after identification"
+    )
     perplexity: PerplexitySettings
+    fertility: FertilitySettings
     forcing: ForcingSettings
+    fallback: FallbackSettings
+    lens: LensSettings
     tasks: TasksSettings
     accelerator: Literal["cpu", "gpu"] = "cpu"
     progress: bool = True
@@ -83,15 +88,11 @@ def languages(config: LanguagesConfig) -> Path:
         atlas = select_languages(statistics, config.selection)
         atlas.save(output / "atlas.safetensors")
         neurons = LanguageNeurons(atlas, statistics)
-        results = {}
-        if "perplexity" in config.steps:
-            results["perplexity"] = perplexity_step(
-                subject, neurons, config.perplexity, bar=bar, add=work
-            )
-        if "forcing" in config.steps:
-            results["forcing"] = forcing_step(subject, neurons, config.forcing, bar=bar, add=work)
-        if "tasks" in config.steps:
-            results["tasks"] = tasks_step(subject, neurons, config.tasks, bar=bar, add=work)
+        results: dict[str, dict[str, Any]] = {
+            name: step(subject, neurons, getattr(config, name), bar=bar, add=work)
+            for name, step in STEPS.items()
+            if name in config.steps
+        }
     record |= {"model": subject.model.fingerprint, "finished": now()}
     write_record(output, record)
     page = language_page(neurons, results, record, into=output)

@@ -1,30 +1,34 @@
-"""Rank correlation with ties, and its permutation test over the objects behind a distance matrix.
+"""Rank correlation with ties, and its permutation tests over languages.
 
 Pairs of languages are not independent: a language is in n-1 of them. Mantel's test (1967) permutes
 languages, rows and columns together, and so asks how often languages that were dealt to the
 families at random would agree as well.
 
-Shape suffixes: L languages, P pairs of them.
+Shape suffixes: L languages, P pairs of them, R orders of languages.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+Orders = npt.NDArray[np.intp]
 # Correlations that differ by less are equal, but for rounding.
 _TOLERANCE = 1e-12
+# Orders that are tried at once.
+_AT_ONCE = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Mantel:
-    """A rank correlation with its one-sided p: how often one so high comes by chance.
+class PermutationTest:
+    """A rank correlation, and how often one so high, or so far from 0, comes by chance.
 
     `exact` says that all permutations were tried. Both numbers are None where one side is constant.
     """
@@ -49,34 +53,73 @@ def spearman(left_P: npt.ArrayLike, right_P: npt.ArrayLike) -> float | None:
     return _pearson(average_ranks(left_P), average_ranks(right_P))
 
 
-def mantel(left_LL: Floats, right_LL: Floats, *, permutations: int, seed: int) -> Mantel:
+def mantel(left_LL: Floats, right_LL: Floats, *, permutations: int, seed: int) -> PermutationTest:
     """Spearman's rho of two symmetric matrices above their diagonals, tested against chance.
 
-    All permutations of the languages are tried if they are no more than `permutations` and the
-    identity; otherwise so many are drawn, and the observed order counts as one more.
+    One-sided: how often a rho so high. All permutations of the languages are tried if they are no
+    more than `permutations` and the identity; otherwise so many are drawn, and the observed order
+    counts as one more.
     """
     count = len(left_LL)
     rows, columns = np.triu_indices(count, 1)
     left_P = average_ranks(left_LL[rows, columns])
-    ranks_LL = np.zeros_like(right_LL)
+    ranks_LL = np.zeros_like(right_LL, dtype=float)
     ranks_LL[rows, columns] = average_ranks(right_LL[rows, columns])
     ranks_LL += ranks_LL.T
-    observed = _pearson(left_P, ranks_LL[rows, columns])
+
+    def reordered(orders_RL: Orders) -> Floats:
+        found_RP: Floats = ranks_LL[orders_RL[:, rows], orders_RL[:, columns]]
+        return found_RP
+
+    return _tested(left_P, reordered, count, permutations=permutations, seed=seed, sided=1)
+
+
+def rank_test(
+    left_L: npt.ArrayLike, right_L: npt.ArrayLike, *, permutations: int, seed: int
+) -> PermutationTest:
+    """Spearman's rho of two numbers of each language; two-sided, otherwise as `mantel`."""
+    ranks_L = average_ranks(right_L)
+
+    def reordered(orders_RL: Orders) -> Floats:
+        found_RL: Floats = ranks_L[orders_RL]
+        return found_RL
+
+    left = average_ranks(left_L)
+    return _tested(left, reordered, len(left), permutations=permutations, seed=seed, sided=2)
+
+
+def _tested(
+    left_P: Floats,
+    reordered: Callable[[Orders], Floats],
+    count: int,
+    *,
+    permutations: int,
+    seed: int,
+    sided: Literal[1, 2],
+) -> PermutationTest:
+    """`reordered` gives the right side, [R, P], under R orders of the languages, [R, L]."""
     exact = math.factorial(count) <= permutations + 1
+    observed = _pearson(left_P, reordered(np.arange(count)[None])[0])
     if observed is None:
-        return Mantel(None, None, 0, exact)
+        return PermutationTest(None, None, 0, exact)
     orders = _all_orders(count) if exact else _drawn_orders(count, permutations, seed)
+    left = left_P - left_P.mean()
+    bar = (observed if sided == 1 else abs(observed)) - _TOLERANCE
     tried = reached = 0
-    for order in orders:
-        found = _pearson(left_P, ranks_LL[order[rows], order[columns]])
-        reached += found is not None and found >= observed - _TOLERANCE
-        tried += 1
+    while some := list(itertools.islice(orders, _AT_ONCE)):
+        right_RP = reordered(np.array(some))
+        right_RP = right_RP - right_RP.mean(1, keepdims=True)
+        # An order changes neither mean nor spread.
+        scale = math.sqrt(float(left @ left) * float(right_RP[0] @ right_RP[0]))
+        found_R = right_RP @ left / scale
+        reached += int(((found_R if sided == 1 else np.abs(found_R)) >= bar).sum())
+        tried += len(some)
     p = reached / tried if exact else (reached + 1) / (tried + 1)
-    return Mantel(observed, p, tried, exact)
+    return PermutationTest(observed, p, tried, exact)
 
 
-def _all_orders(count: int) -> Iterator[npt.NDArray[np.intp]]:
-    return (np.array(order) for order in itertools.permutations(range(count)))
+def _all_orders(count: int) -> Iterator[tuple[int, ...]]:
+    return itertools.permutations(range(count))
 
 
 def _drawn_orders(count: int, number: int, seed: int) -> Iterator[npt.NDArray[np.intp]]:

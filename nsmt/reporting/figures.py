@@ -64,6 +64,8 @@ _STYLE: Final[dict[Any, Any]] = {
 }
 _PNG_DPI: Final = 200
 _PANELS_A_ROW: Final = 3
+# Labels of an axis at most.
+_TICKS: Final = 15
 _MARKERS: Final = ("o", "s", "^", "D", "v", "P", "X")
 _DASHES: Final = ("-", "--", "-.", ":")
 
@@ -125,7 +127,8 @@ def layer_curves(panels: Mapping[str, Mapping[str, Sequence[float]]], *, meaning
     for axes, (title, series) in zip(places, panels.items(), strict=True):
         _lines(axes, {name: Curve(range(1, len(v) + 1), v) for name, v in series.items()})
         depth = max((len(values) for values in series.values()), default=0)
-        axes.set(title=title, xlabel="Layer", xticks=range(1, depth + 1))
+        step = -(-depth // _TICKS)
+        axes.set(title=title, xlabel="Layer", xticks=range(1, depth + 1, max(step, 1)))
     places[0].set_ylabel(meaning)
     places[-1].legend(loc="best")
     return figure
@@ -327,13 +330,16 @@ def _since(curves: Mapping[str, Curve], start: float) -> dict[str, Curve]:
 
 def _lines(axes: Axes, curves: Mapping[str, Curve], *, markers: bool = True) -> None:
     looks = zip(itertools.cycle(PALETTE), itertools.cycle(_MARKERS), itertools.cycle(_DASHES))
-    for (name, curve), (colour, marker, dash) in zip(curves.items(), looks, strict=False):
+    for place, ((name, curve), look) in enumerate(zip(curves.items(), looks, strict=False)):
+        colour, marker, dash = look
+        # Markers and colours come again together; the line tells these apart.
+        again = "-" if place < len(PALETTE) else "--"
         axes.plot(
             list(curve.updates),
             list(curve.values),
             color=colour,
             marker=marker if markers else None,
-            linestyle="-" if markers else dash,
+            linestyle=again if markers else dash,
             label=name,
         )
     axes.grid(axis="y")

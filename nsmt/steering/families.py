@@ -1,4 +1,4 @@
-"""Which module of a language model holds the feed-forward activation: one table for all families.
+"""Where a language model keeps what is looked at and changed: one table for all families.
 
 The names are those of Hugging Face `transformers` 5; `tests/steering/test_families.py` holds each
 family's real class against a forward pass written out by hand, so that a renaming is noticed.
@@ -23,12 +23,14 @@ class Family:
 
     `activation` is the non-linearity, whose output is the activation; `second` the projection that
     writes to the residual stream; `gated` says whether it reads act(gate)·up or the activation.
+    `tail` is what the residual stream goes through after the last block and before the head.
     """
 
     blocks: str
     activation: str
     second: str
     gated: bool
+    tail: tuple[str, ...] = ("model.norm",)
 
 
 _GATED = Family("model.layers", "mlp.act_fn", "mlp.down_proj", gated=True)
@@ -39,10 +41,35 @@ FAMILIES = {
     ),
     **dict.fromkeys(("cohere", "cohere2"), _GATED),
     "phi3": Family("model.layers", "mlp.activation_fn", "mlp.down_proj", gated=True),
-    "phi": Family("model.layers", "mlp.activation_fn", "mlp.fc2", gated=False),
-    "bloom": Family("transformer.h", "mlp.gelu_impl", "mlp.dense_4h_to_h", gated=False),
-    "opt": Family("model.decoder.layers", "activation_fn", "fc2", gated=False),
-    "gpt_neox": Family("gpt_neox.layers", "mlp.act", "mlp.dense_4h_to_h", gated=False),
+    "phi": Family(
+        "model.layers",
+        "mlp.activation_fn",
+        "mlp.fc2",
+        gated=False,
+        tail=("model.final_layernorm",),
+    ),
+    "bloom": Family(
+        "transformer.h",
+        "mlp.gelu_impl",
+        "mlp.dense_4h_to_h",
+        gated=False,
+        tail=("transformer.ln_f",),
+    ),
+    # Either may be None: OPT-350m has no last norm, others no projection.
+    "opt": Family(
+        "model.decoder.layers",
+        "activation_fn",
+        "fc2",
+        gated=False,
+        tail=("model.decoder.final_layer_norm", "model.decoder.project_out"),
+    ),
+    "gpt_neox": Family(
+        "gpt_neox.layers",
+        "mlp.act",
+        "mlp.dense_4h_to_h",
+        gated=False,
+        tail=("gpt_neox.final_layer_norm",),
+    ),
 }
 
 

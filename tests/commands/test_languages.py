@@ -8,8 +8,16 @@ import torch
 from language_models import saved_model
 
 from nsmt.cli import main
-from nsmt.commands import language_steps as module
 from nsmt.commands.compose import composed
+from nsmt.commands.language_steps import (
+    fallback,
+    fertility,
+    forcing,
+    gathering,
+    lens,
+    perplexity,
+    tasks,
+)
 from nsmt.commands.languages import LanguagesConfig, languages
 from nsmt.errors import DataError
 from nsmt.neurons.atlas import NeuronAtlas
@@ -48,6 +56,11 @@ def words(place, *more):
         "perplexity.tokens=256",
         "perplexity.context=64",
         "forcing.generation.max_new_tokens=4",
+        "fertility.paragraphs=8",
+        "fallback.generation.max_new_tokens=4",
+        "lens.tokens=128",
+        "lens.context=64",
+        "steps=[perplexity,fertility,forcing,fallback,lens]",
         "progress=false",
         f"paths.runs={place}/runs",
         *more,
@@ -83,21 +96,78 @@ def test_statistics_atlas_results_tables_and_a_page_are_left(page):
     assert len(forcing["plain"]) == len(forcing["forced"]) == 6 * 3 * 3
     with (folder / "tables" / "specificity.csv").open() as file:
         assert [row[0] for row in csv.reader(file)] == ["neurons", "language neurons", "random 1"]
+    for step in ("fertility", "fallback", "lens"):
+        assert (folder / "results" / f"{step}.json").is_file()
     record = json.loads((folder / "record.json").read_text())
     assert record["model"]
     assert "Language neurons of tiny" in page.read_text()
 
 
 def test_the_same_command_again_measures_nothing(page, place, monkeypatch):
-    for name in ("gather", "perplexities", "force"):
+    measuring = {
+        gathering: "gather",
+        perplexity: "perplexities",
+        fertility: "paragraphs",
+        forcing: "force",
+        fallback: "fall_back",
+        lens: "lens",
+    }
+    for module, name in measuring.items():
         monkeypatch.setattr(module, name, never)
     before = {path: path.read_bytes() for path in (page.parent / "results").iterdir()}
     assert languages(configured(place)) == page
     assert all(path.read_bytes() == found for path, found in before.items())
-    with pytest.raises(AssertionError, match="measured again"):
-        languages(configured(place, "forcing.strength=2.0"))
-    with pytest.raises(AssertionError, match="measured again"):
-        languages(configured(place, "gathering.tokens=1000"))
+    for word in (
+        "forcing.strength=2.0",
+        "gathering.tokens=1000",
+        "fertility.paragraphs=9",
+        "fallback.order=outcome",
+        "lens.value=1.0",
+    ):
+        with pytest.raises(AssertionError, match="measured again"):
+            languages(configured(place, word))
+
+
+def test_fallback_switches_off_one_language_after_the_other_beside_random_neurons(page):
+    found = json.loads((page.parent / "results" / "fallback.json").read_text())["result"]
+    off = [[], ["en"], ["en", "de"], ["en", "de", "hi"]]
+    assert list(found["levels"]) == ["", "random 1"]
+    for levels in found["levels"].values():
+        assert [level["off"] for level in levels] == off
+        assert all(len(level["texts"]) == len(level["came"]) == 6 for level in levels)
+    plain, random = (levels[0] for levels in found["levels"].values())
+    assert plain == random
+
+
+def test_fallback_asks_what_a_file_asks_and_goes_on_by_what_came(place, tmp_path):
+    (tmp_path / "asked.txt").write_text("Who runs?\n\nWhy?\n")
+    words = (f"fallback.questions={tmp_path}/asked.txt", "fallback.order=outcome")
+    more = ("fallback.asked=hi", "steps=[fallback]", f"output={tmp_path}/out")
+    folder = languages(configured(place, *words, *more)).parent
+    found = json.loads((folder / "results" / "fallback.json").read_text())["result"]
+    for levels in found["levels"].values():
+        assert levels[1]["off"] == ["hi"]
+        assert sorted(levels[-1]["off"]) == list(LANGUAGES)
+        assert all(len(level["texts"]) == 2 for level in levels)
+
+
+def test_the_lens_ends_where_perplexity_does(place, tmp_path):
+    words = ("perplexity.tokens=128", "steps=[perplexity,lens]", f"output={tmp_path}/out")
+    folder = languages(configured(place, *words)).parent / "results"
+    own, lens = (
+        json.loads((folder / f"{name}.json").read_text())["result"]
+        for name in ("perplexity", "lens")
+    )
+    assert list(lens["readings"]) == ["", "own neurons", "random 1"]
+    for language in LANGUAGES:
+        for change, reading in (
+            ("", ""),
+            (language, "own neurons"),
+            (f"random 1 {language}", "random 1"),
+        ):
+            last = lens["readings"][reading][language]
+            assert last["tokens"] == own[change][language]["tokens"] == 2 * 63
+            assert last["nll"][-1] == pytest.approx(own[change][language]["nll"], rel=1e-5)
 
 
 def test_other_text_and_damaged_statistics_are_gathered_again(place, tmp_path, caplog):
@@ -138,14 +208,14 @@ def test_tasks_are_done_as_the_model_is_and_with_each_language(place, tmp_path, 
     more = (f"tasks.folder={tmp_path}", "tasks.names=[inference]", "tasks.examples=2")
     page = languages(configured(place, "steps=[tasks]", *more, f"output={tmp_path}/out"))
     found = json.loads((tmp_path / "out" / "results" / "tasks.json").read_text())["result"]
-    assert found.keys() == {"inference"}
+    assert found["scores"].keys() == {"inference"}
     for language in LANGUAGES:
-        assert list(found["inference"][language]) == ["", *LANGUAGES]
+        assert list(found["scores"]["inference"][language]) == ["", *LANGUAGES]
     assert (tmp_path / "out" / "tables" / "task-inference-accuracy.csv").is_file()
     assert "inference: accuracy" in page.read_text()
     # Other examples are another task.
     (tmp_path / "xnli" / "xnli.dev.tsv").write_text("\n".join(lines).replace("One.", "1.") + "\n")
-    monkeypatch.setattr(module, "generate", never)
+    monkeypatch.setattr(tasks, "generate", never)
     with pytest.raises(AssertionError, match="measured again"):
         languages(configured(place, "steps=[tasks]", *more, f"output={tmp_path}/out"))
 
@@ -159,6 +229,10 @@ def test_tasks_are_done_as_the_model_is_and_with_each_language(place, tmp_path, 
         ("selection.rule=lap", "lape"),
         ("language_model.path=/nowhere/at/all", "cannot be loaded"),
         ("steps=[perplexty]", "perplexity"),
+        ("fallback.asked=fr", "'fr' is none of the languages"),
+        ("fallback.questions=/nowhere", "/nowhere cannot be read"),
+        ("fallback.questions=/dev/null", "/dev/null is empty"),
+        ("lens.context=100000", "no held-out context of de, en, hi"),
     ],
 )
 def test_what_is_wrong_is_named(place, tmp_path, word, said, capsys):

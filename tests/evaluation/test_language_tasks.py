@@ -1,11 +1,12 @@
 """Claims about tasks for language models: files in their authors' formats, prompts, scores."""
 
 import json
+from importlib.util import find_spec
 
 import pytest
 
-from nsmt.errors import DataError
-from nsmt.evaluation.language_models.tasks import TASKS, Example, normalised
+from nsmt.errors import ConfigurationError, DataError
+from nsmt.evaluation.language_models.tasks import TASKS, Example, _tokenizer, normalised
 
 
 def lines(path, *texts):
@@ -13,25 +14,81 @@ def lines(path, *texts):
     path.write_text("".join(f"{text}\n" for text in texts), encoding="utf-8")
 
 
+def belebele(**changes):
+    """A row with all fields of the authors' files."""
+    answers = {
+        f"mc_answer{place}": text for place, text in enumerate(["cat", "dog", "cow", "I"], 1)
+    }
+    row = {
+        "link": "https://example.org/dogs",
+        "question_number": 1,
+        "flores_passage": "The dog runs.",
+        "question": "Who runs?",
+        **answers,
+        "correct_answer_num": "2",
+        "dialect": "deu_Latn",
+        "ds": "2023-05-03",
+    }
+    return json.dumps(row | changes, ensure_ascii=False)
+
+
+# The columns of XNLI-1.0.
+XNLI = [
+    "language",
+    "gold_label",
+    "sentence1_binary_parse",
+    "sentence2_binary_parse",
+    "sentence1_parse",
+    "sentence2_parse",
+    "sentence1",
+    "sentence2",
+    "promptID",
+    "pairID",
+    "genre",
+    "label1",
+    "label2",
+    "label3",
+    "label4",
+    "label5",
+    "sentence1_tokenized",
+    "sentence2_tokenized",
+    "match",
+]
+
+
+def inference_row(language, label, premise, hypothesis):
+    known = {
+        "language": language,
+        "gold_label": label,
+        "sentence1": premise,
+        "sentence2": hypothesis,
+        "promptID": "1",
+        "pairID": "1",
+        "genre": "facetoface",
+        "label1": label,
+        "match": "True",
+    }
+    return "\t".join(known.get(column, "") for column in XNLI)
+
+
 @pytest.fixture
 def folder(tmp_path):
     lines(tmp_path / "flores/devtest/eng_Latn.devtest", "The dog runs.", "A cat\u2028sleeps.")
     lines(tmp_path / "flores/devtest/deu_Latn.devtest", "Der Hund läuft.", "Eine Katze schläft.")
-    row = {
-        "flores_passage": "The dog runs.",
-        "question": "Who runs?",
-        **{f"mc_answer{number}": text for number, text in enumerate(["cat", "dog", "cow", "I"], 1)},
-        "correct_answer_num": "2",
+    lines(tmp_path / "belebele/deu_Latn.jsonl", belebele(), belebele(question_number=2))
+    asked = {
+        "id": "56beb4343aeaaa14008c925b",
+        "question": "Wer läuft?",
+        "answers": [{"text": "der Hund", "answer_start": 0}] * 2,
     }
-    lines(tmp_path / "belebele/deu_Latn.jsonl", json.dumps(row), json.dumps(row))
-    asked = {"question": "Wer läuft?", "answers": [{"text": "der Hund", "answer_start": 0}] * 2}
-    data = {"data": [{"paragraphs": [{"context": "Der Hund läuft.", "qas": [asked]}]}]}
-    lines(tmp_path / "xquad/xquad.de.json", json.dumps(data))
+    article = {"title": "Dog", "paragraphs": [{"context": "Der Hund läuft.", "qas": [asked]}]}
+    data = json.dumps({"data": [article], "version": "1.1"}, ensure_ascii=False)
+    lines(tmp_path / "xquad/xquad.de.json", data)
     lines(
         tmp_path / "xnli/xnli.test.tsv",
-        "language\tgold_label\tsentence1\tsentence2",
-        'de\tentailment\tEr sagte "ja.\tEr sprach.',
-        "en\tneutral\tHe said yes.\tHe slept.",
+        "\t".join(XNLI),
+        inference_row("de", "entailment", 'Er sagte "ja.', "Er sprach."),
+        inference_row("en", "neutral", "He said yes.", "He slept."),
     )
     return tmp_path
 
@@ -56,6 +113,41 @@ def test_translations_are_scored_with_the_languages_own_tokeniser():
     perfect = task.score([whole], [example], "zh")
     assert perfect["bleu"] == pytest.approx(100)
     assert perfect["chrf++"] == pytest.approx(100)
+
+
+@pytest.mark.parametrize(("language", "tokenizer"), [("zh", "zh"), ("ko", "char"), ("de", "13a")])
+def test_scores_of_translations_have_the_signature_of_their_tokeniser(language, tokenizer):
+    found = TASKS["translation"].signatures(language)
+    assert f"tok:{tokenizer}|" in found["bleu"]
+    assert "tok:13a|" in found["mean sentence bleu (13a)"]
+    assert "nw:2|" in found["chrf++"]
+    example = Example("", ("가나 다",))
+    assert TASKS["translation"].score(["가나 다"], [example], language).keys() == found.keys()
+
+
+def test_characters_are_words_where_the_language_has_none_that_are_parted():
+    task, example = TASKS["translation"], Example("", ("바다에서는 물이 짜다고 한다",))
+    text = "바다에서는 물이 짜다고 했다"
+    assert task.score([text], [example], "ko")["bleu"] > 50
+    # As words of 13a three of four are right, and no four in a row.
+    assert task.score([text], [example], "ko")["mean sentence bleu (13a)"] < 60
+
+
+def test_japanese_is_parted_by_mecab_or_what_is_missing_is_named():
+    task, example = TASKS["translation"], Example("", ("犬が通りを走り、猫が庭で眠る。",))
+    if find_spec("MeCab") is None or find_spec("ipadic") is None:
+        with pytest.raises(ConfigurationError, match=r"MeCab and ipadic[\s\S]*sacrebleu\[ja\]"):
+            task.score(["犬が走る。"], [example], "ja")
+        with pytest.raises(ConfigurationError, match="ja-mecab"):
+            task.signatures("ja")
+        return
+    assert "tok:ja-mecab" in task.signatures("ja")["bleu"]
+    assert task.score(list(example.expected), [example], "ja")["bleu"] == pytest.approx(100)
+
+
+@pytest.mark.parametrize("code", ["zh", "ja", "ko", "th", "bo"])
+def test_no_language_without_spaces_is_scored_with_13a(code):
+    assert _tokenizer(code) != "13a"
 
 
 def test_comprehension_is_the_letter_of_the_right_answer(folder):
@@ -89,6 +181,23 @@ def test_inference_is_the_first_relation_that_is_named(folder):
     assert task.score(said[2:], [example], "de") == {"accuracy": 0.0}
     with pytest.raises(DataError, match="has no 'fr'"):
         task.read(folder, "fr")
+
+
+@pytest.mark.parametrize(
+    ("task", "file", "text"),
+    [
+        ("comprehension", "belebele/deu_Latn.jsonl", "{"),
+        ("comprehension", "belebele/deu_Latn.jsonl", belebele(correct_answer_num="0")),
+        ("comprehension", "belebele/deu_Latn.jsonl", '{"flores_passage": "The dog runs."}'),
+        ("answering", "xquad/xquad.de.json", '{"rows": []}'),
+        ("answering", "xquad/xquad.de.json", "[]"),
+        ("inference", "xnli/xnli.test.tsv", "premise\thypothesis\nOne.\tTwo."),
+    ],
+)
+def test_files_of_another_format_are_named(folder, task, file, text):
+    lines(folder / file, text)
+    with pytest.raises(DataError, match=f"{task} in 'de' are not in their authors' format"):
+        TASKS[task].read(folder, "de")
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nsmt.probing.ranks import average_ranks, mantel, spearman
+from nsmt.probing.ranks import average_ranks, mantel, rank_test, spearman
 
 values = st.lists(st.integers(-3, 3), min_size=2, max_size=12)
 
@@ -93,3 +93,29 @@ def test_the_names_of_languages_do_not_matter():
 def test_families_that_do_not_differ_are_not_tested():
     found = mantel(symmetric(4, 0), np.ones((4, 4)), permutations=99, seed=0)
     assert (found.correlation, found.p) == (None, None)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(2, 6), st.integers(0, 1000))
+def test_two_numbers_of_each_language_are_tested_by_every_relabelling(count, seed):
+    generator = np.random.default_rng(seed)
+    left, right = generator.integers(0, 4, count), generator.random(count)
+    found = rank_test(left, right, permutations=719, seed=0)
+    if len(set(left)) == 1:
+        assert (found.correlation, found.p) == (None, None)
+        return
+    tried = [spearman(left, np.array(order)) for order in itertools.permutations(right)]
+    far = sum(abs(each) >= abs(tried[0]) - 1e-9 for each in tried)
+    assert found.exact
+    assert found.permutations == math.factorial(count)
+    assert (found.correlation, found.p) == (
+        pytest.approx(tried[0]),
+        pytest.approx(far / len(tried)),
+    )
+
+
+def test_more_languages_than_can_be_permuted_are_drawn():
+    left, right = np.arange(9), np.arange(9)[::-1]
+    found = rank_test(left, right, permutations=500, seed=0)
+    assert (found.correlation, found.exact, found.permutations) == (pytest.approx(-1), False, 500)
+    assert found.p == pytest.approx(1 / 501, abs=2e-3)

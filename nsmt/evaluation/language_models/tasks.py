@@ -23,6 +23,7 @@ import string
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Final, Literal
@@ -30,12 +31,14 @@ from typing import Any, Final, Literal
 from sacrebleu.metrics.bleu import BLEU
 
 from nsmt.errors import DataError
-from nsmt.evaluation.scoring import score
+from nsmt.evaluation.scoring import DEFAULT_TOKENIZER, metrics, score, signature_of
 from nsmt.languages import CATALOGUE
 
 TaskName = Literal["translation", "comprehension", "answering", "inference"]
 # By the language's code: what BLEU needs where words are not parted by spaces.
 _TOKENIZERS: Final = {"zh": "zh", "ja": "ja-mecab", "ko": "char", "bo": "char", "th": "char"}
+# The reference code's own metric.
+_SENTENCE_BLEU: Final = "mean sentence bleu (13a)"
 _LETTERS: Final = "ABCD"
 _RELATIONS: Final = ("entailment", "neutral", "contradiction")
 
@@ -48,14 +51,36 @@ class Example:
     expected: tuple[str, ...]
 
 
+Reader = Callable[[Path, str], list[Example]]
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """How examples of a language are made, how long an answer may be, and its scores."""
 
-    read: Callable[[Path, str], list[Example]]
+    read: Reader
     max_new_tokens: int
     stops: tuple[str, ...]
+    # By metric; scores without one are as their function says.
+    signatures: Callable[[str], dict[str, str]]
     score: Callable[[Sequence[str], Sequence[Example], str], dict[str, float]]
+
+
+def _as_given(read: Reader) -> Reader:
+    """Files that are not as their authors give them are a DataError."""
+
+    @wraps(read)
+    def checked(folder: Path, language: str) -> list[Example]:
+        try:
+            return read(folder, language)
+        except (KeyError, ValueError, TypeError, AttributeError) as error:
+            raise DataError(
+                f"data for {read.__name__} in '{language}' are not in their authors' format: "
+                f"{error!r}",
+                fix=f"fetch them again, or leave {read.__name__} out of tasks.names",
+            ) from error
+
+    return checked
 
 
 def translation(folder: Path, language: str) -> list[Example]:
@@ -86,14 +111,26 @@ def translation_scores(
     """
     hypotheses = [text.strip() for text in texts]
     references = [example.expected[0] for example in examples]
-    found = score(hypotheses, references, tokenizer=_TOKENIZERS.get(language, "13a"))
+    found = score(hypotheses, references, tokenizer=_tokenizer(language))
     sentence = BLEU(effective_order=True)
     pairs = zip(hypotheses, references, strict=True)
     mean = fmean(sentence.sentence_score(text, [reference]).score for text, reference in pairs)
     scores = {key: each.value for key, each in found.items()}
-    return scores | {"mean sentence bleu (13a)": mean}
+    return scores | {_SENTENCE_BLEU: mean}
 
 
+def translation_signatures(language: str) -> dict[str, str]:
+    """sacreBLEU's signature of each metric of `translation_scores`."""
+    used = dict(metrics(tokenizer=_tokenizer(language)))
+    used[_SENTENCE_BLEU] = BLEU(effective_order=True)
+    return {name: signature_of(metric) for name, metric in used.items()}
+
+
+def _tokenizer(language: str) -> str:
+    return _TOKENIZERS.get(language, DEFAULT_TOKENIZER)
+
+
+@_as_given
 def comprehension(folder: Path, language: str) -> list[Example]:
     """Passages with a question and four answers; Belebele."""
     rows = _rows(folder / "belebele" / f"{CATALOGUE[language].flores}.jsonl")
@@ -108,7 +145,7 @@ def _choice(row: dict[str, Any]) -> Example:
         f"Passage: {row['flores_passage']}\nQuestion: {row['question']}\n{options}\n"
         "The letter of the right answer is:"
     )
-    return Example(prompt, (_LETTERS[int(row["correct_answer_num"]) - 1],))
+    return Example(prompt, (_LETTERS["1234".index(str(row["correct_answer_num"]))],))
 
 
 def letter_scores(
@@ -125,6 +162,7 @@ def letter_scores(
     return {"accuracy": 100 * fmean(right)}
 
 
+@_as_given
 def answering(folder: Path, language: str) -> list[Example]:
     """Contexts with a question whose answer is a part of them; XQuAD."""
     data = _json(folder / "xquad" / f"xquad.{language}.json")["data"]
@@ -166,6 +204,7 @@ def _f1(found: list[str], expected: list[str]) -> float:
     return 2 * common / (len(found) + len(expected)) if common else 0.0
 
 
+@_as_given
 def inference(folder: Path, language: str) -> list[Example]:
     """Premises and hypotheses, with what one says of the other; XNLI, test if it is there."""
     files = [folder / "xnli" / f"xnli.{part}.tsv" for part in ("test", "dev")]
@@ -199,11 +238,21 @@ def relation_scores(
     return {"accuracy": 100 * fmean(right)}
 
 
+def _no_signatures(language: str) -> dict[str, str]:  # noqa: ARG001
+    return {}
+
+
 TASKS: Final[dict[TaskName, Task]] = {
-    "translation": Task(translation, 128, ("\n\n", "Translate", "Translation"), translation_scores),
-    "comprehension": Task(comprehension, 32, ("\n",), letter_scores),
-    "answering": Task(answering, 64, ("\n",), answer_scores),
-    "inference": Task(inference, 32, ("\n",), relation_scores),
+    "translation": Task(
+        translation,
+        128,
+        ("\n\n", "Translate", "Translation"),
+        translation_signatures,
+        translation_scores,
+    ),
+    "comprehension": Task(comprehension, 32, ("\n",), _no_signatures, letter_scores),
+    "answering": Task(answering, 64, ("\n",), _no_signatures, answer_scores),
+    "inference": Task(inference, 32, ("\n",), _no_signatures, relation_scores),
 }
 
 

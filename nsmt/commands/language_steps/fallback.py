@@ -1,0 +1,118 @@
+"""Languages switched off one after the other, and the language of the answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+from rich.progress import Progress
+
+from nsmt.commands.language_steps.subject import Add, Subject, once
+from nsmt.data.identification import LanguageIdentifier
+from nsmt.errors import ConfigurationError, DataError
+from nsmt.evaluation.language_models.fallback import Level, Order, fall_back
+from nsmt.evaluation.language_models.forcing import STOPS, prompt, questions
+from nsmt.languages import CATALOGUE
+from nsmt.neurons.random_sets import random_like
+from nsmt.settings import Settings
+from nsmt.steering.generation import GenerationSettings, generate
+from nsmt.steering.interventions import Intervention, LanguageNeurons, Program
+from nsmt.steering.steered import steered
+
+
+class FallbackSettings(Settings):
+    """Cumulative deactivation, under questions in one language."""
+
+    asked: str = Field("en", description="the questions' language")
+    questions: str | None = Field(None, description="a file, one a line; null: those of forcing")
+    order: Order = "released"
+    operation: Literal["constant", "multiply", "mean", "random", "noise"] = "constant"
+    value: float = -1.5
+    random_seeds: tuple[int, ...] = Field((1,), description="sets of as many random neurons")
+    generation: GenerationSettings
+
+
+def fallback_step(
+    subject: Subject,
+    neurons: LanguageNeurons,
+    settings: FallbackSettings,
+    *,
+    bar: Progress,
+    add: Add,
+) -> dict[str, Any]:
+    """{"identifier", "asked", "levels": {"" or "random SEED": the levels, nothing off first}}."""
+    if settings.asked not in subject.languages:
+        raise ConfigurationError(
+            f"fallback.asked: '{settings.asked}' is none of the languages",
+            fix=f"ask in one of {', '.join(subject.languages)}",
+        )
+    asked = _questions(settings)
+
+    def measure() -> dict[str, Any]:
+        languages, seeds = subject.languages, settings.random_seeds
+        # Among all that can be told apart: what comes may be none of the model's languages here.
+        identifier = LanguageIdentifier(CATALOGUE.values(), required=languages)
+        task = add("fallback", total=(1 + len(seeds)) * (1 + len(languages)) * len(asked))
+        answer = partial(_answers, subject, settings, asked, tell=partial(bar.advance, task))
+        levels: list[Level] = fall_back(
+            partial(answer, neurons),
+            languages,
+            identifier,
+            asked=settings.asked,
+            order=settings.order,
+        )
+        found = {"": levels}
+        for seed in seeds:
+            random = LanguageNeurons(random_like(neurons.atlas, seed=seed), neurons.statistics)
+            # The same languages in the same order, whatever comes.
+            found[f"random {seed}"] = fall_back(
+                partial(answer, random),
+                levels[-1].off,
+                identifier,
+                asked=settings.asked,
+                order="listed",
+            )
+        return {
+            "identifier": identifier.signature,
+            "asked": settings.asked,
+            "levels": {name: [asdict(each) for each in some] for name, some in found.items()},
+        }
+
+    return once(subject, "fallback", neurons, settings, measure, questions="\n".join(asked))
+
+
+def _questions(settings: FallbackSettings) -> list[str]:
+    if settings.questions is None:
+        return questions([settings.asked])[settings.asked]
+    try:
+        lines = Path(settings.questions).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{settings.questions} cannot be read: {error}", fix="correct fallback.questions"
+        ) from None
+    if not (found := [line.strip() for line in lines if line.strip()]):
+        raise DataError(f"{settings.questions} is empty", fix="write one question a line")
+    return found
+
+
+def _answers(
+    subject: Subject,
+    settings: FallbackSettings,
+    asked: list[str],
+    neurons: LanguageNeurons,
+    off: tuple[str, ...],
+    *,
+    tell: Callable[[int], None],
+) -> list[str]:
+    model = subject.model
+    program: Program = ()
+    if off:
+        step = Intervention(operation=settings.operation, languages=off, value=settings.value)
+        program = (step,)
+    with steered(model.model, model.taps, [program], neurons):
+        prompts = [prompt(question) for question in asked]
+        return generate(model, prompts, settings.generation, stops=STOPS, tell=tell)

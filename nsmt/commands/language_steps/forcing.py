@@ -1,0 +1,92 @@
+"""Questions in each language, to be answered in each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from typing import Any
+
+from pydantic import Field
+from rich.progress import Progress
+
+from nsmt.commands.language_steps.subject import Add, Subject, once
+from nsmt.data.identification import LanguageIdentifier
+from nsmt.evaluation.language_models.forcing import force, questions
+from nsmt.languages import CATALOGUE
+from nsmt.settings import Settings
+from nsmt.steering.generation import GenerationSettings, Steer
+from nsmt.steering.interventions import Intervention, LanguageNeurons, Operation, Program
+from nsmt.steering.loading import LanguageModel
+from nsmt.steering.steered import steered
+
+
+class ForcingSettings(Settings):
+    """Questions in each language to be answered in each other."""
+
+    operation: Operation = Field("add", description="on the neurons of the language wanted")
+    strength: float = 1.0
+    deactivate: bool = Field(
+        default=True, description="switch the question's language off first, to `value`"
+    )
+    value: float = 0.0
+    generation: GenerationSettings
+
+
+def forcing_step(
+    subject: Subject,
+    neurons: LanguageNeurons,
+    settings: ForcingSettings,
+    *,
+    bar: Progress,
+    add: Add,
+) -> dict[str, Any]:
+    """Answers without and with the intervention, and what the identifier is."""
+
+    def measure() -> dict[str, Any]:
+        languages = subject.languages
+        entries = [CATALOGUE[code] for code in languages]
+        identifier = LanguageIdentifier(entries, required=languages)
+        asked = questions(languages)
+        count = sum(map(len, asked.values()))
+        task = add("forcing", total=count * (1 + len(languages)))
+        tell = partial(bar.advance, task)
+        run = partial(
+            force,
+            subject.model,
+            asked,
+            languages,
+            identifier=identifier,
+            settings=settings.generation,
+        )
+        plain = run(steer=None, tell=tell)
+        steer = partial(_steer, subject.model, neurons, settings)
+        forced = run(steer=steer, tell=tell)
+        return {
+            "identifier": identifier.signature,
+            "plain": [asdict(answer) for answer in plain],
+            "forced": [asdict(answer) for answer in forced],
+        }
+
+    return once(subject, "forcing", neurons, settings, measure)
+
+
+def _steer(
+    model: LanguageModel,
+    neurons: LanguageNeurons,
+    settings: ForcingSettings,
+    pairs: Sequence[tuple[str, str]],
+) -> Steer:
+    programs = [_program(settings, asked, wanted) for asked, wanted in pairs]
+    return lambda rows: steered(model.model, model.taps, [programs[row] for row in rows], neurons)
+
+
+def _program(settings: ForcingSettings, asked: str, wanted: str) -> Program:
+    """Deactivate first, then add: a neuron of both languages ends at value + mean."""
+    activate = Intervention(
+        operation=settings.operation, languages=(wanted,), strength=settings.strength
+    )
+    if not settings.deactivate or asked == wanted:
+        return (activate,)
+    silence = Intervention(operation="constant", languages=(asked,), value=settings.value)
+    return silence, activate

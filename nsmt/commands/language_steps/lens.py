@@ -1,0 +1,81 @@
+"""What each layer predicts of held-out text, also without the neurons of the text's language."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
+from functools import partial
+from typing import Annotated, Any
+
+from pydantic import Field
+from rich.progress import Progress
+
+from nsmt.commands.language_steps.subject import Add, Count, Subject, held_out, once
+from nsmt.evaluation.language_models.lens import lens, vocabulary_scripts
+from nsmt.neurons.random_sets import random_like
+from nsmt.settings import Settings
+from nsmt.steering.interventions import Intervention, LanguageNeurons
+from nsmt.steering.steered import steered
+
+
+class LensSettings(Settings):
+    """How much is read, and what is switched off."""
+
+    tokens: Count = Field(1024, description="of each language, in whole contexts")
+    context: Annotated[int, Field(ge=2)] = Field(128, description="tokens of a context")
+    rows: Count = Field(4, description="contexts of a batch")
+    deactivate: bool = Field(
+        default=True, description="read again with the language's own neurons set to `value`"
+    )
+    value: float = 0.0
+    random_seeds: tuple[int, ...] = Field((1,), description="sets of as many random neurons")
+
+
+def lens_step(
+    subject: Subject, neurons: LanguageNeurons, settings: LensSettings, *, bar: Progress, add: Add
+) -> dict[str, Any]:
+    """{"scripts", "readings": {change: {language: a `Reading`}}}; changes are "", "own neurons"
+    and "random SEED": of the text's own language, switched off."""
+
+    def measure() -> dict[str, Any]:
+        model = subject.model
+        texts = held_out(subject, length=settings.context, limit=settings.tokens)
+        head = model.model.get_output_embeddings()
+        scripts, script_V = vocabulary_scripts(model.tokenizer, head.out_features)
+        changes = _changes(subject, neurons, settings)
+        task = add("lens", total=len(changes) * len(texts))
+        readings: dict[str, Any] = {}
+        for name, change in changes.items():
+            readings[name] = {}
+            for language, contexts in texts.items():
+                bar.update(task, status=f"{name} {language}")
+                with change(language):
+                    found = lens(model, contexts, script_V, len(scripts), rows=settings.rows)
+                readings[name][language] = asdict(found)
+                bar.advance(task)
+        return {"scripts": scripts, "readings": readings}
+
+    return once(subject, "lens", neurons, settings, measure)
+
+
+def _changes(
+    subject: Subject, neurons: LanguageNeurons, settings: LensSettings
+) -> dict[str, Callable[[str], AbstractContextManager[None]]]:
+    """What is done to the model for text of a language."""
+    changes: dict[str, Callable[[str], AbstractContextManager[None]]] = {
+        "": lambda _: nullcontext()
+    }
+    if settings.deactivate:
+        changes["own neurons"] = partial(_off, subject, neurons, settings.value)
+        for seed in settings.random_seeds:
+            random = LanguageNeurons(random_like(neurons.atlas, seed=seed), neurons.statistics)
+            changes[f"random {seed}"] = partial(_off, subject, random, settings.value)
+    return changes
+
+
+def _off(
+    subject: Subject, neurons: LanguageNeurons, value: float, language: str
+) -> AbstractContextManager[None]:
+    step = Intervention(operation="constant", languages=(language,), value=value)
+    return steered(subject.model.model, subject.model.taps, [(step,)], neurons)

@@ -1,0 +1,89 @@
+"""A model, text in some languages, and results that are kept for what decided them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+from rich.progress import TaskID
+
+from nsmt.commands.kept_result import kept_result
+from nsmt.data.monolingual import Part, TextSettings, contexts, paragraphs, part_of
+from nsmt.errors import DataError
+from nsmt.files import replace_text
+from nsmt.settings import Settings
+from nsmt.steering.interventions import LanguageNeurons
+from nsmt.steering.loading import LanguageModel
+
+Count = Annotated[int, Field(ge=1)]
+# Adds a bar.
+Add = Callable[..., TaskID]
+# Raised whenever the same weights, text and settings give other results.
+_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A model, text in some languages, and where results are kept."""
+
+    model: LanguageModel
+    text: TextSettings
+    languages: tuple[str, ...]
+    output: Path
+    downloads: Path
+
+    def contexts(self, language: str, part: Part, **size: int) -> Any:  # noqa: ANN401
+        """Contexts of a language's text, as `nsmt.data.monolingual.contexts` makes them."""
+        texts = paragraphs(self.text, language, cache=self.downloads)
+        return contexts(part_of(texts, part), self.model.tokenizer, **size)
+
+    def key(self, **more: object) -> dict[str, Any]:
+        """What decides a result."""
+        text = self.text.model_dump(mode="json", exclude={"archive"})
+        return {"version": _VERSION, "model": self.model.fingerprint, "text": text} | more
+
+
+def held_out(subject: Subject, *, length: int, limit: int) -> dict[str, list[list[int]]]:
+    """Contexts of each language's held-out text; a DataError if one has none."""
+    found = {
+        language: list(subject.contexts(language, "held_out", length=length, limit=limit))
+        for language in subject.languages
+    }
+    if empty := [language for language, some in found.items() if not some]:
+        raise DataError(
+            f"there is no held-out context of {', '.join(empty)}",
+            fix=f"give more text, or shorter contexts than {length} tokens, of {limit} in all",
+        )
+    return found
+
+
+def once(
+    subject: Subject,
+    name: str,
+    neurons: LanguageNeurons,
+    settings: Settings,
+    measure: Callable[[], dict[str, Any]],
+    **more: str,
+) -> dict[str, Any]:
+    """The result that is kept for the same key, `more` of which only some have, or a new one."""
+    path = subject.output / "results" / f"{name}.json"
+    made_by = subject.key(
+        languages=subject.languages,
+        neurons=neurons.atlas.fingerprint,
+        statistics=hashlib.sha256(json.dumps(neurons.statistics.provenance).encode()).hexdigest(),
+        settings=settings.model_dump(mode="json"),
+        **more,
+    )
+    key = json.loads(json.dumps(made_by))
+    if (kept := kept_result(path, key)) is not None:
+        found: dict[str, Any] = kept["result"]
+        return found
+    result = measure()
+    text = json.dumps({"key": key, "result": result}, ensure_ascii=False, allow_nan=False)
+    replace_text(path, text + "\n")
+    return result

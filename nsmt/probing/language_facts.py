@@ -1,0 +1,79 @@
+"""What is known of languages beside their text: family, script, resource class, word order.
+
+lang2vec, which has more of it, needs `pkg_resources`, which setuptools no longer has; the table
+here is small, and says where it is from. Its orders hardly part the languages of one family.
+
+Shape suffixes: L languages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import yaml
+
+from nsmt.data.identification import script_of
+from nsmt.languages import CATALOGUE
+from nsmt.probing.ranks import Floats
+
+_TABLE: Final = Path(__file__).parent / "languages.yaml"
+# Of the five orders, so many must be known of both languages: the table has four of each at least.
+_LEAST: Final = 3
+
+
+@cache
+def _table() -> dict[str, tuple[int | None, tuple[str | None, ...]]]:
+    rows = yaml.safe_load(_TABLE.read_text(encoding="utf-8"))
+    return {code: (row[0], tuple(row[1:])) for code, row in rows.items()}
+
+
+def resource_class(code: str) -> int | None:
+    """From 0 (nothing) to 5 (most), after Joshi et al. 2020; None if not known."""
+    return _table().get(code, (None, ()))[0]
+
+
+def _orders(code: str) -> tuple[str | None, ...]:
+    return _table().get(code, (None, ()))[1]
+
+
+def order_distance(one: str, other: str) -> float | None:
+    """The share of word orders that differ, of those known of both; None if these are too few."""
+    both = zip(_orders(one), _orders(other), strict=False)
+    pairs = [(mine, theirs) for mine, theirs in both if None not in (mine, theirs)]
+    if len(pairs) < _LEAST:
+        return None
+    return sum(mine != theirs for mine, theirs in pairs) / len(pairs)
+
+
+def same_family(one: str, other: str) -> float:
+    """1 or 0, by the catalogue's families."""
+    return float(CATALOGUE[one].family == CATALOGUE[other].family)
+
+
+def same_script(one: str, other: str) -> float:
+    """1 or 0, by the scripts of the FLORES codes."""
+    return float(script_of(CATALOGUE[one]) == script_of(CATALOGUE[other]))
+
+
+def order_nearness(one: str, other: str) -> float | None:
+    """The share of word orders that two languages have in common; None if too few are known."""
+    distance = order_distance(one, other)
+    return None if distance is None else 1 - distance
+
+
+RELATIONS: Final[dict[str, Callable[[str, str], float | None]]] = {
+    "same family": same_family,
+    "same script": same_script,
+    "word order in common": order_nearness,
+}
+
+
+def relation_matrix(codes: Sequence[str], relation: str) -> Floats:
+    """A relation between every two languages: [L, L], NaN where it is not known."""
+    of = RELATIONS[relation]
+    found = [[of(one, other) for other in codes] for one in codes]
+    return np.array([[np.nan if each is None else each for each in row] for row in found])

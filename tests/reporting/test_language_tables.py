@@ -1,0 +1,164 @@
+"""Claims about the tables of language models' results, on results made up for them."""
+
+import numpy as np
+import pytest
+import torch
+from language_models import statistics_of
+
+from nsmt.neurons.atlas import NeuronAtlas
+from nsmt.neurons.sites import Site
+from nsmt.reporting.language_fallback import fallback_figures, fallback_tables
+from nsmt.reporting.language_lens import lens_figures, lens_tables
+from nsmt.reporting.language_matrices import harm, iou, token_means
+from nsmt.reporting.language_relations import measures, pair_matrices, properties, relation_tables
+from nsmt.reporting.language_results import task_figures, task_tables
+from nsmt.steering.interventions import LanguageNeurons
+
+CODES = ("en", "de", "hi", "ur")
+SITES = (Site("decoder", 0, 4), Site("decoder", 1, 4))
+
+
+@pytest.fixture
+def neurons():
+    first = torch.tensor([[1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 1], [0, 0, 1, 0]]).bool()
+    atlas = NeuronAtlas.from_masks(CODES, SITES, {"decoder.0": first, "decoder.1": ~first})
+    return LanguageNeurons(atlas, statistics_of(SITES, CODES))
+
+
+@pytest.fixture
+def results():
+    likelihood = {
+        off: {
+            on: {"nll": 10.0 + 2 * (off == on) + (off != "") * place, "tokens": 2}
+            for place, on in enumerate(CODES)
+        }
+        for off in ("", *CODES)
+    }
+    answers = [
+        {"asked": asked, "wanted": wanted, "came": "hi"} for asked in CODES for wanted in CODES
+    ]
+    return {
+        "perplexity": likelihood,
+        "fertility": {
+            code: {"characters": 100, "tokens": 25 * k} for k, code in enumerate(CODES, 1)
+        },
+        "forcing": {"forced": answers},
+    }
+
+
+def row_of(table, *labels):
+    (row,) = (row for row in table.rows if tuple(row[: len(labels)]) == labels)
+    return row[len(labels) :]
+
+
+def test_overlap_is_over_the_neurons_of_all_layers():
+    members = np.array([[1, 1, 0, 0], [1, 0, 0, 1], [0, 0, 0, 0], [0, 0, 0, 0]]).astype(bool)
+    found = iou(members)
+    assert found[0, 1] == pytest.approx(1 / 3)
+    assert found[0, 0] == 1
+    assert found[2, 3] == 0
+
+
+def test_harm_is_what_switching_off_adds(results):
+    found = harm(token_means(results["perplexity"]), CODES)
+    assert found[0].tolist() == [1.0, 0.5, 1.0, 1.5]
+    assert found.diagonal().tolist() == [1.0, 1.5, 2.0, 2.5]
+
+
+def test_numbers_of_languages_are_the_models_and_the_worlds(neurons, results):
+    measured, known = measures(neurons, results), properties(CODES, results)
+    assert measured["neurons"] == dict.fromkeys(CODES, 4.0)
+    assert measured["harm to itself"]["hi"] == 2.0
+    # Every answer is Hindi: the share of the other languages' questions.
+    assert measured["forced into"] == {"en": 0.0, "de": 0.0, "hi": 1.0, "ur": 0.0}
+    assert known["resource class"] == {"en": 5.0, "de": 5.0, "hi": 4.0, "ur": 3.0}
+    assert known["tokens a character"]["ur"] == 1.0
+    assert known["nats a character"]["de"] == pytest.approx(5 * 0.5)
+    # All five orders are Urdu's; those of adjective and numeral are German's and English's.
+    assert known["word order in common"]["hi"] == pytest.approx((2 / 5 + 2 / 5 + 1) / 3)
+
+
+def test_what_was_not_measured_is_left_out(neurons):
+    assert list(pair_matrices(neurons, {})) == ["IoU of neurons"]
+    assert list(measures(neurons, {})) == ["neurons"]
+    assert "nats a character" not in properties(CODES, {})
+    assert relation_tables(neurons, {})["families"].columns[-1] == "IoU of neurons"
+
+
+def test_pairs_tests_and_correlations_are_tables(neurons, results):
+    tables = relation_tables(neurons, results)
+    count, overlap, hurt, _ = row_of(tables["families"], "same family, other script")
+    assert count == "1"
+    assert overlap == f"{3 / 5:.3f}"
+    # Hindi on Urdu 1.5, Urdu on Hindi 1.
+    assert hurt == "1.250"
+    languages, rho, p = row_of(tables["relations"], "IoU of neurons", "same family")
+    assert (languages, rho[0]) == ("4", "+")
+    assert 0 < float(p) <= 1
+    assert row_of(tables["correlations"], "harm to itself", "tokens a character")[1] == "+1.00"
+    assert row_of(tables["resources"], "hi")[:4] == ["4", "2.000", "1.000", "4"]
+    # All languages have as many neurons: nothing to correlate.
+    assert row_of(tables["correlations"], "neurons", "resource class")[1:] == ["–", "–"]
+
+
+@pytest.fixture
+def readings():
+    def reading(nll):
+        return {
+            "tokens": 10,
+            "nll": [2 * nll, nll],
+            "agreed": [4, 10],
+            "shares": [[9.0, 1.0, 0.0], [2.0, 7.9, 0.1]],
+            "text": [3, 7, 0],
+        }
+
+    return {
+        "scripts": ["Latin", "Devanagari", "Han"],
+        "readings": {
+            "": {"en": reading(20.0), "hi": reading(30.0)},
+            "own neurons": {"en": reading(25.0), "hi": reading(45.0)},
+        },
+    }
+
+
+def test_the_lens_is_told_by_layer_change_and_script(readings):
+    tables = lens_tables(readings, ["en", "hi"])
+    assert row_of(tables["lens"], "1") == ["4.00", "6.00"]
+    assert row_of(tables["lens-agreement"], "1") == ["40", "40"]
+    assert row_of(tables["lens-changes"], "own neurons") == ["+0.500", "+1.500"]
+    assert row_of(tables["lens-scripts"], "Latin", "layer 1") == ["90", "90"]
+    assert row_of(tables["lens-scripts"], "Devanagari", "the text") == ["70", "70"]
+    # A script that hardly occurs is not shown.
+    assert not [row for row in tables["lens-scripts"].rows if row[0] == "Han"]
+    assert lens_figures(readings, ["en", "hi"]).keys() == {
+        "lens",
+        "lens-agreement",
+        "lens-scripts",
+    }
+
+
+def test_fallback_is_told_by_what_is_off():
+    levels = [
+        {"off": [], "came": ["en", "en", "en", "en"]},
+        {"off": ["en"], "came": ["de", "fi", "", "en"]},
+    ]
+    found = {"identifier": "made up", "asked": "en", "levels": {"": levels, "random 1": levels}}
+    (table,) = fallback_tables(found, ["en", "de"]).values()
+    assert row_of(table, "language neurons", "nothing") == ["100", "0", "0", "0"]
+    assert row_of(table, "random 1", "+ en") == ["25", "25", "25", "25"]
+    figure = fallback_figures(found, ["en", "de"])["fallback"]
+    shown = [axes.images[0].get_array() for axes in figure.axes if axes.images]
+    np.testing.assert_array_equal(shown[0], [[1, 0, 0, 0], [0.25] * 4])
+
+
+def test_tasks_are_told_as_changes_with_the_signatures_of_their_languages():
+    of_activated = {"": {"bleu": 10.0}, "en": {"bleu": 9.0}, "de": {"bleu": 12.5}}
+    scores = {"de": of_activated, "hi": of_activated}
+    found = {
+        "scores": {"translation": scores},
+        "signatures": {"translation": {"de": {"bleu": "tok:13a"}, "hi": {"bleu": "tok:13a"}}},
+    }
+    (table,) = task_tables(found, ["en", "de"]).values()
+    assert row_of(table, "hi") == ["10.0", "-1.0", "+2.5"]
+    assert table.notes[-1] == "de, hi: tok:13a"
+    assert list(task_figures(found, ["en", "de"])) == ["task-translation"]
