@@ -188,7 +188,8 @@ class ActivationStatistics:
         """A moment for each token: float64 [T, F]; AtlasError if it was not gathered."""
         if kind not in self.moments:
             raise AtlasError(
-                f"the statistics hold no '{kind}'", fix="gather them again with this moment"
+                f"the statistics hold no '{kind}'",
+                fix=f"gather them again with {kind} among their moments",
             )
         return wide(self.moments[kind][site.name]) / self.units[site.name].clamp(min=1)[:, None]
 
