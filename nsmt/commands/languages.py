@@ -41,7 +41,7 @@ from nsmt.progress import progress_bar, result_console
 from nsmt.records import certificate, command_line, now, write_record
 from nsmt.reporting.language_neurons import language_page
 from nsmt.settings import Settings
-from nsmt.steering.interventions import MOMENTS, LanguageNeurons
+from nsmt.steering.interventions import MOMENTS, LanguageNeurons, Operation
 from nsmt.steering.loading import LanguageModelSettings, load_language_model
 from nsmt.training.world import launched
 from nsmt.turns import taking_turns
@@ -79,7 +79,7 @@ class LanguagesConfig(Settings):
     def _gathers_what_is_needed(self) -> LanguagesConfig:
         users = {f"selection.rule={self.selection.rule}": _RULES.get(self.selection.rule, ())}
         for name in self.steps:
-            operation = getattr(getattr(self, name), "operation", "constant")
+            operation: Operation = getattr(getattr(self, name), "operation", "constant")
             users[f"{name}.operation={operation}"] = MOMENTS[operation]
         for user, needed in users.items():
             if lacking := set(needed) - set(self.gathering.moments):

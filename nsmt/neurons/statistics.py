@@ -199,7 +199,8 @@ class ActivationStatistics:
         return sum(tensor.nbytes for table in self._tables().values() for tensor in table.values())
 
     def _tables(self) -> dict[str, dict[str, Tensor]]:
-        return {"active": self.active, "units": self.units, **self.moments}
+        moments = {str(kind): table for kind, table in self.moments.items()}
+        return {"active": self.active, "units": self.units} | moments
 
     def merge(self, other: ActivationStatistics) -> None:
         """Add the counts of `other`, which must be of the same tasks, sites and rule."""
