@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from nsmt.neurons import moments as module
+from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.moments import position_sums
 from nsmt.neurons.selection import cumulative
 from nsmt.neurons.sites import Site
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.neurons.widths import narrow, wide
+from nsmt.steering.interventions import LanguageNeurons
 
 SITE = Site("decoder", 0, 3)
 LARGEST = 2**31 - 1
@@ -72,6 +74,26 @@ def test_what_was_read_is_widened_before_anything_is_added(tmp_path):
         [2 * LARGEST, 2 * LARGEST - 2, 0],
         [LARGEST, LARGEST - 1, 0],
     ]
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    tokens=st.integers(1, 10**9),
+    deviation=st.floats(1e-3, 1e3),
+    ratio=st.floats(-100, 100),
+)
+def test_a_deviation_is_as_exact_as_float32_lets_it_be(tmp_path_factory, tokens, deviation, ratio):
+    mean = ratio * deviation
+    made = ActivationStatistics(("de",), [SITE], moments=("sum", "square"))
+    made.units[SITE.name] += tokens
+    made.moments["sum"][SITE.name] += tokens * mean
+    made.moments["square"][SITE.name] += tokens * (mean**2 + deviation**2)
+    atlas = NeuronAtlas.from_masks(
+        ("de",), [SITE], {SITE.name: torch.ones(1, SITE.width, dtype=torch.bool)}
+    )
+    kept = saved(made, tmp_path_factory.mktemp("sums") / "statistics")
+    found = LanguageNeurons(atlas, kept).pooled_deviation(SITE)[0].item()
+    assert found == pytest.approx(deviation, rel=2**-23 * (1 + ratio**2))
 
 
 def test_what_is_to_be_added_to_is_written_as_it_is(tmp_path):
