@@ -2,16 +2,18 @@
 
     python benchmarks/languages.py [--repetitions N] [--output FILE] [OVERRIDE ...]
 
-In turns, on contexts and prompts of English: the body of the model alone, with counts, with all
-moments; greedy generation as it is, and with one language's neurons added to. The model is that of
-`nsmt languages experiment=smollm2`, which overrides may change. Sizes are those of a Llama of eight
-billion parameters, made on the meta device, with 21 languages.
+In turns, on contexts and prompts of English: the body of the model alone, with counts, with sums
+too (the default), with all moments; greedy generation as it is, and with one language's neurons
+added to. The model is that of `nsmt languages experiment=smollm2`, which overrides may change.
+Sizes are of what is kept of a Llama of eight billion parameters, made on the meta device, with 21
+languages.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -36,6 +38,7 @@ from nsmt.steering.loading import LanguageModel, load_language_model
 from nsmt.steering.steered import steered
 
 LANGUAGES = 21
+DEFAULT: tuple[Moment, ...] = ("sum",)
 ALL: tuple[Moment, ...] = ("sum", "square", "positive", "written")
 MIB = 1 << 20
 
@@ -80,12 +83,18 @@ def watching(model: LanguageModel, ids: Sequence[list[int]], *, repetitions: int
             model.body(input_ids=ids_BS, use_cache=False)
 
     took = in_turns(
-        {"bare": bare, "counts": partial(watched, ()), "moments": partial(watched, ALL)},
+        {
+            "bare": bare,
+            "counts": partial(watched, ()),
+            "default": partial(watched, DEFAULT),
+            "moments": partial(watched, ALL),
+        },
         repetitions,
         device="cpu",
     )
     return {
         "counts_over_forward_seconds": ratio(took["counts"], took["bare"]),
+        "default_over_forward_seconds": ratio(took["default"], took["bare"]),
         "moments_over_forward_seconds": ratio(took["moments"], took["bare"]),
         "forward_tokens_per_second": ids_BS.numel() / min(took["bare"]),
     }
@@ -143,11 +152,17 @@ def sizes() -> Figures:
     sites = tuple(language_model_taps(model))
     names = [f"language{number}" for number in range(LANGUAGES)]
     found: Figures = {}
-    for name, moments in (("counts", ()), ("counts_and_sum", ("sum",)), ("all", ALL)):
-        statistics = ActivationStatistics(names, sites, moments=moments, device="meta")
-        tables = [statistics.active, statistics.units, *statistics.moments.values()]
-        size = sum(tensor.nbytes for table in tables for tensor in table.values())
-        found[f"statistics_mib_{name}"] = size / MIB
+    several: dict[str, tuple[Moment, ...]] = {
+        "counts": (),
+        "default": DEFAULT,
+        "with_squares": (*DEFAULT, "square"),
+        "all": ALL,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "statistics.safetensors"
+        for name, moments in several.items():
+            ActivationStatistics(names, sites, moments=moments).save(path)
+            found[f"statistics_mib_{name}"] = ActivationStatistics.load(path).nbytes / MIB
     bits = sum((site.width + 7) // 8 for site in sites) * LANGUAGES
     return found | {"atlas_mib": bits / MIB}
 

@@ -14,7 +14,7 @@ from nsmt.commands.failure import FAILURE, reporting_failures
 from nsmt.commands.flags import Flags, read_words
 from nsmt.commands.hydra_session import hydra_session
 from nsmt.commands.preflight import require_installed
-from nsmt.commands.registry import COMMANDS, Command
+from nsmt.commands.registry import COMMANDS, Command, meant
 from nsmt.commands.sweep_launch import run_sweep
 
 __all__ = ["COMMANDS", "main"]
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with reporting_failures():
         for length in (2, 1):
             if (name := " ".join(words[:length])) in COMMANDS:
-                _run(name, words[length:])
+                _run(meant(name, words[length:]), words[length:])
                 return
         sys.stderr.write(f"error: unknown command '{words[0]}'\n{_help()}")
         sys.exit(FAILURE)
@@ -77,7 +77,7 @@ def _show(name: str, command: Command, flags: Flags, overrides: list[str]) -> No
 
 
 def _help() -> str:
-    lines = [f"  {name:<13}{command.summary}" for name, command in COMMANDS.items()]
+    lines = [f"  {name:<19}{command.summary}" for name, command in COMMANDS.items()]
     return (
         "usage: nsmt COMMAND [key=value …]\n\n"
         + "\n".join(lines)
@@ -85,3 +85,7 @@ def _help() -> str:
         "nsmt train --check … validates a configuration without running it;\n"
         "nsmt train -m key=1,2,3 … runs a sweep.\n"
     )
+
+
+if __name__ == "__main__":
+    main()

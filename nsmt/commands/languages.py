@@ -7,11 +7,12 @@ figures, a page and the certificate.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from nsmt.commands.config import PathSettings
 from nsmt.commands.language_steps import (
@@ -30,14 +31,26 @@ from nsmt.commands.language_steps import (
 from nsmt.data.monolingual import TextSettings
 from nsmt.errors import ConfigurationError
 from nsmt.languages import CATALOGUE, validate_code
-from nsmt.neurons.language_selection import LanguageSelectionSettings, select_languages
+from nsmt.neurons.language_selection import (
+    LanguageRule,
+    LanguageSelectionSettings,
+    select_languages,
+)
+from nsmt.neurons.moments import Moment
 from nsmt.progress import progress_bar, result_console
 from nsmt.records import certificate, command_line, now, write_record
 from nsmt.reporting.language_neurons import language_page
 from nsmt.settings import Settings
-from nsmt.steering.interventions import LanguageNeurons
+from nsmt.steering.interventions import MOMENTS, LanguageNeurons, Operation
 from nsmt.steering.loading import LanguageModelSettings, load_language_model
+from nsmt.training.world import launched
 from nsmt.turns import taking_turns
+
+# Those of the rules that need more than counts.
+_RULES: Final[Mapping[LanguageRule, tuple[Moment, ...]]] = {
+    "lave": ("sum",),
+    "difference": ("sum",),
+}
 
 
 class LanguagesConfig(Settings):
@@ -62,15 +75,27 @@ class LanguagesConfig(Settings):
     output: str
     paths: PathSettings
 
+    @model_validator(mode="after")
+    def _gathers_what_is_needed(self) -> LanguagesConfig:
+        users = {f"selection.rule={self.selection.rule}": _RULES.get(self.selection.rule, ())}
+        for name in self.steps:
+            operation: Operation = getattr(getattr(self, name), "operation", "constant")
+            users[f"{name}.operation={operation}"] = MOMENTS[operation]
+        for user, needed in users.items():
+            if lacking := set(needed) - set(self.gathering.moments):
+                more = ",".join([*self.gathering.moments, *sorted(lacking)])
+                raise ValueError(f"{user} needs gathering.moments=[{more}]")
+        return self
+
 
 def languages(config: LanguagesConfig) -> Path:
     """Find the neurons, then do the steps asked for; the path of the page."""
-    for code in config.languages:
-        if validate_code(code) not in CATALOGUE:
-            raise ConfigurationError(
-                f"languages: '{code}' is not in the catalogue",
-                fix=f"use {', '.join(sorted(CATALOGUE))}",
-            )
+    if launched():
+        raise ConfigurationError(
+            "nsmt languages runs as one process, and a launcher started several",
+            fix="have the launcher start `nsmt identify` with the same words, then run this alone",
+        )
+    require_catalogued(config.languages)
     output = Path(config.output)
     record = certificate(
         command=command_line(),
@@ -82,9 +107,10 @@ def languages(config: LanguagesConfig) -> Path:
         taking_turns(output.parent / f".{output.name}.lock"),
         progress_bar(shown=config.progress) as bar,
     ):
-        subject = _opened(config, output)
+        subject = opened(config, output)
         work = partial(bar.add_task, status="")
         statistics = gathering_step(subject, config.gathering, bar=bar, add=work)
+        assert statistics is not None  # noqa: S101 -- one process has them
         atlas = select_languages(statistics, config.selection)
         atlas.save(output / "atlas.safetensors")
         neurons = LanguageNeurons(atlas, statistics)
@@ -100,7 +126,18 @@ def languages(config: LanguagesConfig) -> Path:
     return page
 
 
-def _opened(config: LanguagesConfig, output: Path) -> Subject:
+def require_catalogued(languages: Sequence[str]) -> None:
+    """A ConfigurationError for a language that nobody has described."""
+    for code in languages:
+        if validate_code(code) not in CATALOGUE:
+            raise ConfigurationError(
+                f"languages: '{code}' is not in the catalogue",
+                fix=f"use {', '.join(sorted(CATALOGUE))}",
+            )
+
+
+def opened(config: LanguagesConfig, output: Path) -> Subject:
+    """The model on its device, and the text."""
     downloads = Path(config.paths.downloads)
     model = load_language_model(
         config.language_model,

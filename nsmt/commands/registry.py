@@ -70,6 +70,13 @@ COMMANDS = {
         "identify",
         "find the neurons of a checkpoint's directions",
     ),
+    "identify languages": Command(
+        "languages",
+        "identify_languages",
+        "LanguagesConfig",
+        "identify_languages",
+        "the same of a language model; meant by identify language_model=…",
+    ),
     "evaluate": Command(
         "evaluate",
         "evaluate",
@@ -109,3 +116,12 @@ COMMANDS = {
         "bench", "bench", "BenchConfig", "bench", "measure speed against a peer, in one run"
     ),
 }
+
+# What only a language model's configuration has.
+_OF_LANGUAGE_MODELS = {"language_model", "experiment"}
+
+
+def meant(name: str, words: Sequence[str]) -> str:
+    """The command that is meant: `identify` of a language model has another configuration."""
+    keys = {word.partition("=")[0].partition(".")[0] for word in words}
+    return "identify languages" if name == "identify" and keys & _OF_LANGUAGE_MODELS else name

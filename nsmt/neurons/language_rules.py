@@ -7,8 +7,9 @@ is the bar that a neuron must pass in some language to be looked at, and in a la
 neuron. No layer has a quota, so neurons gather where the model keeps its languages.
 
 The others are what LAPE is compared with: `lave` is the entropy of mean activations; `probability`
-and `difference` take the highest of each language by itself; `variation` those whose weights
-changed most; random sets are in `nsmt.neurons.random_sets`.
+and `difference` take the highest of each language by itself; `covering` the fewest that make up a
+share of a language's activations; `variation` those whose weights changed most; random sets are in
+`nsmt.neurons.random_sets`.
 
 Decisions: probabilities and entropies are float64 (float32 in the released code, whose choice among
 neurons with equal entropies is left to the sorting), and entropies are equal if they are so to
@@ -28,6 +29,7 @@ from torch import Tensor
 
 from nsmt.errors import AtlasError
 from nsmt.neurons.atlas import NeuronAtlas
+from nsmt.neurons.selection import cumulative
 from nsmt.neurons.sites import Site
 from nsmt.neurons.statistics import ActivationStatistics
 
@@ -54,6 +56,15 @@ def probability(statistics: ActivationStatistics, *, rate: float) -> NeuronAtlas
     """For each language the round(rate·N) neurons that are active most often (LAP)."""
     scores_NT = joined(statistics.sites, probabilities(statistics))
     return highest(statistics.tasks, statistics.sites, scores_NT, rate=rate, rule="probability")
+
+
+def covering(statistics: ActivationStatistics, *, percent: float) -> NeuronAtlas:
+    """For each language and site the fewest neurons that are `percent` of its activations.
+
+    The rule of Neuron Specialization for translation (arXiv 2404.11201, section 3.2), on the tokens
+    on which a neuron is above zero.
+    """
+    return cumulative(statistics, lambda *_: percent)
 
 
 def difference(statistics: ActivationStatistics, *, rate: float) -> NeuronAtlas:

@@ -9,10 +9,11 @@ from pydantic import Field
 from nsmt.neurons import language_rules
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.random_sets import random_like
+from nsmt.neurons.selection import Percent
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.settings import Settings
 
-LanguageRule = Literal["lape", "lave", "probability", "difference", "random"]
+LanguageRule = Literal["lape", "lave", "probability", "difference", "cumulative", "random"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -26,6 +27,7 @@ class LanguageSelectionSettings(Settings):
     percentile: Share = Field(
         language_rules.PERCENTILE, description="of all values: the bar of lape and lave"
     )
+    k: Percent = 95.0
     seed: int = Field(1, description="of random, which has as many as lape at each site")
 
 
@@ -43,6 +45,8 @@ def select_languages(
             return language_rules.probability(statistics, rate=rate)
         case "difference":
             return language_rules.difference(statistics, rate=rate)
+        case "cumulative":
+            return language_rules.covering(statistics, percent=settings.k)
         case "random":
             found = language_rules.lape(statistics, rate=rate, percentile=percentile)
             return random_like(found, seed=settings.seed)

@@ -26,6 +26,7 @@ from nsmt.languages import Direction
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.sites import Site
 from nsmt.neurons.statistics import ActivationStatistics, CountRule, CountUnit
+from nsmt.neurons.widths import wide
 from nsmt.settings import Settings
 
 Percent = Annotated[float, Field(ge=0, le=100, description="percent of the activations to cover")]
@@ -103,7 +104,7 @@ def cumulative(
     masks = {}
     for site in statistics.sites:
         percents = [percent(task, site) for task in statistics.tasks]
-        masks[site.name] = smallest_prefix(statistics.active[site.name], percents)
+        masks[site.name] = smallest_prefix(wide(statistics.active[site.name]), percents)
     return NeuronAtlas.from_masks(
         statistics.tasks,
         statistics.sites,

@@ -5,13 +5,16 @@ in the unit of a count. `token` counts every position at which the post-ReLU val
 code); `sentence_union` counts each sentence in which the neuron fired at least once (as the paper
 is reported to say). Padding is left out unless `count_padding` asks for it, as the code does.
 
-Counts are int64 and therefore exact whatever the order of batches, ranks or layouts. A neuron is
+Counts are integers and therefore exact whatever the order of batches, ranks or layouts. A neuron is
 active where its value is positive, which for ReLU is where it is not zero; so the same counts serve
 language models, whose activations are seldom zero (LAPE, arXiv 2402.16438, equation 2). Moments
-(`nsmt.neurons.moments`) are gathered beside the counts where they are asked for.
+(`nsmt.neurons.moments`) are gathered beside the counts where they are asked for. While they are
+added to, tables are wide; in files, and as they are read, they are narrow (`nsmt.neurons.widths`).
+
+The tables of a site live where its activations are, as a model may be spread over devices.
 
 Shape suffixes: B rows, S positions, C sentences (B of them, or packed into one row), F neurons of a
-site, T tasks.
+site, T tasks, K sums of a row (one, or of packed rows one a task).
 """
 
 from __future__ import annotations
@@ -25,13 +28,15 @@ import torch
 from torch import Tensor
 
 from nsmt.errors import AtlasError
-from nsmt.neurons.moments import Moment, sums_by_task, transformed
+from nsmt.neurons.moments import Moment, Summand, position_sums
 from nsmt.neurons.sites import Site, require_same_sites
 from nsmt.neurons.storage import Header, read_tensors, write_tensors
+from nsmt.neurons.widths import COUNTS, SUMS, WIDE_COUNT, WIDE_SUM, narrow, wide
 
 CountUnit = Literal["token", "sentence_union"]
 _FORMAT = "nsmt.activation_statistics"
-_VERSION = 1
+# 1 had wide tables alone.
+_VERSION, _READ = 2, (1, 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +57,8 @@ class ActivationStatistics:
 
     `active[site.name]` is int64 [T, F]: how many units (tokens or sentences) of each task had the
     neuron active. `units[site.name]` is int64 [T]: how many were looked at. `moments[kind]` holds,
-    for each kind asked for, float64 [T, F] by site name: sums over tokens.
+    for each kind asked for, float64 [T, F] by site name: sums over tokens. What was read from a
+    file may be int32 and float32, until something is added to it.
     """
 
     def __init__(
@@ -73,11 +79,11 @@ class ActivationStatistics:
         self.provenance = dict(provenance or {})
         count = len(self.tasks)
         self.active = {
-            site.name: torch.zeros(count, site.width, dtype=torch.int64, device=device)
+            site.name: torch.zeros(count, site.width, dtype=WIDE_COUNT, device=device)
             for site in self.sites
         }
         self.units = {
-            site.name: torch.zeros(count, dtype=torch.int64, device=device) for site in self.sites
+            site.name: torch.zeros(count, dtype=WIDE_COUNT, device=device) for site in self.sites
         }
         if moments and self.rule != CountRule("token"):
             raise AtlasError(
@@ -85,7 +91,7 @@ class ActivationStatistics:
             )
         self.moments = {
             kind: {
-                site.name: torch.zeros(count, site.width, dtype=torch.float64, device=device)
+                site.name: torch.zeros(count, site.width, dtype=WIDE_SUM, device=device)
                 for site in self.sites
             }
             for kind in moments
@@ -115,20 +121,55 @@ class ActivationStatistics:
         there is one row and `sentence_S` says which sentence each position belongs to. Nothing
         leaves the device and nothing waits for it.
         """
-        for kind in self.moments:
-            if kind != "written":
-                values_BSF = transformed(activation_BSF, kind)
-                self.add_moment(kind, site, values_BSF, task_C, real_BS, sentence_S)
-        if sentence_S is not None and self.rule == CountRule("token"):
-            fired_TF, units_T = count_fired_by_task(
-                activation_BSF[0],
-                real_S=real_BS[0],
-                task_S=task_C[sentence_S],
-                tasks=len(self.tasks),
-            )
-            self.active[site] += fired_TF
-            self.units[site] += units_T
+        if self.rule != CountRule("token"):
+            self._update_by_sentence(site, activation_BSF, task_C, real_BS, sentence_S)
             return
+        weight_BKS = self._weights(task_C, real_BS, sentence_S)
+        kinds: list[Summand] = ["active", *(kind for kind in self.moments if kind != "written")]
+        row_task_C = task_C if sentence_S is None else None
+        for kind, sums_BKF in position_sums(activation_BSF, weight_BKS, kinds).items():
+            self._add(kind, site, sums_BKF, row_task_C)
+        self._add("units", site, weight_BKS.sum(2), row_task_C)
+
+    def add_written(
+        self,
+        site: str,
+        hidden_BSF: Tensor,
+        length_F: Tensor,
+        *,
+        task_C: Tensor,
+        real_BS: Tensor,
+        sentence_S: Tensor | None = None,
+    ) -> None:
+        """Add the moment `written`: what the second projection reads, and its columns' lengths."""
+        weight_BKS = self._weights(task_C, real_BS, sentence_S)
+        sums_BKF = position_sums(hidden_BSF, weight_BKS, ["written"])["written"] * length_F
+        self._add("written", site, sums_BKF, task_C if sentence_S is None else None)
+
+    def _weights(self, task_C: Tensor, real_BS: Tensor, sentence_S: Tensor | None) -> Tensor:
+        """1 where a position counts: fp32 [B, 1, S] for sums by row, packed [1, T, S] by task."""
+        if sentence_S is None:
+            return real_BS[:, None].to(torch.float32)
+        task_T1 = torch.arange(len(self.tasks), device=task_C.device)[:, None]
+        return ((task_C[sentence_S] == task_T1) & real_BS).to(torch.float32)[None]
+
+    def _add(self, kind: str, site: str, sums_BK: Tensor, task_C: Tensor | None) -> None:
+        """Add sums [B, K, ...] of rows whose tasks are told, or of one row by task."""
+        table = self._tables()[kind]
+        _own(table, site, sums_BK.device)
+        if task_C is None:
+            table[site] += sums_BK[0].to(table[site].dtype)
+        else:
+            table[site].index_add_(0, task_C, sums_BK[:, 0].to(table[site].dtype))
+
+    def _update_by_sentence(
+        self,
+        site: str,
+        activation_BSF: Tensor,
+        task_C: Tensor,
+        real_BS: Tensor,
+        sentence_S: Tensor | None,
+    ) -> None:
         if sentence_S is None:
             fired_CF, units_C = count_fired(activation_BSF, real_BS=real_BS, rule=self.rule)
         else:
@@ -139,45 +180,41 @@ class ActivationStatistics:
                 sentences=len(task_C),
                 rule=self.rule,
             )
-        self.active[site].index_add_(0, task_C, fired_CF)
-        self.units[site].index_add_(0, task_C, units_C)
-
-    def add_moment(
-        self,
-        kind: Moment,
-        site: str,
-        values_BSF: Tensor,
-        task_C: Tensor,
-        real_BS: Tensor,
-        sentence_S: Tensor | None = None,
-    ) -> None:
-        """Add up one value a real position and neuron, by task."""
-        self.moments[kind][site] += sums_by_task(
-            values_BSF, task_C=task_C, real_BS=real_BS, sentence_S=sentence_S, tasks=len(self.tasks)
-        )
+        for table, found in ((self.active, fired_CF), (self.units, units_C)):
+            _own(table, site, found.device)
+            table[site].index_add_(0, task_C, found)
 
     def mean(self, kind: Moment, site: Site) -> Tensor:
         """A moment for each token: float64 [T, F]; AtlasError if it was not gathered."""
         if kind not in self.moments:
             raise AtlasError(
-                f"the statistics hold no '{kind}'", fix="gather them again with this moment"
+                f"the statistics hold no '{kind}'",
+                fix=f"gather them again with {kind} among their moments",
             )
-        return self.moments[kind][site.name] / self.units[site.name].clamp(min=1)[:, None]
+        return wide(self.moments[kind][site.name]) / self.units[site.name].clamp(min=1)[:, None]
+
+    @property
+    def nbytes(self) -> int:
+        """How much memory all tables take."""
+        return sum(tensor.nbytes for table in self._tables().values() for tensor in table.values())
+
+    def _tables(self) -> dict[str, dict[str, Tensor]]:
+        moments = {str(kind): table for kind, table in self.moments.items()}
+        return {"active": self.active, "units": self.units} | moments
 
     def merge(self, other: ActivationStatistics) -> None:
         """Add the counts of `other`, which must be of the same tasks, sites and rule."""
         require_same_sites(self.sites, other.sites, what="the statistics")
-        mine, theirs = (self.tasks, self.rule), (other.tasks, other.rule)
-        if mine != theirs or set(self.moments) != set(other.moments):
+        asked = (self.tasks, self.rule, self.moments.keys())
+        if asked != (other.tasks, other.rule, other.moments.keys()):
             raise AtlasError(
                 "statistics of different tasks, counting rules or moments cannot be added",
                 fix="gather both with the same directions, count_unit and count_padding",
             )
-        for site in self.sites:
-            self.active[site.name] += other.active[site.name]
-            self.units[site.name] += other.units[site.name]
-            for kind, table in self.moments.items():
-                table[site.name] += other.moments[kind][site.name]
+        for kind, mine in self._tables().items():
+            for site, table in other._tables()[kind].items():
+                _own(mine, site, mine[site].device)
+                mine[site] += table.to(mine[site].device)
 
     @classmethod
     def beside(cls, parts: Sequence[ActivationStatistics]) -> ActivationStatistics:
@@ -196,26 +233,27 @@ class ActivationStatistics:
             rule=first.rule,
             moments=tuple(first.moments),
             provenance={"of": [part.provenance for part in parts]},
+            device="meta",
         )
-        for name in joined.active:
-            joined.active[name] = torch.cat([part.active[name] for part in parts])
-            joined.units[name] = torch.cat([part.units[name] for part in parts])
-            for kind, table in joined.moments.items():
-                table[name] = torch.cat([part.moments[kind][name] for part in parts])
+        for kind, table in joined._tables().items():
+            for name in table:
+                table[name] = torch.cat([part._tables()[kind][name] for part in parts])
         return joined
 
     def all_reduce(self) -> None:
         """Sum over all ranks of the default process group; without one, do nothing."""
         if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
             return
-        for site in self.sites:
-            torch.distributed.all_reduce(self.active[site.name])
-            torch.distributed.all_reduce(self.units[site.name])
-            for table in self.moments.values():
-                torch.distributed.all_reduce(table[site.name])
+        for table in self._tables().values():
+            for site in table:
+                table[site] = wide(table[site])
+                torch.distributed.all_reduce(table[site])
 
-    def save(self, path: Path) -> None:
-        """Write safetensors, with everything that is not a tensor as JSON in its header."""
+    def save(self, path: Path, *, widths: Literal["narrow", "as they are"] = "narrow") -> None:
+        """Write safetensors, with everything that is not a tensor as JSON in its header.
+
+        Statistics that are to be added to later are written as they are.
+        """
         header = _StatisticsHeader(
             format=_FORMAT,
             version=_VERSION,
@@ -225,18 +263,19 @@ class ActivationStatistics:
             rule=self.rule,
             moments=tuple(self.moments),
         )
-        tensors = {f"active.{name}": counts for name, counts in self.active.items()}
-        tensors |= {f"units.{name}": units for name, units in self.units.items()}
-        for kind, table in self.moments.items():
-            tensors |= {f"{kind}.{name}": values for name, values in table.items()}
+        tensors = {
+            f"{kind}.{name}": values
+            for kind, table in self._tables().items()
+            for name, values in table.items()
+        }
+        if widths == "narrow":
+            tensors = {name: narrow(table) for name, table in tensors.items()}
         write_tensors(path, header, tensors)
 
     @classmethod
     def load(cls, path: Path) -> ActivationStatistics:
-        """Read what `save` wrote; anything else is an AtlasError."""
-        header, tensors = read_tensors(
-            path, _StatisticsHeader, format_name=_FORMAT, version=_VERSION
-        )
+        """Read what `save` wrote, as narrow as it is there; anything else is an AtlasError."""
+        header, tensors = read_tensors(path, _StatisticsHeader, format_name=_FORMAT, version=_READ)
         sites = [Site.parse(name, width) for name, width in header.sites]
         statistics = cls(
             header.tasks,
@@ -244,9 +283,10 @@ class ActivationStatistics:
             rule=header.rule,
             moments=header.moments,
             provenance=header.provenance,
+            # Only what is found is held.
+            device="meta",
         )
-        found = {"active": statistics.active, "units": statistics.units} | statistics.moments
-        for kind, counts in found.items():
+        for kind, counts in statistics._tables().items():
             for site in sites:
                 counts[site.name] = _like(counts[site.name], tensors, f"{kind}.{site.name}", path)
         return statistics
@@ -255,16 +295,10 @@ class ActivationStatistics:
 def count_fired(
     activation_BSF: Tensor, *, real_BS: Tensor, rule: CountRule
 ) -> tuple[Tensor, Tensor]:
-    """Count active units by sentence: int64 [B, F], and the units looked at: int64 [B].
-
-    The sum over positions is a batched product with the 0/1 weights of the positions, which is
-    several times faster than a boolean reduction and exact in fp32 up to 2^24 positions. What fires
-    is compared into fp32 at once: by way of booleans it would be one more pass over memory.
-    """
+    """Count active units by sentence: int64 [B, F], and the units looked at: int64 [B]."""
     weight_BS = torch.ones_like(real_BS) if rule.count_padding else real_BS
     weight_B1S = weight_BS[:, None].to(torch.float32)
-    with torch.autocast(activation_BSF.device.type, enabled=False):
-        fired_BF = torch.bmm(weight_B1S, _fires(activation_BSF))[:, 0]
+    fired_BF = position_sums(activation_BSF, weight_B1S, ["active"])["active"][:, 0]
     return _by_unit(fired_BF.to(torch.int64), weight_BS.sum(1), rule)
 
 
@@ -284,37 +318,22 @@ def count_fired_packed(
     return _by_unit(fired_CF.to(torch.int64), units_C.to(torch.int64), rule)
 
 
-def count_fired_by_task(
-    activation_SF: Tensor, *, real_S: Tensor, task_S: Tensor, tasks: int
-) -> tuple[Tensor, Tensor]:
-    """Active and real tokens of each task among positions that may mix them: int64 [T, F] and [T].
-
-    A product with the 0/1 weights of the positions, as in `count_fired`: a GPU takes a fraction of
-    the time that adding a batch of 30,720 positions up by index takes, and it is as exact.
-    """
-    task_T1 = torch.arange(tasks, device=task_S.device)[:, None]
-    weight_TS = ((task_S == task_T1) & real_S).to(torch.float32)
-    with torch.autocast(activation_SF.device.type, enabled=False):
-        fired_TF = weight_TS @ _fires(activation_SF)
-    return fired_TF.to(torch.int64), weight_TS.sum(1).to(torch.int64)
-
-
-def _fires(activation: Tensor) -> Tensor:
-    """1 where a neuron is active, else 0: fp32."""
-    fired = torch.empty_like(activation, dtype=torch.float32)
-    return torch.gt(activation, 0, out=fired)
-
-
 def _by_unit(fired_CF: Tensor, units_C: Tensor, rule: CountRule) -> tuple[Tensor, Tensor]:
     if rule.unit == "sentence_union":
         return (fired_CF > 0).to(torch.int64), (units_C > 0).to(torch.int64)
     return fired_CF, units_C
 
 
+def _own(table: dict[str, Tensor], site: str, device: torch.device) -> None:
+    """Have a site's table wide, and where its activations are."""
+    table[site] = wide(table[site]).to(device)
+
+
 def _like(expected: Tensor, tensors: Mapping[str, Tensor], name: str, path: Path) -> Tensor:
-    """The tensor of that name, if it has the shape and type of `expected`."""
+    """The tensor of that name, if it has the shape of `expected` and a type of its kind."""
     found = tensors.get(name)
-    if found is None or (found.shape, found.dtype) != (expected.shape, expected.dtype):
+    allowed = SUMS if expected.is_floating_point() else COUNTS
+    if found is None or found.shape != expected.shape or found.dtype not in allowed:
         raise AtlasError(
             f"{path} does not hold the counts {name} that its header names", fix="make it again"
         )

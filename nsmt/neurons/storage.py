@@ -43,9 +43,12 @@ def write_tensors(path: Path, header: TaskHeader, tensors: Mapping[str, Tensor])
 
 
 def read_tensors(
-    path: Path, schema: type[HeaderType], *, format_name: str, version: int
+    path: Path, schema: type[HeaderType], *, format_name: str, version: int | tuple[int, ...]
 ) -> tuple[HeaderType, dict[str, Tensor]]:
-    """Read one of this room's safetensors files and its JSON header, checked for format."""
+    """Read one of this room's safetensors files and its JSON header, checked for format.
+
+    `version` is the one that is read, or all of them.
+    """
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get("nsmt", "{}")
@@ -58,10 +61,11 @@ def read_tensors(
     if header.get("format") != format_name:
         found = header.get("format", "something else")
         raise AtlasError(f"{path} holds {found}, not {format_name}", fix="name another file")
-    if header.get("version") != version:
+    read = version if isinstance(version, tuple) else (version,)
+    if header.get("version") not in read:
         raise AtlasError(
             f"{path} has version {header.get('version')} of its format, "
-            f"this release reads {version}",
+            f"this release reads {' and '.join(map(str, read))}",
             fix="make it again with this release",
         )
     try:

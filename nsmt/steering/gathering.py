@@ -1,7 +1,8 @@
 """How often and how strongly the neurons of a language model fire, language by language.
 
 Contexts go through the body of the model (no logits are computed), hooks count on the device, and
-nothing is kept but sums. Statistics of disjoint parts of the text add up to those of the whole.
+nothing is kept but sums, each on the device of its layer. Statistics of disjoint parts of the text
+add up to those of the whole.
 
 Shape suffixes: B contexts of a batch, S positions, F neurons of a site.
 """
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from nsmt.errors import ConfigurationError
 from nsmt.neurons.sites import Site
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.neurons.taps import Look, Tap, Taps, attached
@@ -42,8 +44,8 @@ def gather(
 ) -> None:
     """Add the activations on batches of named languages to `statistics`.
 
-    `body` is the model without its head, on the device of `statistics`; `tell` hears how many
-    tokens each batch had.
+    `body` is the model without its head; its input goes where `statistics` are at first, and its
+    layers may be elsewhere. `tell` hears how many tokens each batch had.
     """
     device = next(iter(statistics.active.values())).device
     watch = _Watch(statistics)
@@ -65,11 +67,14 @@ class _Watch:
         self._statistics = statistics
         self._task_B = torch.empty(0, dtype=torch.int64)
         self._real_BS = torch.empty(0, 0, dtype=torch.bool)
+        # The two above, on every device that has asked for them.
+        self._there: dict[torch.device, tuple[Tensor, Tensor]] = {}
 
     def observe(self, row: int, batch: Contexts) -> None:
         """All rows of the next forward pass are of one task."""
         self._real_BS = batch.real_BS
         self._task_B = torch.full((len(batch.ids_BS),), row, device=batch.ids_BS.device)
+        self._there.clear()
 
     @contextmanager
     def attached(self, taps: Taps) -> Iterator[None]:
@@ -82,24 +87,34 @@ class _Watch:
                 hooks.enter_context(attached(seconds, written))
             yield
 
+    def _positions(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Tasks of rows and real positions, moved once a batch and device."""
+        if device not in self._there:
+            self._there[device] = self._task_B.to(device), self._real_BS.to(device)
+        return self._there[device]
+
     def _count(self, site: Site) -> Look:
         def look(activation: Tensor) -> None:
-            activation_BSF = activation.view(*self._real_BS.shape, -1)
-            self._statistics.update(
-                site.name, activation_BSF, task_C=self._task_B, real_BS=self._real_BS
-            )
+            task_B, real_BS = self._positions(activation.device)
+            activation_BSF = activation.view(*real_BS.shape, -1)
+            self._statistics.update(site.name, activation_BSF, task_C=task_B, real_BS=real_BS)
 
         return look
 
     def _written(self, site: Site, second: nn.Module) -> Look:
         weight_DF: Tensor = second.weight  # type: ignore[assignment]
+        if weight_DF.is_meta:
+            raise ConfigurationError(
+                f"the weights of {site.name} are not in memory, which the moment 'written' needs",
+                fix="leave it out of gathering.moments, or hold the model whole",
+            )
         length_F = weight_DF.detach().to(torch.float32).norm(dim=0)
 
         def look(hidden: Tensor) -> None:
-            hidden_BSF = hidden.view(*self._real_BS.shape, -1)
-            values_BSF = hidden_BSF.to(torch.float32).abs() * length_F
-            self._statistics.add_moment(
-                "written", site.name, values_BSF, self._task_B, self._real_BS
+            task_B, real_BS = self._positions(hidden.device)
+            hidden_BSF = hidden.view(*real_BS.shape, -1)
+            self._statistics.add_written(
+                site.name, hidden_BSF, length_F, task_C=task_B, real_BS=real_BS
             )
 
         return look

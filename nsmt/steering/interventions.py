@@ -29,7 +29,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import torch
 from pydantic import Field
@@ -37,11 +37,20 @@ from torch import Tensor
 
 from nsmt.errors import ConfigurationError
 from nsmt.neurons.atlas import NeuronAtlas
+from nsmt.neurons.moments import Moment
 from nsmt.neurons.sites import Site
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.settings import Settings
 
 Operation = Literal["constant", "add", "replace", "multiply", "diffmean", "mean", "random", "noise"]
+
+# What an operation has to know of activations.
+MOMENTS: Final[dict[Operation, tuple[Moment, ...]]] = {
+    "constant": (),
+    "multiply": (),
+    **dict.fromkeys(("add", "replace", "diffmean", "mean"), ("sum",)),
+    **dict.fromkeys(("random", "noise"), ("sum", "square")),
+}
 
 
 class Intervention(Settings):

@@ -78,7 +78,7 @@ def steered(
     operations that draw noise.
     """
     distinct = list(dict.fromkeys(programs))
-    rows = Rows([distinct.index(program) for program in programs])
+    rows = Rows([distinct.index(program) for program in programs] if len(distinct) > 1 else [0])
     looks: dict[Site, Look] = {}
     for site in taps:
         table = [affine(program, neurons, site) for program in distinct]
@@ -97,21 +97,27 @@ def _applied(table: Sequence[Affine], rows: Rows, *, seed: int) -> Look:
     shift_PF = torch.stack([torch.where(done.touched_F, done.shift_F, -0.0) for done in table])
     noise_PF = torch.stack([done.noise_F for done in table])
     draw = _normal(seed) if bool(noise_PF.any()) else None
-    kept: list[Tensor] = []
+    kept: dict[tuple[torch.device, torch.dtype, int], list[Tensor]] = {}
+
+    def tables(activation: Tensor) -> list[Tensor]:
+        """Scale, shift and noise: [F], or of rows [B, 1, F], made once for a size of batch."""
+        key = (activation.device, activation.dtype, rows.batch)
+        if key not in kept:
+            program_B = rows.of(activation)
+            every = [each.to(activation) for each in (scale_PF, shift_PF, noise_PF)]
+            kept.clear()
+            kept[key] = [e[0] if len(table) == 1 else e[program_B, None] for e in every]
+        return kept[key]
 
     def look(activation: Tensor) -> Tensor:
-        if not kept or (kept[0].device, kept[0].dtype) != (activation.device, activation.dtype):
-            kept[:] = [each.to(activation) for each in (scale_PF, shift_PF, noise_PF)]
-        scale, shift, noise = kept
-        if len(table) == 1:
-            changed = torch.addcmul(shift[0], activation, scale[0])
-            return changed if draw is None else draw(changed, noise[0])
-        program_B = rows.of(activation)
-        # [B, S, F], also where a block has flattened rows and positions.
-        by_row = activation.view(len(program_B), -1, activation.shape[-1])
-        changed = torch.addcmul(shift[program_B, None], by_row, scale[program_B, None])
+        scale, shift, noise = tables(activation)
+        by_row = activation
+        if len(table) > 1:
+            # [B, S, F], also where a block has flattened rows and positions.
+            by_row = activation.view(len(scale), -1, activation.shape[-1])
+        changed = torch.addcmul(shift, by_row, scale)
         if draw is not None:
-            changed = draw(changed, noise[program_B, None])
+            changed = draw(changed, noise)
         return changed.view_as(activation)
 
     return look

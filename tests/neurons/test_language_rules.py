@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from nsmt.errors import AtlasError
 from nsmt.neurons.language_rules import (
     average_precision,
+    covering,
     difference,
     lape,
     lave,
@@ -184,3 +185,19 @@ def test_a_rate_that_is_no_share_is_refused(two):
     for wrong in (-0.1, 1.5):
         with pytest.raises(AtlasError, match="no share"):
             lape(two, rate=wrong, percentile=0.5)
+
+
+@settings(deadline=None, max_examples=100)
+@given(found=statistics(), percent=st.sampled_from([0, 12.5, 50, 95, 100]))
+def test_covering_takes_the_most_active_until_they_are_the_share_and_not_one_more(found, percent):
+    atlas = covering(found, percent=percent)
+    for row, language in enumerate(found.tasks):
+        for site in found.sites:
+            counts = found.active[site.name][row].tolist()
+            chosen, reached = [], 0
+            for neuron in sorted(range(site.width), key=lambda neuron: -counts[neuron]):
+                if 100 * reached >= percent * sum(counts):
+                    break
+                chosen.append(neuron)
+                reached += counts[neuron]
+            assert atlas.mask(language, site).nonzero().flatten().tolist() == sorted(chosen)

@@ -1,15 +1,20 @@
 """Claims about statistics of language models: those of a slow pass that keeps everything."""
 
+from contextlib import nullcontext
 from functools import partial
 
 import pytest
 import torch
 from language_models import model_of
+from torch import nn
+from torch._subclasses import FakeTensorMode
 
-from nsmt.errors import AtlasError
+from nsmt.errors import AtlasError, ConfigurationError
+from nsmt.neurons.sites import Site
 from nsmt.neurons.statistics import ActivationStatistics, CountRule
+from nsmt.neurons.taps import Tap
 from nsmt.steering.families import FAMILIES, language_model_taps
-from nsmt.steering.gathering import Contexts, gather
+from nsmt.steering.gathering import Contexts, _Watch, gather
 
 MOMENTS = ("sum", "square", "positive", "written")
 
@@ -100,7 +105,9 @@ def test_moments_are_kept_in_the_file_and_compared(tmp_path):
     found.save(tmp_path / "statistics.safetensors")
     again = ActivationStatistics.load(tmp_path / "statistics.safetensors")
     for site in taps:
-        assert torch.equal(again.mean("square", site), found.mean("square", site))
+        torch.testing.assert_close(
+            again.mean("square", site), found.mean("square", site), rtol=2**-24, atol=0
+        )
     without = ActivationStatistics(found.tasks, found.sites)
     with pytest.raises(AtlasError, match="moments"):
         without.merge(found)
@@ -110,3 +117,52 @@ def test_moments_are_kept_in_the_file_and_compared(tmp_path):
         ActivationStatistics(
             ("a",), found.sites, rule=CountRule("sentence_union"), moments=("sum",)
         )
+
+
+class Spread(nn.Module):
+    """Two blocks, one a device, as `device_map` leaves them; the devices are pretended."""
+
+    def __init__(self, devices):
+        super().__init__()
+        self.devices = devices
+        self.acts = nn.ModuleList(nn.ReLU() for _ in devices)
+        self.seconds = nn.ModuleList(nn.Identity() for _ in devices)
+
+    def forward(self, input_ids, **_):
+        for device, act, second in zip(self.devices, self.acts, self.seconds, strict=True):
+            second(act(torch.randn(*input_ids.shape, 4, device=device)))
+
+
+def test_the_sums_of_a_layer_are_on_the_device_of_the_layer(monkeypatch):
+    # Of the devices that can be pretended, the one with every operation knows no autocast.
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())
+    with FakeTensorMode():
+        devices = [torch.device("lazy", number) for number in range(2)]
+        with pytest.raises(RuntimeError, match="same device"):
+            torch.ones(2, device=devices[0]) + torch.ones(2, device=devices[1])
+        body = Spread(devices)
+        for number, second in enumerate(body.seconds):
+            second.weight = torch.ones(3, 4, device=devices[number])
+        sites = [Site("decoder", layer, 4) for layer in range(2)]
+        taps = {
+            site: Tap(act, second)
+            for site, act, second in zip(sites, body.acts, body.seconds, strict=True)
+        }
+        statistics = ActivationStatistics(("de",), sites, moments=MOMENTS, device=devices[0])
+        watch = _Watch(statistics)
+        batch = Contexts(torch.ones(2, 3, device=devices[0]), torch.ones(2, 3, device=devices[0]))
+        with watch.attached(taps):
+            for _ in range(2):
+                watch.observe(0, batch)
+                body(batch.ids_BS)
+        for site, device in zip(sites, devices, strict=True):
+            tables = (statistics.active, statistics.units, *statistics.moments.values())
+            assert all(table[site.name].device == device for table in tables)
+
+
+def test_weights_that_are_not_in_memory_are_named():
+    model = model_of("llama").to("meta")
+    taps = language_model_taps(model)
+    statistics = ActivationStatistics(("de",), tuple(taps), moments=("written",))
+    with pytest.raises(ConfigurationError, match="not in memory"):
+        gather(model.base_model, taps, [], statistics)

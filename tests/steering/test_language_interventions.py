@@ -9,7 +9,7 @@ from language_models import model_of, neurons_of
 from nsmt.errors import AtlasError, ConfigurationError
 from nsmt.steering.families import language_model_taps
 from nsmt.steering.interventions import Affine, Intervention, affine
-from nsmt.steering.steered import steered
+from nsmt.steering.steered import Rows, steered
 
 MODEL = model_of("llama")
 TAPS = language_model_taps(MODEL)
@@ -163,3 +163,19 @@ def test_neurons_of_several_languages_are_switched_off_once():
     assert torch.equal(done.touched_F, union)
     assert torch.equal(done.scale_F, torch.where(union, 0.5, 1.0).double())
     assert isinstance(done, Affine)
+
+
+def test_the_rows_of_a_batch_are_looked_up_once_and_not_at_every_token(monkeypatch):
+    asked, of = [], Rows.of
+
+    def counted(rows, activation):
+        asked.append(rows.batch)
+        return of(rows, activation)
+
+    monkeypatch.setattr(Rows, "of", counted)
+    add = (Intervention(operation="add", languages=("de",)),)
+    with torch.inference_mode(), steered(MODEL, TAPS, [add, ()], NEURONS):
+        for ids in (torch.ones(2, 5, dtype=torch.int64), torch.ones(4, 5, dtype=torch.int64)):
+            MODEL.generate(ids, max_new_tokens=6, do_sample=False, pad_token_id=0)
+    # Two sites of the three have neurons.
+    assert asked == [2, 2, 4, 4]

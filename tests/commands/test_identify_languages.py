@@ -1,0 +1,216 @@
+"""Claims about `nsmt identify` of a language model: stopped, gone on with, and by several ranks."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from language_models import saved_model
+
+from nsmt.cli import main
+from nsmt.commands.compose import composed
+from nsmt.commands.identify_languages import identify_languages
+from nsmt.commands.language_steps import gathering as module
+from nsmt.commands.languages import LanguagesConfig, languages
+from nsmt.commands.registry import meant
+from nsmt.neurons.atlas import NeuronAtlas
+from nsmt.neurons.statistics import ActivationStatistics
+
+ROOT = Path(__file__).parents[2]
+CONTEXTS = 31
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("identified")
+    saved_model(folder / "model")
+    for language, word in (("de", "Hund"), ("en", "dog")):
+        lines = [f"{number} {word} {word[::-1]} {number * number}\n" for number in range(600)]
+        (folder / f"{language}.txt").write_text("".join(lines))
+    return folder
+
+
+def words(place, output, *more):
+    return [
+        "language_model=huggingface",
+        "language_model.name=tiny",
+        f"language_model.path={place}/model",
+        "language_model.dtype=float32",
+        "text=files",
+        f"text.path={place}/LANGUAGE.txt",
+        "languages=[de,en]",
+        "gathering.tokens=2000",
+        "gathering.context=64",
+        "gathering.rows=2",
+        "gathering.state_every=4",
+        "selection.rate=0.1",
+        "steps=[]",
+        "progress=false",
+        f"output={output}",
+        *more,
+    ]
+
+
+def configured(place, output, *more):
+    return composed("languages", words(place, output, *more), LanguagesConfig)
+
+
+@pytest.fixture(scope="module")
+def whole(place):
+    """What a process leaves that nobody stops."""
+    identify_languages(configured(place, place / "whole"))
+    return place / "whole"
+
+
+def found(output, language):
+    return ActivationStatistics.load(output / "statistics" / f"{language}.safetensors")
+
+
+def same(output, other, *, sums):
+    for language in ("de", "en"):
+        one, two = found(output, language), found(other, language)
+        assert one.provenance == two.provenance
+        for site in one.sites:
+            assert one.units[site.name].tolist() == [CONTEXTS * 64]
+            assert torch.equal(one.units[site.name], two.units[site.name])
+            assert torch.equal(one.active[site.name], two.active[site.name])
+            mine, theirs = (each.moments["sum"][site.name] for each in (one, two))
+            assert sums(mine, theirs)
+
+
+def close(mine, theirs):
+    return torch.allclose(mine, theirs, rtol=1e-5, atol=1e-5)
+
+
+def test_statistics_and_atlas_are_left_and_nothing_else(whole, capsys, place):
+    left = {str(path.relative_to(whole)) for path in whole.rglob("*") if path.is_file()}
+    assert left == {"atlas.safetensors", "statistics/de.safetensors", "statistics/en.safetensors"}
+    assert NeuronAtlas.load(whole / "atlas.safetensors").tasks == ("de", "en")
+    main(["identify", *words(place, whole)])
+    said = capsys.readouterr().out
+    assert "de: 1,984 tokens" in said
+    assert "MiB" in said
+
+
+def test_languages_goes_on_from_what_identify_left(whole, place, monkeypatch):
+    monkeypatch.setattr(module, "gather", None)
+    page = languages(configured(place, whole))
+    assert page.is_file()
+
+
+def stopped(monkeypatch, *, after):
+    """Have the round end in an error that many rounds from now; the list of contexts seen."""
+    seen, gather = [], module.gather
+
+    def counted(body, taps, batches, statistics, **options):
+        if len(seen) == after:
+            raise KeyboardInterrupt
+        batches = list(batches)
+        seen.append(sum(len(batch.ids_BS) for _, batch in batches))
+        gather(body, taps, batches, statistics, **options)
+
+    monkeypatch.setattr(module, "gather", counted)
+    return seen
+
+
+def interrupted(monkeypatch, config, *, after):
+    """Identify until then; the contexts that were gone through."""
+    with monkeypatch.context() as patch:
+        seen = stopped(patch, after=after)
+        with pytest.raises(KeyboardInterrupt):
+            identify_languages(config)
+    return seen
+
+
+@pytest.mark.parametrize("after", [1, 5, 9])
+def test_what_was_stopped_within_a_language_goes_on_and_ends_the_same(
+    whole, place, tmp_path, monkeypatch, after
+):
+    before = interrupted(monkeypatch, configured(place, tmp_path), after=after)
+    again = stopped(monkeypatch, after=None)
+    identify_languages(configured(place, tmp_path))
+    assert sum(before) + sum(again) == 2 * CONTEXTS
+    assert sum(before) == min(4 * after, CONTEXTS) + 4 * max(0, after - 8)
+    same(tmp_path, whole, sums=torch.equal)
+    assert not list(tmp_path.glob("statistics/*.state*"))
+
+
+def test_a_state_of_other_settings_or_a_damaged_one_is_not_gone_on_with(
+    whole, place, tmp_path, monkeypatch, caplog
+):
+    interrupted(monkeypatch, configured(place, tmp_path, "gathering.rows=3"), after=2)
+    interrupted(monkeypatch, configured(place, tmp_path), after=2)
+    (tmp_path / "statistics" / "de.state.safetensors").write_bytes(b"torn")
+    seen = stopped(monkeypatch, after=None)
+    identify_languages(configured(place, tmp_path))
+    assert sum(seen) == 2 * CONTEXTS
+    assert "gathered again" in caplog.text
+    same(tmp_path, whole, sums=torch.equal)
+
+
+def ranks(*more, place, output):
+    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone")
+    started = (*torchrun, "--nproc-per-node=2", "-m", "nsmt.cli", "identify")
+    return subprocess.run(
+        [*started, *words(place, output, *more)],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_two_ranks_count_what_one_counts_and_go_on_from_its_state(
+    whole, place, tmp_path, monkeypatch
+):
+    interrupted(monkeypatch, configured(place, tmp_path), after=3)
+    assert (tmp_path / "statistics" / "de.state.safetensors").is_file()
+    ended = ranks(place=place, output=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    same(tmp_path, whole, sums=close)
+    atlases = [NeuronAtlas.load(folder / "atlas.safetensors") for folder in (whole, tmp_path)]
+    assert atlases[0] == atlases[1]
+    # The first rank speaks for both.
+    assert ended.stdout.count("atlas:") == 1
+
+
+def test_identify_means_a_language_model_where_its_words_do():
+    assert meant("identify", ["checkpoint=run", "corpus=text"]) == "identify"
+    assert meant("identify", ["experiment=smollm2"]) == "identify languages"
+    assert meant("identify", ["language_model.path=model"]) == "identify languages"
+    assert meant("train", ["experiment=quickstart"]) == "train"
+
+
+@pytest.mark.parametrize(
+    ("command", "more", "said"),
+    [
+        ("languages", (), "runs as one process"),
+        ("identify", ("language_model.device_map=auto",), "each of 2 ranks holds the whole model"),
+    ],
+)
+def test_what_ranks_cannot_do_is_named(place, tmp_path, monkeypatch, capsys, command, more, said):
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", "0"), ("LOCAL_WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as end:
+        main([command, *words(place, tmp_path, *more)])
+    assert end.value.code == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("steps=[forcing]", "forcing.operation=noise"), "gathering.moments=[sum,square]"),
+        (("selection.rule=lave", "gathering.moments=[]"), "gathering.moments=[sum]"),
+    ],
+)
+def test_moments_that_are_needed_are_asked_for_before_any_work(place, tmp_path, capsys, more, said):
+    with pytest.raises(SystemExit):
+        main(["identify", *words(place, tmp_path, *more)])
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert not list(tmp_path.iterdir())
