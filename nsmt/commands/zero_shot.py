@@ -19,8 +19,6 @@ from nsmt.commands.config import RunConfig
 from nsmt.commands.evaluations import (
     EvaluateConfig,
     OpenedRun,
-    about_run,
-    evaluation_certificate,
     keep,
     keep_comparisons,
     opened_run,
@@ -84,15 +82,11 @@ def zero_shot(
 ) -> Path:
     """Evaluate unseen directions; the folder of the results."""
     opened = opened_run(config)
-    corpus = opened.corpus
+    corpus, into = opened.corpus, opened.into
     directions = unseen_directions(settings.languages, corpus.languages, pivot=corpus.pivot)
     names, passed_over = chosen_systems(opened, settings.systems)
     judge = _judge(settings, corpus, directions, identifier_of)
     sets = _test_sets(corpus, directions, settings)
-    effective = {"decoding": opened.config.decoding, "test": opened.config.test}
-    into = config.folder(below=opened.folder, **effective)
-    record = evaluation_certificate(config, fingerprint=corpus.fingerprint, **effective)
-    record["run"] = about_run(opened)
     done = _translated(opened, names, sets, judge, into)
     several = len(done.outputs) > 1
     comparisons = compare_outputs(
@@ -115,7 +109,7 @@ def zero_shot(
     notes += [comparison_resolution(each, [ZERO_SHOT], each.metrics) for each in comparisons]
     write_matrices(into, measured, sets, corpus, notes)
     write_everything(into, measured, sets, passed_over, pivot=corpus.pivot)
-    keep(into, {"summary": summary(measured, sets, corpus, notes)}, systems, record)
+    keep(into, {"summary": summary(measured, sets, corpus, notes)}, systems, opened.certificate)
     keep_comparisons(into, comparisons)
     return into
 
