@@ -49,6 +49,7 @@ from nsmt.evaluation.zero_shot import (
 from nsmt.languages import Direction, Language
 from nsmt.methods import CONTROL, DENSE, LABELS, SEEN_ONLY
 from nsmt.models.checkpoint import load_checkpoint
+from nsmt.models.systems import models_of
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.reporting.results_tables import comparison_resolution
 from nsmt.reporting.zero_shot_tables import REFERENCES
@@ -207,29 +208,33 @@ def _translated(
 
 
 def _translate(
-    variant: Variant, sets: TestSets, config: RunConfig, folder: Path
+    variant: Variant, test_sets: TestSets, config: RunConfig, folder: Path
 ) -> dict[Direction, TestOutput]:
     """Translate, or read what is in the folder from an evaluation that was stopped."""
-    trained, texts = variant.trained, sets.texts
+    trained, texts = variant.trained, test_sets.texts
+    sets = trained.weight_masks if trained.atlas is None else trained.atlas
     sentences = [[str(d), text.sources, text.targets] for d, text in texts.items()]
     made_by = {
         "weights": trained.fingerprint,
-        "neurons": None if trained.atlas is None else trained.atlas.fingerprint,
+        "neurons": None if sets is None else sets.fingerprint,
         "sentences": hashlib.sha256(json.dumps(sentences).encode()).hexdigest(),
         "decoding": config.decoding.model_dump(mode="json"),
     }
     kept = kept_outputs(folder, variant.name, lambda d: list(texts[d].targets), made_by=made_by)
     if kept is not None:
         return kept
-    outputs = score_texts(
-        trained,
-        {d: (text.sources, text.targets) for d, text in texts.items()},
-        {d: encoded_table(trained.vocabulary, t.sources, t.targets) for d, t in texts.items()},
-        decoding=config.decoding,
-        label=variant.label,
-        accelerator=config.trainer.accelerator,
-        progress=config.callbacks.progress,
-    )
+    outputs: dict[Direction, TestOutput] = {}
+    for model in models_of(trained):
+        own = {direction: texts[direction] for direction in model.directions}
+        outputs |= score_texts(
+            model,
+            {d: (text.sources, text.targets) for d, text in own.items()},
+            {d: encoded_table(model.vocabulary, t.sources, t.targets) for d, t in own.items()},
+            decoding=config.decoding,
+            label=variant.label,
+            accelerator=config.trainer.accelerator,
+            progress=config.callbacks.progress,
+        )
     sources = {direction: text.sources for direction, text in texts.items()}
     write_outputs(folder, variant.name, sources, outputs, made_by=made_by)
     _LOG.info("translated %d unseen directions with %s", len(outputs), variant.name)
@@ -247,7 +252,8 @@ def _notes(
     """What must stand below every table of unseen directions."""
     notes = [
         f"Directions between languages other than {pivot}. Unless a system says otherwise, its "
-        f"neurons are merged: the encoder's of X→{pivot} and the decoder's of {pivot}→Y."
+        f"neurons, masks of weights or adapters are merged: the encoder's of X→{pivot} and the "
+        f"decoder's of {pivot}→Y."
     ]
     if done.either_way:
         named = ", ".join(done.either_way)
