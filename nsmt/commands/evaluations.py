@@ -132,13 +132,12 @@ def opened_run(config: EvaluateConfig) -> OpenedRun:
     return OpenedRun(folder, trained, run, corpus, into, record)
 
 
-def finished_evaluation(config: EvaluateConfig) -> Path | None:
-    """The results of `opened_run(config)`, if they are there and of the run as it is now."""
+def results_of(config: EvaluateConfig) -> tuple[Path, bool]:
+    """Where the results of evaluating a run go, and if they are there, of the run as it is now."""
     folder, trained, run = _run_to_evaluate(config)
     into = config.folder(below=folder, **_effective(run))
     record = read_record(into)
-    same = "finished" in record and record.get("run") == _about_run(trained)
-    return into if same else None
+    return into, "finished" in record and record.get("run") == _about_run(trained)
 
 
 def _run_to_evaluate(config: EvaluateConfig) -> tuple[Path, dict[str, Any], RunConfig]:

@@ -46,7 +46,7 @@ from nsmt.evaluation.zero_shot import (
     unseen_directions,
     variants,
 )
-from nsmt.languages import Direction, Language
+from nsmt.languages import Direction, Language, LanguageTable
 from nsmt.methods import CONTROL, DENSE, LABELS, SEEN_ONLY
 from nsmt.models.checkpoint import load_checkpoint
 from nsmt.models.systems import models_of
@@ -86,7 +86,9 @@ def zero_shot(
     corpus, into = opened.corpus, opened.into
     directions = unseen_directions(settings.languages, corpus.languages, pivot=corpus.pivot)
     names, passed_over = chosen_systems(opened, settings.systems)
-    judge = _judge(settings, corpus, directions, identifier_of)
+    judge = judge_of(
+        settings, corpus.languages, directions, pivot=corpus.pivot, identifier_of=identifier_of
+    )
     sets = _test_sets(corpus, directions, settings)
     done = _translated(opened, names, sets, judge, into)
     several = len(done.outputs) > 1
@@ -141,16 +143,19 @@ def chosen_systems(
     return [name for name in names if name not in passed_over], passed_over
 
 
-def _judge(
+def judge_of(
     settings: ZeroShotSettings,
-    corpus: Corpus,
+    languages: LanguageTable,
     directions: Sequence[Direction],
-    identifier_of: IdentifierOf,
+    *,
+    pivot: str,
+    identifier_of: IdentifierOf = language_identifier,
 ) -> Judge | None:
+    """What tells the languages of the directions; ConfigurationError where it does not know one."""
     if not settings.identify:
         return None
-    required = list(dict.fromkeys([*(d.source for d in directions), corpus.pivot]))
-    identifier = identifier_of(list(corpus.languages.values()), required)
+    required = list(dict.fromkeys([*(d.source for d in directions), pivot]))
+    identifier = identifier_of(list(languages.values()), required)
     return Judge(identifier, min_letter_bytes=settings.min_letter_bytes)
 
 

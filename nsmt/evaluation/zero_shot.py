@@ -33,7 +33,7 @@ Count = Annotated[int, Field(ge=1)]
 class ZeroShotSettings(Settings):
     """Translate between languages that a finished run never trained together."""
 
-    kind: Literal["zero_shot"]
+    kind: Literal["zero_shot"] = "zero_shot"
     languages: tuple[str, ...] | None = Field(
         None, description="null: all of the corpus but the pivot"
     )
