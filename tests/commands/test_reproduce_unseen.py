@@ -125,6 +125,25 @@ def test_the_numbers_of_each_seed_and_system_are_in_the_table(make_plan, words, 
     assert "Zero-shot: 6 directions" in (folder / "report.html").read_text()
 
 
+@pytest.mark.slow
+def test_methods_with_weights_of_their_own_are_trained_and_evaluated_once(words):
+    methods = ("adapter_family", "lass")
+    words = [word for word in words if not word.startswith("methods")]
+    words += ["seeds=[1]", f"methods=[{','.join(methods)}]"]
+    main(["reproduce", *words])
+    folder = output_folder(configured(*words))
+    with (folder / "tables" / "zero_shot.csv").open(encoding="utf-8", newline="") as file:
+        rows = {row["System"]: row for row in csv.DictReader(file)}
+    assert list(rows) == [LABELS[name] for name in (DENSE, CONTROL, *methods)]
+    assert {row["Seeds"] for row in rows.values()} == {"1"}
+    plan = planned(*words)
+    assert count_evaluated(plan, gather(plan)) == 1 + len(methods)
+    places = [evaluations(plan, method, 1) for method in (CONTROL, *methods)]
+    made = {path: path.stat().st_mtime_ns for place in places for path in place.rglob("*")}
+    main(["reproduce", *words])
+    assert {path: path.stat().st_mtime_ns for path in made} == made
+
+
 def test_a_run_that_cannot_be_evaluated_is_named_and_the_others_are(make_plan):
     plan = make_plan(1)
     (plan.folder(plan.plain, NS, 1) / NS / "checkpoint" / "atlas.safetensors").write_bytes(b"")
