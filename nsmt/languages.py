@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from nsmt.errors import ConfigurationError
 from nsmt.settings import Settings
@@ -84,6 +85,23 @@ class Direction:
 
     def __str__(self) -> str:
         return f"{self.source}-{self.target}"
+
+
+class Halves(NamedTuple):
+    """Whose encoder and whose decoder a direction has: its neurons, weights or adapters."""
+
+    encoder: Direction
+    decoder: Direction
+
+    @classmethod
+    def of(cls, direction: Direction, trained: Container[Direction], *, pivot: str) -> Halves:
+        """Its own, if it was trained; else those of X→pivot and pivot→Y.
+
+        So the script merges masks that Neuron Specialization's code inherits from LaSS.
+        """
+        if direction in trained:
+            return cls(direction, direction)
+        return cls(Direction(direction.source, pivot), Direction(pivot, direction.target))
 
 
 def validate_code(code: str) -> str:

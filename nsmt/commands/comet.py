@@ -12,8 +12,6 @@ from pathlib import Path
 from nsmt.commands.evaluations import (
     EvaluateConfig,
     OpenedRun,
-    about_run,
-    evaluation_certificate,
     keep,
     keep_comparisons,
     opened_run,
@@ -33,12 +31,8 @@ def comet(config: EvaluateConfig, settings: CometSettings) -> Path:
     """Score with COMET and compare; the folder of the results."""
     program = CometProgram.find(settings)
     opened = opened_run(config)
-    run, corpus = opened.config, opened.corpus
-    effective = {"decoding": run.decoding, "test": run.test}
-    into = config.folder(below=opened.folder, **effective)
-    record = evaluation_certificate(config, fingerprint=corpus.fingerprint, **effective)
-    record["run"] = about_run(opened)
-    record["comet"] = {"model": program.identity, "signature": program.signature}
+    run, corpus, into = opened.config, opened.corpus, opened.into
+    scored_by = {"model": program.identity, "signature": program.signature}
     sources = {direction: corpus.texts(direction, "test")[0] for direction in corpus.directions}
     cache = Path(config.paths.downloads) / _CACHE
     outputs: dict[str, Mapping[Direction, TestOutput]] = {}
@@ -46,7 +40,7 @@ def comet(config: EvaluateConfig, settings: CometSettings) -> Path:
         outputs[name] = with_comet(found, sources, program, cache=cache)
         _LOG.info("scored %s with COMET", name)
     comparisons = compare_systems(run, corpus, outputs, into=into)
-    keep(into, {}, comparisons[-1].systems, record)
+    keep(into, {}, comparisons[-1].systems, opened.certificate | {"comet": scored_by})
     keep_comparisons(into, comparisons)
     return into
 

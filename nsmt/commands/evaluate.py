@@ -15,7 +15,6 @@ from nsmt.commands.config import ScoringSettings
 from nsmt.commands.evaluations import (
     CheckpointEvaluation,
     EvaluateConfig,
-    about_run,
     evaluation_certificate,
     keep,
     keep_comparisons,
@@ -145,17 +144,16 @@ def _checkpoint(config: EvaluateConfig) -> Path:
 
 def _run(config: EvaluateConfig) -> Path:
     opened = opened_run(config)
-    run, corpus = opened.config, opened.corpus
-    effective = {"decoding": run.decoding, "test": run.test}
-    into = config.folder(below=opened.folder, **effective)
-    record = evaluation_certificate(config, fingerprint=corpus.fingerprint, **effective)
-    record["run"] = about_run(opened)
     comparisons = score_systems(
-        run, corpus, opened.record["stages"], models=opened.folder, into=into
+        opened.config,
+        opened.corpus,
+        opened.record["stages"],
+        models=opened.folder,
+        into=opened.into,
     )
-    keep(into, {}, comparisons[-1].systems, record)
-    keep_comparisons(into, comparisons)
-    return into
+    keep(opened.into, {}, comparisons[-1].systems, opened.certificate)
+    keep_comparisons(opened.into, comparisons)
+    return opened.into
 
 
 def _fingerprint(outputs: Outputs) -> str:

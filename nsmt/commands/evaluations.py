@@ -94,12 +94,17 @@ class EvaluateConfig(Settings):
 
 
 class OpenedRun(NamedTuple):
-    """A finished run: its folder, its certificate, its configuration, and its corpus."""
+    """A finished run to evaluate: its folder, certificate, configuration and corpus.
+
+    `into` is the folder of the results, and `certificate` theirs.
+    """
 
     folder: Path
     record: dict[str, Any]
     config: RunConfig
     corpus: Corpus
+    into: Path
+    certificate: dict[str, Any]
 
 
 def opened_run(config: EvaluateConfig) -> OpenedRun:
@@ -107,18 +112,7 @@ def opened_run(config: EvaluateConfig) -> OpenedRun:
 
     Raises DataError if it is not finished or its corpus is another now.
     """
-    folder = Path(required(config, "run"))
-    trained = read_record(folder)
-    run = recorded_config(folder, trained)
-    trainer = {} if config.accelerator is None else {"accelerator": config.accelerator}
-    run = run.model_copy(
-        update={
-            "decoding": over(run.decoding, config.decoding),
-            "test": over(run.test, config.test),
-            "trainer": run.trainer.model_copy(update=trainer),
-            "callbacks": run.callbacks.model_copy(update={"progress": config.progress}),
-        }
-    )
+    folder, trained, run = _run_to_evaluate(config)
     require_tokenizer(run.test.tokenizer)
     corpus = prepare(
         run.data,
@@ -131,13 +125,46 @@ def opened_run(config: EvaluateConfig) -> OpenedRun:
             f"{corpus.folder} holds other text than {folder} was trained on",
             fix="put the inputs of that run back, or train again",
         )
-    return OpenedRun(folder, trained, run, corpus)
+    effective = _effective(run)
+    record = evaluation_certificate(config, fingerprint=corpus.fingerprint, **effective)
+    record["run"] = _about_run(trained)
+    into = config.folder(below=folder, **effective)
+    return OpenedRun(folder, trained, run, corpus, into, record)
 
 
-def about_run(opened: OpenedRun) -> dict[str, Any]:
+def results_of(config: EvaluateConfig) -> tuple[Path, bool]:
+    """Where the results of evaluating a run go, and if they are there, of the run as it is now."""
+    folder, trained, run = _run_to_evaluate(config)
+    into = config.folder(below=folder, **_effective(run))
+    record = read_record(into)
+    return into, "finished" in record and record.get("run") == _about_run(trained)
+
+
+def _run_to_evaluate(config: EvaluateConfig) -> tuple[Path, dict[str, Any], RunConfig]:
+    """The run's folder, its certificate, and its configuration with what was given over it."""
+    folder = Path(required(config, "run"))
+    trained = read_record(folder)
+    run = recorded_config(folder, trained)
+    trainer = {} if config.accelerator is None else {"accelerator": config.accelerator}
+    run = run.model_copy(
+        update={
+            "decoding": over(run.decoding, config.decoding),
+            "test": over(run.test, config.test),
+            "trainer": run.trainer.model_copy(update=trainer),
+            "callbacks": run.callbacks.model_copy(update={"progress": config.progress}),
+        }
+    )
+    return folder, trained, run
+
+
+def _effective(run: RunConfig) -> dict[str, Settings]:
+    """What decides the numbers of an evaluation, beside the run and `eval`."""
+    return {"decoding": run.decoding, "test": run.test}
+
+
+def _about_run(record: Mapping[str, Any]) -> dict[str, Any]:
     """What the certificate of an evaluation says of the run."""
-    keys = ("command", "commit", "started", "finished")
-    return {key: opened.record[key] for key in keys}
+    return {key: record[key] for key in ("command", "commit", "started", "finished")}
 
 
 def keep(

@@ -24,6 +24,7 @@ from nsmt.commands.reproduce_page import write_page
 from nsmt.commands.reproduce_plan import (
     PLAIN,
     ROOT,
+    UNSEEN,
     Plan,
     ReproduceConfig,
     ScaleSettings,
@@ -31,6 +32,12 @@ from nsmt.commands.reproduce_plan import (
     plan_of,
 )
 from nsmt.commands.reproduce_results import Found, gather
+from nsmt.commands.reproduce_unseen import (
+    count_evaluated,
+    evaluate_unseen,
+    gather_unseen,
+    require_judge,
+)
 from nsmt.commands.sweep_launch import launch_sweep, tell_ended
 from nsmt.errors import ConfigurationError, DataError, PreemptionError
 from nsmt.methods import CONTROL
@@ -67,6 +74,9 @@ def reproduce(config: ReproduceConfig) -> Path | None:
     if config.check:
         _show_plan(config, plan)
         return None
+    unseen = UNSEEN in config.table.tables
+    if unseen and not config.collect:
+        require_judge(plan)
     status = 0 if config.collect else _run(plan)
     found = gather(plan)
     if not any(result.outcomes for result in found.results.values()):
@@ -74,6 +84,10 @@ def reproduce(config: ReproduceConfig) -> Path | None:
             f"no row of {config.table.title} has a finished run: " + "; ".join(_reasons(found)[:3]),
             fix="run the command without collect=true, or mend what the failed runs say",
         )
+    if unseen:
+        failed = {} if config.collect else evaluate_unseen(plan, found)
+        found = replace(found, unseen=gather_unseen(plan, found, failed))
+        status = FAILURE if failed else status
     page = write_page(config, plan, found, into=output_folder(config))
     out = result_console()
     for reason in _reasons(found):
@@ -168,11 +182,16 @@ def _show_plan(config: ReproduceConfig, plan: Plan) -> None:
             markup=False,
             soft_wrap=True,
         )
+    if UNSEEN in config.table.tables:
+        count = count_evaluated(plan, found)
+        out.print(f"{count} of these are evaluated on unseen directions", highlight=False)
     for reason in _reasons(found):
         out.print(reason, highlight=False, markup=False, soft_wrap=True)
 
 
 def _reasons(found: Found) -> list[str]:
+    if found.unseen is not None:
+        return found.unseen.result.missing()
     return [
         line if name == PLAIN else f"{name}: {line}"
         for name, result in found.results.items()

@@ -10,7 +10,7 @@ from typing import Final
 
 from nsmt.commands.compose import composed
 from nsmt.commands.config import RunConfig
-from nsmt.commands.reproduce_plan import PLAIN, Plan, ReproduceConfig
+from nsmt.commands.reproduce_plan import PLAIN, UNSEEN, Plan, ReproduceConfig
 from nsmt.commands.reproduce_results import Found
 from nsmt.evaluation.scoring import BLEU_KEY, CHRF_KEY
 from nsmt.evaluation.significance import COMET_KEY, NLL_KEY
@@ -37,6 +37,7 @@ from nsmt.reporting.paper_tables import named, table1, table2
 from nsmt.reporting.published_tables import beside_table, group_score_table
 from nsmt.reporting.results_tables import HEADINGS
 from nsmt.reporting.tables import Table, save_tables
+from nsmt.reporting.unseen_tables import unseen_tables
 from nsmt.reporting.updates import updates_note, with_updates
 
 PAGE: Final = "report.html"
@@ -99,6 +100,9 @@ def _tables(config: ReproduceConfig, found: Found) -> Iterator[tuple[str, Table]
             yield from table4(plain, BLEU_KEY).items()
         elif name == "table11":
             yield "table11", group_score_table(plain)
+        elif name == UNSEEN:
+            assert found.unseen is not None  # noqa: S101 -- gathered before
+            yield from unseen_tables(found.unseen).items()
         else:
             yield from _conditions(config, found, name, metrics)
 

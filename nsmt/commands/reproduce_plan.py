@@ -21,13 +21,15 @@ from nsmt.commands.config import PathSettings, RunConfig
 from nsmt.commands.sweep_launch import quoted
 from nsmt.commands.train import decided
 from nsmt.errors import ConfigurationError
-from nsmt.methods import CONTROL
+from nsmt.evaluation.zero_shot import ZeroShotSettings
+from nsmt.methods import CONTROL, SEEN_ONLY
 from nsmt.settings import Settings
 
 ROOT: Final = "train"
 # The condition that every table has: the scale's experiment as it is.
 PLAIN: Final = ""
-TableName = Literal["table1", "table2", "table3", "table4", "table11", "study", "k"]
+TableName = Literal["table1", "table2", "table3", "table4", "table11", "study", "k", "zero_shot"]
+UNSEEN: Final = "zero_shot"
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 # What a reproduction decides itself, and how that is chosen.
@@ -81,6 +83,7 @@ class ScaleSettings(Settings):
         None, description="which of the paper's corpora and models it has; null: none"
     )
     study: dict[str, ConditionSettings] = Field(default_factory=dict)
+    zero_shot: ZeroShotSettings = Field(ZeroShotSettings(), description="of the table zero_shot")
 
 
 class ReproduceConfig(Settings):
@@ -180,6 +183,8 @@ def plan_of(config: ReproduceConfig) -> Plan:
         if config.methods is not None:
             rows = tuple(m for m in config.methods if name == PLAIN or m in rows)
         rows = tuple(row for row in dict.fromkeys(rows) if row != CONTROL)
+        if UNSEEN in table.tables:
+            _require_unseen(rows)
         there = tuple(row for row in rows if row in known)
         conditions.append(Condition(name, settings, rows, there))
     return Plan(scale, tuple(conditions), tuple(sorted(set(seeds))), config.runs)
@@ -198,6 +203,15 @@ def _known_methods() -> list[str]:
 def _composable(words: Sequence[str]) -> list[str]:
     """Without what only says where runs are started."""
     return [word for word in words if not word.lstrip("+").startswith(("launcher", "hydra"))]
+
+
+def _require_unseen(rows: Sequence[str]) -> None:
+    """Refuse rows that cannot translate unseen directions, before they are trained."""
+    if lacking := [f"{row}: {SEEN_ONLY[row]}" for row in rows if row in SEEN_ONLY]:
+        raise ConfigurationError(
+            f"no unseen direction can be translated by {'; '.join(lacking)}",
+            fix="leave it out of methods=[…]",
+        )
 
 
 def _require_free(words: Sequence[str]) -> None:

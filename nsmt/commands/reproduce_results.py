@@ -25,6 +25,7 @@ from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.records import read_record
 from nsmt.reporting.efficiency_tables import Cost
 from nsmt.reporting.reproduction import Absence, Outcome, Reproduction
+from nsmt.reporting.unseen_tables import Unseen
 from nsmt.training.schedule import IDENTIFICATION, STATISTICS
 from nsmt.training.stages import CHECKPOINT
 from nsmt.training.timings import recorded_seconds
@@ -35,13 +36,15 @@ class Found:
     """All finished runs of a plan; `folders` by condition, method and seed.
 
     `config` and `record` are those of one run of the plain condition, or of the first that has any:
-    runs of a condition share them but for method and seed.
+    runs of a condition share them but for method and seed. `unseen` is what they scored on
+    directions that none of them was trained on, if that was asked for.
     """
 
     results: dict[str, Reproduction]
     folders: dict[tuple[str, str, int], Path]
     config: RunConfig | None
     record: dict[str, Any]
+    unseen: Unseen | None = None
 
     def base_statistics(self) -> list[ActivationStatistics]:
         """What was measured on the dense models, one a seed."""
@@ -166,21 +169,26 @@ def _outcome(method: str, seed: int, folder: Path) -> Outcome | Absence:
         record = read_record(folder)
         if "finished" not in record:
             return Absence(method, seed, _why(folder, begun=bool(record)))
-        against = {
-            baseline: Comparison.from_json(path.read_text(encoding="utf-8"))
-            for baseline in (CONTROL, DENSE)
-            if (path := comparison_path(folder, baseline)).is_file()
-        }
+        against, resamples = kept_scores(folder)
         if not against:
             return Absence(method, seed, f"{folder} has lost its results: evaluate.py run={folder}")
-        # Runs of an older version kept none: their intervals are over seeds alone.
-        path = resamples_path(folder)
-        resamples = Resamples.load(path) if path.is_file() else None
         trained = trained_systems(folder, record["stages"])
         return with_comet(Outcome(method, seed, against, resamples, trained), folder)
     except DataError as error:
         # One damaged run keeps its own row out, and no other.
         return Absence(method, seed, f"{error.problem} (fix: {error.fix})")
+
+
+def kept_scores(place: Path) -> tuple[dict[str, Comparison], Resamples | None]:
+    """The comparisons by baseline, of a run or an evaluation, and what they were drawn from."""
+    against = {
+        baseline: Comparison.from_json(path.read_text(encoding="utf-8"))
+        for baseline in (CONTROL, DENSE)
+        if (path := comparison_path(place, baseline)).is_file()
+    }
+    # Runs of an older version kept none: their intervals are over seeds alone.
+    path = resamples_path(place)
+    return against, Resamples.load(path) if path.is_file() else None
 
 
 def _why(folder: Path, *, begun: bool) -> str:

@@ -19,8 +19,6 @@ from nsmt.commands.config import RunConfig
 from nsmt.commands.evaluations import (
     EvaluateConfig,
     OpenedRun,
-    about_run,
-    evaluation_certificate,
     keep,
     keep_comparisons,
     opened_run,
@@ -48,9 +46,10 @@ from nsmt.evaluation.zero_shot import (
     unseen_directions,
     variants,
 )
-from nsmt.languages import Direction, Language
+from nsmt.languages import Direction, Language, LanguageTable
 from nsmt.methods import CONTROL, DENSE, LABELS, SEEN_ONLY
 from nsmt.models.checkpoint import load_checkpoint
+from nsmt.models.systems import models_of
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.reporting.results_tables import comparison_resolution
 from nsmt.reporting.zero_shot_tables import REFERENCES
@@ -84,15 +83,13 @@ def zero_shot(
 ) -> Path:
     """Evaluate unseen directions; the folder of the results."""
     opened = opened_run(config)
-    corpus = opened.corpus
+    corpus, into = opened.corpus, opened.into
     directions = unseen_directions(settings.languages, corpus.languages, pivot=corpus.pivot)
     names, passed_over = chosen_systems(opened, settings.systems)
-    judge = _judge(settings, corpus, directions, identifier_of)
+    judge = judge_of(
+        settings, corpus.languages, directions, pivot=corpus.pivot, identifier_of=identifier_of
+    )
     sets = _test_sets(corpus, directions, settings)
-    effective = {"decoding": opened.config.decoding, "test": opened.config.test}
-    into = config.folder(below=opened.folder, **effective)
-    record = evaluation_certificate(config, fingerprint=corpus.fingerprint, **effective)
-    record["run"] = about_run(opened)
     done = _translated(opened, names, sets, judge, into)
     several = len(done.outputs) > 1
     comparisons = compare_outputs(
@@ -115,7 +112,7 @@ def zero_shot(
     notes += [comparison_resolution(each, [ZERO_SHOT], each.metrics) for each in comparisons]
     write_matrices(into, measured, sets, corpus, notes)
     write_everything(into, measured, sets, passed_over, pivot=corpus.pivot)
-    keep(into, {"summary": summary(measured, sets, corpus, notes)}, systems, record)
+    keep(into, {"summary": summary(measured, sets, corpus, notes)}, systems, opened.certificate)
     keep_comparisons(into, comparisons)
     return into
 
@@ -146,16 +143,19 @@ def chosen_systems(
     return [name for name in names if name not in passed_over], passed_over
 
 
-def _judge(
+def judge_of(
     settings: ZeroShotSettings,
-    corpus: Corpus,
+    languages: LanguageTable,
     directions: Sequence[Direction],
-    identifier_of: IdentifierOf,
+    *,
+    pivot: str,
+    identifier_of: IdentifierOf = language_identifier,
 ) -> Judge | None:
+    """What tells the languages of the directions; ConfigurationError where it does not know one."""
     if not settings.identify:
         return None
-    required = list(dict.fromkeys([*(d.source for d in directions), corpus.pivot]))
-    identifier = identifier_of(list(corpus.languages.values()), required)
+    required = list(dict.fromkeys([*(d.source for d in directions), pivot]))
+    identifier = identifier_of(list(languages.values()), required)
     return Judge(identifier, min_letter_bytes=settings.min_letter_bytes)
 
 
@@ -213,29 +213,33 @@ def _translated(
 
 
 def _translate(
-    variant: Variant, sets: TestSets, config: RunConfig, folder: Path
+    variant: Variant, test_sets: TestSets, config: RunConfig, folder: Path
 ) -> dict[Direction, TestOutput]:
     """Translate, or read what is in the folder from an evaluation that was stopped."""
-    trained, texts = variant.trained, sets.texts
+    trained, texts = variant.trained, test_sets.texts
+    sets = trained.weight_masks if trained.atlas is None else trained.atlas
     sentences = [[str(d), text.sources, text.targets] for d, text in texts.items()]
     made_by = {
         "weights": trained.fingerprint,
-        "neurons": None if trained.atlas is None else trained.atlas.fingerprint,
+        "neurons": None if sets is None else sets.fingerprint,
         "sentences": hashlib.sha256(json.dumps(sentences).encode()).hexdigest(),
         "decoding": config.decoding.model_dump(mode="json"),
     }
     kept = kept_outputs(folder, variant.name, lambda d: list(texts[d].targets), made_by=made_by)
     if kept is not None:
         return kept
-    outputs = score_texts(
-        trained,
-        {d: (text.sources, text.targets) for d, text in texts.items()},
-        {d: encoded_table(trained.vocabulary, t.sources, t.targets) for d, t in texts.items()},
-        decoding=config.decoding,
-        label=variant.label,
-        accelerator=config.trainer.accelerator,
-        progress=config.callbacks.progress,
-    )
+    outputs: dict[Direction, TestOutput] = {}
+    for model in models_of(trained):
+        own = {direction: texts[direction] for direction in model.directions}
+        outputs |= score_texts(
+            model,
+            {d: (text.sources, text.targets) for d, text in own.items()},
+            {d: encoded_table(model.vocabulary, t.sources, t.targets) for d, t in own.items()},
+            decoding=config.decoding,
+            label=variant.label,
+            accelerator=config.trainer.accelerator,
+            progress=config.callbacks.progress,
+        )
     sources = {direction: text.sources for direction, text in texts.items()}
     write_outputs(folder, variant.name, sources, outputs, made_by=made_by)
     _LOG.info("translated %d unseen directions with %s", len(outputs), variant.name)
@@ -253,7 +257,8 @@ def _notes(
     """What must stand below every table of unseen directions."""
     notes = [
         f"Directions between languages other than {pivot}. Unless a system says otherwise, its "
-        f"neurons are merged: the encoder's of X→{pivot} and the decoder's of {pivot}→Y."
+        f"neurons, masks of weights or adapters are merged: the encoder's of X→{pivot} and the "
+        f"decoder's of {pivot}→Y."
     ]
     if done.either_way:
         named = ", ".join(done.either_way)

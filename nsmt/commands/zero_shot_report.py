@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 import numpy as np
 
@@ -24,6 +24,8 @@ from nsmt.reporting.tables import Table, save_tables
 from nsmt.reporting.zero_shot_tables import REFERENCES, matrix_table, zero_shot_summary
 
 _SCHEMA = 1
+# All that an evaluation measured, below its folder.
+EVERYTHING: Final = "results/zero_shot.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,4 +165,4 @@ def write_everything(
         },
     }
     text = json.dumps(plain, ensure_ascii=False, indent=1) + "\n"
-    replace_text(into / "results" / "zero_shot.json", text)
+    replace_text(into / EVERYTHING, text)

@@ -1,9 +1,10 @@
 """Unseen directions of a trained model: which there are, and with which neurons it translates them.
 
 A model with a mask for each direction has none for X→Y. Neuron Specialization's released code takes
-the encoder's of X→pivot and the decoder's of pivot→Y (merged sets); sets that belong to languages
-by construction (factorised sets) are the other way, here with the same weights, which were trained
-with the sets of directions.
+the encoder's of X→pivot and the decoder's of pivot→Y (merged sets), as LaSS does with its masks of
+weights. The same is done with adapters here; those of families are then X's and Y's. Sets that
+belong to languages by construction (factorised sets) are the other way, here with the same weights,
+which were trained with the sets of directions.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from nsmt.errors import ConfigurationError
+from nsmt.errors import CheckpointError, ConfigurationError
 from nsmt.evaluation.groups import table_order
-from nsmt.languages import Direction, LanguageTable
+from nsmt.languages import Direction, Halves, LanguageTable
 from nsmt.models.checkpoint import TrainedModel
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.by_language import factorised, merged
@@ -32,7 +33,7 @@ Count = Annotated[int, Field(ge=1)]
 class ZeroShotSettings(Settings):
     """Translate between languages that a finished run never trained together."""
 
-    kind: Literal["zero_shot"]
+    kind: Literal["zero_shot"] = "zero_shot"
     languages: tuple[str, ...] | None = Field(
         None, description="null: all of the corpus but the pivot"
     )
@@ -51,7 +52,7 @@ class ZeroShotSettings(Settings):
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """A system with neurons for the directions to translate: its weights, and a name and label.
+    """A system for the directions to translate, with what these have of it, a name and a label.
 
     `either_way`: merged and factorised sets are the same for these directions.
     """
@@ -102,12 +103,13 @@ def variants(
 
     Sets by the cumulative rule can be factorised, from the statistics they were selected from. They
     are the merged ones where a language is read in one trained direction alone, and written in one,
-    as beside a pivot. A system without masks is one variant. Raises AtlasError if X→pivot or
-    pivot→Y has no sets.
+    as beside a pivot. A system without sets is one variant. Raises AtlasError, or CheckpointError,
+    if X→pivot or pivot→Y has no sets, or no weights or adapters.
     """
     directions = list(directions)
     if trained.atlas is None:
-        yield Variant(name, label, replace(trained, directions=directions))
+        halves = {} if trained.is_plain else _halves(trained, directions, pivot=pivot)
+        yield Variant(name, label, replace(trained, directions=directions, halves=halves))
         return
     by_direction = merged(trained.atlas, directions, pivot=pivot)
     by_language = factorised_like(trained.atlas, directions, pivot=pivot, statistics=statistics)
@@ -122,6 +124,21 @@ def variants(
     ):
         changed = replace(trained, directions=directions, atlas=atlas)
         yield Variant(f"{name}{suffix}", f"{label} ({way} sets)", changed)
+
+
+def _halves(
+    trained: TrainedModel, directions: Sequence[Direction], *, pivot: str
+) -> dict[Direction, Halves]:
+    """Whose weights or adapters each direction has; before anything is translated."""
+    own = set(trained.directions)
+    halves = {each: Halves.of(each, own, pivot=pivot) for each in directions}
+    needed = {half for both in halves.values() for half in both}
+    if missing := sorted(map(str, needed - own)):
+        raise CheckpointError(
+            f"the model has no weights or adapters of {', '.join(missing)}",
+            fix=f"evaluate languages that it was trained on with {pivot}, by eval.languages",
+        )
+    return halves
 
 
 def factorised_like(

@@ -2,9 +2,8 @@
 
 `adapter_pair` (Bapna & Firat 2019, arXiv 1909.08478) has one set for each direction;
 `adapter_family` (Chronopoulou et al. 2023, arXiv 2209.15236) has one for each family, shared by all
-directions between the pivot and its languages, both ways. Directions that are not trained have none
-of their own. X→Y without the pivot has its family's if X and Y are of one; between two families, no
-set was trained to read the one and write the other.
+directions between the pivot and its languages, both ways. X→Y without the pivot has its family's if
+X and Y are of one; between two families, no set can be trained to read the one and write the other.
 """
 
 from __future__ import annotations
@@ -29,7 +28,6 @@ class AdapterMethod(Method):
         "adapter_pair": "adapters of directions",
         "adapter_family": "adapters of families",
     }
-    seen_only: ClassVar = "its adapters are those of trained directions"
     not_probed: ClassVar = "its directions have weights of their own, and no neurons"
     name: Literal["adapter_pair", "adapter_family"] = "adapter_pair"
     bottleneck: Count = Field(256, description="width of an adapter")

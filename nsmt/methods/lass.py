@@ -25,7 +25,6 @@ class Lass(Method):
     needs_whole_weights: ClassVar = True
     parts: ClassVar[Literal["tuning"]] = "tuning"
     bears_recompute: ClassVar = False
-    seen_only: ClassVar = "it has weights for each trained direction alone"
     not_probed: ClassVar = "it is a model of its own for each direction"
     name: Literal["lass"] = "lass"
     rate: Annotated[float, Field(ge=0, le=1)] = Field(

@@ -29,7 +29,7 @@ from torch.nn import functional as F
 
 from nsmt.data.batch import BatchLayout
 from nsmt.errors import AdapterError
-from nsmt.languages import Direction
+from nsmt.languages import Direction, Halves
 from nsmt.models.linear import linear
 from nsmt.models.masks import Permits
 from nsmt.models.settings import Count, ModelSettings
@@ -76,9 +76,16 @@ class Adapters(nn.Module):
         """New ones of the same groups and shape."""
         return Adapters(model, self.settings, self.group_of)
 
-    def choice(self, directions: Sequence[Direction]) -> AdapterChoice:
-        """What tells the groups of batches whose directions are rows of `directions`."""
-        return AdapterChoice(self.groups, self.group_of, directions)
+    def choice(
+        self, directions: Sequence[Direction], halves: Mapping[Direction, Halves] | None = None
+    ) -> AdapterChoice:
+        """What tells the groups of batches whose directions are rows of `directions`.
+
+        `halves` are directions whose adapters others have, on either side.
+        """
+        whole = {direction: Halves(direction, direction) for direction in directions}
+        chosen = {**whole, **(halves or {})}
+        return AdapterChoice(self.groups, self.group_of, [chosen[each] for each in directions])
 
     def routes(
         self, stack: str, choice: Mapping[str, Tensor] | None, positions: Sequence[int]
@@ -101,30 +108,33 @@ class Adapters(nn.Module):
 class AdapterChoice(Permits):
     """The groups of some directions on the device; `forward` gives those of a batch's positions."""
 
-    group_T: Tensor
+    encoder_T: Tensor
+    decoder_T: Tensor
 
     def __init__(
         self,
         groups: Sequence[str],
         group_of: Mapping[Direction, str],
-        directions: Sequence[Direction],
+        halves: Sequence[Halves],
     ) -> None:
         super().__init__()
-        if unknown := [str(each) for each in directions if each not in group_of]:
+        needed = dict.fromkeys(direction for both in halves for direction in both)
+        if unknown := [str(each) for each in needed if each not in group_of]:
             raise AdapterError(
                 f"the model has no adapters for {', '.join(unknown)}",
                 fix="translate directions that adapters were trained for: "
                 + ", ".join(map(str, group_of)),
             )
-        rows = [groups.index(group_of[direction]) for direction in directions]
         # Not persistent: a checkpoint stores names.
-        self.register_buffer("group_T", torch.tensor(rows, dtype=torch.int64), persistent=False)
+        for name, half in (("encoder_T", 0), ("decoder_T", 1)):
+            rows = [groups.index(group_of[both[half]]) for both in halves]
+            self.register_buffer(name, torch.tensor(rows, dtype=torch.int64), persistent=False)
 
     def forward(self, batch: BatchLayout) -> dict[str, Tensor]:
         """The group of each position's direction by stack: int64 [B, Q]."""
         return {
-            KEYS["encoder"]: self.group_T[batch.source_direction],
-            KEYS["decoder"]: self.group_T[batch.target_direction],
+            KEYS["encoder"]: self.encoder_T[batch.source_direction],
+            KEYS["decoder"]: self.decoder_T[batch.target_direction],
         }
 
 

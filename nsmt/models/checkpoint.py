@@ -10,7 +10,7 @@ checkpoint is noticed before it is used.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from nsmt.data.vocabulary import VOCABULARY, Vocabulary
 from nsmt.errors import CheckpointError, ConfigurationError
 from nsmt.files import replace_folder
-from nsmt.languages import Direction
+from nsmt.languages import Direction, Halves
 from nsmt.manifest import verified_manifest, write_manifest
 from nsmt.models.adapters import Adapters, AdapterSettings
 from nsmt.models.masks import AllOf, DirectionMasks, Permits
@@ -44,7 +44,8 @@ class TrainedModel:
 
     `directions` are those it was trained on, in the order of its masks; `atlas` is None for a
     model that uses every neuron; `history` says how it came about. A model with `weight_masks` is
-    one for each direction: `systems` makes these of it.
+    one for each direction: `systems` makes these of it. `halves` say whose weights or adapters
+    directions that were not trained have; no checkpoint stores them.
     """
 
     model: Transformer
@@ -54,6 +55,7 @@ class TrainedModel:
     history: dict[str, Any] = field(default_factory=dict)
     fingerprint: str = ""
     weight_masks: WeightMasks | None = None
+    halves: Mapping[Direction, Halves] = field(default_factory=dict)
 
     @property
     def is_plain(self) -> bool:
@@ -77,7 +79,7 @@ class TrainedModel:
         if self.atlas is not None:
             permits.append(DirectionMasks(self.atlas, directions, sites=self.model.sites))
         if self.model.adapters is not None:
-            permits.append(self.model.adapters.choice(directions))
+            permits.append(self.model.adapters.choice(directions, self.halves))
         if len(permits) > 1:
             return AllOf(*permits)
         return permits[0] if permits else None

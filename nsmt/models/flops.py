@@ -1,7 +1,8 @@
 """How many floating-point operations a batch takes: those of its real tokens, and no others.
 
 A multiplication and an addition count as two. Embeddings, norms, biases, activations and the
-softmax count as nothing. A backward pass takes twice a forward pass.
+softmax count as nothing. A backward pass takes twice a forward pass, and once where the weights are
+frozen: half of it makes their gradients.
 """
 
 from __future__ import annotations
@@ -68,6 +69,21 @@ def forward_flops(model: ModelSettings, *, vocabulary: int, tokens: TokenCounts)
     return tokens.source * source + tokens.target * target + attention
 
 
-def training_flops(model: ModelSettings, *, vocabulary: int, tokens: TokenCounts) -> float:
-    """Operations of a forward and a backward pass."""
-    return 3 * forward_flops(model, vocabulary=vocabulary, tokens=tokens)
+def adapter_flops(model: ModelSettings, *, bottleneck: int, tokens: TokenCounts) -> float:
+    """Operations of a forward pass through an adapter of that width after every layer."""
+    positions = model.encoder_layers * tokens.source + model.decoder_layers * tokens.target
+    return 4 * model.d_model * bottleneck * positions
+
+
+def training_flops(
+    model: ModelSettings, *, vocabulary: int, tokens: TokenCounts, bottleneck: int | None = None
+) -> float:
+    """Operations of a forward and a backward pass.
+
+    With a `bottleneck`, those of adapters of that width on the frozen model. What the lowest layers
+    are spared there, below which nothing is trained, is not taken off.
+    """
+    forward = forward_flops(model, vocabulary=vocabulary, tokens=tokens)
+    if bottleneck is None:
+        return 3 * forward
+    return 2 * forward + 3 * adapter_flops(model, bottleneck=bottleneck, tokens=tokens)

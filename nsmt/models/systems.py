@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from nsmt.errors import CheckpointError
-from nsmt.languages import Direction
+from nsmt.languages import Direction, Halves
 from nsmt.manifest import MANIFEST
 from nsmt.models.checkpoint import TrainedModel, directions_of, is_complete, load_checkpoint
 from nsmt.models.masked_weights import masked
@@ -35,7 +35,7 @@ def load_system(folder: Path) -> Iterator[TrainedModel]:
     """
     seen: set[Direction] = set()
     for place in _checkpoints(folder):
-        for trained in _models(place):
+        for trained in models_of(load_checkpoint(place)):
             if both := seen.intersection(trained.directions):
                 raise CheckpointError(
                     f"{folder} holds several models for {', '.join(sorted(map(str, both)))}",
@@ -56,17 +56,21 @@ def is_whole(folder: Path, directions: Iterable[Direction]) -> bool:
 def materialised(trained: TrainedModel, masks: WeightMasks, direction: Direction) -> TrainedModel:
     """The model of one direction, a copy whose weights are W ⊙ m: for use, not for training.
 
-    An output projection that has a mask is no longer tied. The fingerprint stays that of the
-    weights without masks. Directions without masks, and masks of other models, are an AtlasError.
+    A direction with halves has the masks of one in the encoder and of the other in the decoder, to
+    which attention to the source and the output projection belong. An output projection that has a
+    mask is no longer tied. The fingerprint stays that of the weights without masks. Directions
+    without masks, and masks of other models, are an AtlasError.
     """
     masks.require_fit(trained.model)
-    row = masks.row(str(direction))
+    halves = trained.halves.get(direction, Halves(direction, direction))
+    encoder, decoder = (masks.row(str(half)) for half in halves)
     model = copy.deepcopy(trained.model)
     if OUTPUT in masks.shapes:
         _untie(model)
     weights = maskable_weights(model, output_projection=True)
     with torch.no_grad():
         for name, bits_TP in masks.packed.items():
+            row = encoder if name.partition(".")[0] == "encoder" else decoder
             weights[name].copy_(masked(weights[name], bits_TP[row].to(weights[name].device)))
     return replace(
         trained,
@@ -84,8 +88,8 @@ def _untie(model: Transformer) -> None:
     model.settings = model.settings.model_copy(update={"share_embeddings": "none"})
 
 
-def _models(checkpoint: Path) -> Iterator[TrainedModel]:
-    trained = load_checkpoint(checkpoint)
+def models_of(trained: TrainedModel) -> Iterator[TrainedModel]:
+    """The model itself or, where directions have weight masks, one of each direction in turn."""
     if trained.weight_masks is None:
         yield trained
         return

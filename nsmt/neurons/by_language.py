@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from nsmt.languages import Direction
+from nsmt.languages import Direction, Halves
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.selection import ENCODER, SelectionSettings, smallest_prefix
 from nsmt.neurons.sites import Site
@@ -24,16 +24,17 @@ from nsmt.neurons.statistics import ActivationStatistics
 def merged(atlas: NeuronAtlas, directions: Sequence[Direction], *, pivot: str) -> NeuronAtlas:
     """The sets of `directions`: their own, or else X→pivot's encoder and pivot→Y's decoder."""
 
-    def task_of(direction: Direction, site: Site) -> str:
-        if str(direction) in atlas.tasks:
-            return str(direction)
-        half = (direction.source, pivot) if site.stack == ENCODER else (pivot, direction.target)
-        return str(Direction(*half))
+    trained = {Direction.parse(task) for task in atlas.tasks}
+
+    def mask_of(direction: Direction, site: Site) -> Tensor:
+        halves = Halves.of(direction, trained, pivot=pivot)
+        half = halves.encoder if site.stack == ENCODER else halves.decoder
+        return atlas.mask(str(half), site)
 
     return _looked_up(
         directions,
         atlas.sites,
-        lambda direction, site: atlas.mask(task_of(direction, site), site),
+        mask_of,
         provenance={"operation": "merged", "pivot": pivot, "of": atlas.provenance},
     )
 

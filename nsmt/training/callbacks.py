@@ -122,9 +122,11 @@ class StageMetrics(pl.Callback):
             values["train/compiled"] = self._made
         # None where all that was trained since the last line was a warm-up.
         if timed.target:
+            adapters = module.model.adapters
             speed = throughput(
                 module.model.settings,
                 vocabulary=module.model.output.out_features,
+                bottleneck=None if adapters is None else adapters.settings.bottleneck,
                 tokens=timed,
                 seconds=seconds,
                 ranks=trainer.world_size,

@@ -118,14 +118,16 @@ def throughput(
     model: ModelSettings,
     *,
     vocabulary: int,
+    bottleneck: int | None,
     tokens: TokenCounts,
     seconds: float,
     ranks: int,
     device: str,
     dtype: torch.dtype,
 ) -> dict[str, float]:
-    """What is logged of a stretch of training, over all ranks."""
-    operations = training_flops(model, vocabulary=vocabulary, tokens=tokens) / seconds
+    """What is logged of a stretch of training, over all ranks; `bottleneck` is that of adapters."""
+    operations = training_flops(model, vocabulary=vocabulary, tokens=tokens, bottleneck=bottleneck)
+    operations /= seconds
     return {
         "source_tokens_per_second": tokens.source / seconds,
         "target_tokens_per_second": tokens.target / seconds,

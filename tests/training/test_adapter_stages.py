@@ -21,6 +21,7 @@ from nsmt.models.adapters import Adapters, AdapterSettings, with_adapters
 from nsmt.models.checkpoint import load_checkpoint
 from nsmt.models.settings import ModelSettings
 from nsmt.models.transformer import Transformer
+from nsmt.training import callbacks
 from nsmt.training.module import TranslationModule
 from nsmt.training.sharding import shard, whole
 from nsmt.training.signals import StopSignal
@@ -72,6 +73,18 @@ def test_a_stage_of_adapters_leaves_every_bit_of_the_base(train_adapters, finish
         f"adapters.{name}" for name, _ in trained.model.adapters.named_parameters()
     }
     assert all(layer.up.any() for layer in trained.model.adapters.encoder)
+
+
+def test_the_throughput_of_a_stage_counts_its_adapters(train_adapters, monkeypatch):
+    told, real = [], callbacks.throughput
+
+    def throughput(model, **named):
+        told.append(named["bottleneck"])
+        return real(model, **named)
+
+    monkeypatch.setattr(callbacks, "throughput", throughput)
+    train_adapters("callbacks.log_every=6")
+    assert told == [6, 6]
 
 
 def test_a_stage_of_adapters_goes_on_bitwise_and_keeps_moments_of_adapters_alone(

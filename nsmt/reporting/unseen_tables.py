@@ -1,0 +1,96 @@
+"""Unseen directions over seeds: every system's means, and what it has over continue-dense."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nsmt.evaluation.groups import ZERO_SHOT, Group
+from nsmt.evaluation.seeds import SeedDifference
+from nsmt.evaluation.significance import OFF_TARGET_KEY
+from nsmt.languages import Direction
+from nsmt.methods import CONTROL
+from nsmt.reporting.interval_tables import bootstrap_table, direction_table
+from nsmt.reporting.paper_tables import named
+from nsmt.reporting.reproduction import Reproduction
+from nsmt.reporting.results_tables import HEADINGS, format_score
+from nsmt.reporting.sweep_tables import format_seed_difference, format_spread
+from nsmt.reporting.table_notes import common_notes, how_tested, seeds_shown, visible_note
+from nsmt.reporting.tables import MISSING, Table
+
+_NAME = "zero_shot"
+
+
+@dataclass(frozen=True, slots=True)
+class Unseen:
+    """What the runs of a reproduction scored on directions that none of them was trained on.
+
+    `left_out` are directions with too little text; `references` is the off-target rate of the
+    references in percent, None without an identifier.
+    """
+
+    result: Reproduction
+    directions: tuple[Direction, ...]
+    left_out: tuple[str, ...]
+    references: float | None
+
+
+def unseen_tables(unseen: Unseen) -> dict[str, Table]:
+    """One table of all metrics; and single runs and directions by metric."""
+    result = unseen.result
+    tables = {_NAME: _over_seeds(unseen)}
+    group = Group(ZERO_SHOT, unseen.directions, "zero-shot")
+    for metric in _metrics(result):
+        name, title = named(_NAME, metric), f"{ZERO_SHOT}: {HEADINGS[metric]}"
+        tables[f"{name}-bootstrap"] = bootstrap_table(
+            result, metric, title=f"{title}, every run by itself", columns=[group]
+        )
+        tables[f"{name}-directions"] = direction_table(
+            result, metric, title=f"{title}, differences by direction"
+        )
+    return tables
+
+
+def _over_seeds(unseen: Unseen) -> Table:
+    result, directions = unseen.result, unseen.directions
+    metrics = _metrics(result)
+    rows, every = list[list[str]](), list[SeedDifference | None]()
+    for system in result.systems:
+        scores = [list(result.scores(system, m, directions).values()) for m in metrics]
+        cells = []
+        for metric, values in zip(metrics, scores, strict=True):
+            found = result.tested(system, CONTROL, metric, directions)
+            every.append(found)
+            cells.append(format_spread(values, metric) if values else MISSING)
+            cells.append(MISSING if found is None else format_seed_difference(found, metric))
+        rows.append([result.label(system), seeds_shown(scores), *cells])
+    control = result.label(CONTROL)
+    heads = [name for m in metrics for name in (HEADINGS[m], f"Δ {HEADINGS[m]}")]
+    notes = [
+        f"Means over {len(directions)} directions without the pivot, then over seeds ± the "
+        f"deviation of the sample of seeds. Δ: differences to {control} of the same seed.",
+        how_tested(every),
+        *(visible_note(result, metric, [directions], name=ZERO_SHOT) for metric in metrics),
+        *_about_text(unseen),
+        *common_notes(result, metrics),
+    ]
+    title = f"{ZERO_SHOT}: {len(directions)} directions that no system was trained on"
+    return Table(title, ["System", "Seeds", *heads], rows, notes)
+
+
+def _about_text(unseen: Unseen) -> list[str]:
+    notes = []
+    if unseen.references is not None:
+        rate = format_score(unseen.references, OFF_TARGET_KEY)
+        notes.append(
+            f"Of the references, {rate} % are taken for another language: the identifier's own "
+            "error, below which a rate means nothing."
+        )
+    if unseen.left_out:
+        notes.append(f"Left out, having too few sentences: {', '.join(unseen.left_out)}.")
+    return notes
+
+
+def _metrics(result: Reproduction) -> Sequence[str]:
+    """Those that all runs have, in the order of tables."""
+    return [metric for metric in HEADINGS if metric in result.metrics]
