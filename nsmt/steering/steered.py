@@ -83,7 +83,7 @@ def steered(
     for site in taps:
         table = [affine(program, neurons, site) for program in distinct]
         if any(bool(done.touched_F.any()) for done in table):
-            looks[site] = _applied(table, rows, seed=seed + site.layer)
+            looks[site] = applied(table, rows.of, seed=seed + site.layer)
     with ExitStack() as stack:
         if len(distinct) > 1:
             stack.enter_context(rows.following(model))
@@ -91,8 +91,12 @@ def steered(
         yield
 
 
-def _applied(table: Sequence[Affine], rows: Rows, *, seed: int) -> Look:
-    """What changes the activations of a site: the tables move to their device and type once."""
+def applied(table: Sequence[Affine], programs_of: Callable[[Tensor], Tensor], *, seed: int) -> Look:
+    """What changes the activations of a site: the tables move to their device and type once.
+
+    `programs_of` tells the program, a place in the table, of each row of the activations: int64
+    [B]; it is not asked where there is one program.
+    """
     scale_PF = torch.stack([done.scale_F for done in table])
     shift_PF = torch.stack([torch.where(done.touched_F, done.shift_F, -0.0) for done in table])
     noise_PF = torch.stack([done.noise_F for done in table])
@@ -106,7 +110,7 @@ def _applied(table: Sequence[Affine], rows: Rows, *, seed: int) -> Look:
         if len(table) == 1:
             changed = torch.addcmul(shift[0], activation, scale[0])
             return changed if draw is None else draw(changed, noise[0])
-        program_B = rows.of(activation)
+        program_B = programs_of(activation)
         # [B, S, F], also where a block has flattened rows and positions.
         by_row = activation.view(len(program_B), -1, activation.shape[-1])
         changed = torch.addcmul(shift[program_B, None], by_row, scale[program_B, None])
