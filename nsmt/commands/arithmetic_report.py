@@ -89,7 +89,7 @@ def write_report(into: Path, report: Arithmetic, certificate: Mapping[str, Any])
     changes = {arm.name: report.change(arm, sets.unseen) for arm in report.programs}
     text = json.dumps(_plain(report, changes), ensure_ascii=False, indent=1) + "\n"
     replace_text(into / "results" / "arithmetic.json", text)
-    notes = [*report.notes, *common_notes(against)]
+    notes = [*report.notes, *common_notes(against, same_weights=True)]
     label = against.system(report.plain).label
     tables = {
         f"targets-{metric.replace('++', 'pp')}": _by_target(report, metric, notes)

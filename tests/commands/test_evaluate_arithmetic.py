@@ -3,6 +3,7 @@
 import csv
 import json
 
+import numpy as np
 import pytest
 import torch
 from most_vowels import MostVowels
@@ -12,6 +13,8 @@ from nsmt.commands.arithmetic import arithmetic
 from nsmt.commands.compose import composed
 from nsmt.commands.evaluate import EvaluateConfig
 from nsmt.commands.score import score_texts
+from nsmt.data.corpus import Corpus
+from nsmt.data.datamodule import sequence_format
 from nsmt.errors import ConfigurationError
 from nsmt.evaluation.results import Comparison
 from nsmt.languages import Direction
@@ -82,6 +85,35 @@ def test_neurons_are_of_languages_by_stack_out_of_the_runs_own_counts(results, t
                 site.name: int(atlas.mask(language, site).sum()) for site in atlas.sites
             }
     assert sum(map(sum, (of.values() for of in told["neurons"]["decoder"].values()))) > 0
+
+
+@torch.no_grad()
+def test_means_are_those_of_one_sentence_after_the_other(results, finished_run, run_corpus):
+    measured = ActivationStatistics.load(results / "neurons" / "statistics.safetensors")
+    trained = load_checkpoint(finished_run / "dense" / "checkpoint")
+    frame = sequence_format(trained.vocabulary)
+    direction = Direction("en", "de")
+    texts = Corpus.open(run_corpus).texts(direction, "valid")
+    encoded = [trained.vocabulary.encode(list(side)) for side in texts]
+    sums = {site: torch.zeros(2, site.width, dtype=torch.float64) for site in trained.model.sites}
+
+    def seen(site):
+        def look(_, inputs):
+            values_SF = inputs[0][0].double()
+            sums[site] += torch.stack([values_SF.sum(0), values_SF.square().sum(0)])
+
+        return look
+
+    for site, second in trained.model.projections.items():
+        second.register_forward_pre_hook(seen(site))
+    for source, target in zip(*encoded, strict=True):
+        pieces = ([np.array(side)] for side in (source, target))
+        trained.model(frame.collate(*pieces, [direction], rows=[0]))
+    row = measured.row(str(direction))
+    for site, expected in sums.items():
+        for kind, values_F in zip(("sum", "square"), expected, strict=True):
+            found_F = measured.moments[kind][site.name][row]
+            torch.testing.assert_close(found_F, values_F, rtol=1e-4, atol=1e-3)
 
 
 def test_a_system_that_is_not_changed_is_the_zero_shot_evaluations(results, run_copy):
