@@ -12,7 +12,7 @@ P programs, T directions.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -86,11 +86,18 @@ class DirectionRows:
             index = torch.from_numpy(rows).to(whole_B.device, non_blocking=True)
             self._running[stack] = whole_B[index]
 
-    def of(self, stack: str) -> Tensor:
-        """The programs of a stack: int64 [B], or of packed positions [N]."""
-        if stack not in self._running:
-            raise RuntimeError("observe() must name the batch before the forward pass")
-        return self._running[stack]
+    def of(self, stack: str) -> Callable[[Tensor], Tensor]:
+        """What tells the programs of a stack's activations: int64 [B], or of packed positions [N].
+
+        It is a RuntimeError to ask before a batch was observed.
+        """
+
+        def told(_: Tensor) -> Tensor:
+            if stack not in self._running:
+                raise RuntimeError("observe() must name the batch before the forward pass")
+            return self._running[stack]
+
+        return told
 
 
 @contextmanager
@@ -117,9 +124,7 @@ def steered_directions(
         neurons, programs = steering.neurons[site.stack], distinct[site.stack]
         table = [affine(program, neurons, site) for program in programs]
         if any(bool(done.touched_F.any()) for done in table):
-            looks[site] = applied(
-                table, lambda _, stack=site.stack: rows.of(stack), seed=steering.seed + site.layer
-            )
+            looks[site] = applied(table, rows.of(site.stack), seed=steering.seed + site.layer)
     with ExitStack() as block:
         if looks:
             block.enter_context(_as_written(model))
