@@ -29,6 +29,7 @@ from nsmt.commands.zero_shot import (
 )
 from nsmt.commands.zero_shot_report import Measured, TestSets
 from nsmt.data.datamodule import TranslationData
+from nsmt.errors import ConfigurationError
 from nsmt.evaluation.arithmetic import (
     ArithmeticSettings,
     Arm,
@@ -92,7 +93,7 @@ def arithmetic(
         settings, corpus.languages, directions, pivot=corpus.pivot, identifier_of=identifier_of
     )
     sets = sets_of(corpus, directions, settings)
-    trained = load_checkpoint(opened.folder / settings.system / CHECKPOINT)
+    trained = _loaded(opened, settings.system)
     statistics = _statistics(opened, trained)
     neurons = language_neurons(statistics, settings.selection)
     for stack, of_stack in neurons.items():
@@ -123,6 +124,18 @@ def arithmetic(
     )
     write_report(into, report, opened.certificate)
     return into
+
+
+def _loaded(opened: OpenedRun, system: str) -> TrainedModel:
+    """The system; a ConfigurationError if its directions have weights of their own."""
+    trained = load_checkpoint(opened.folder / system / CHECKPOINT)
+    if trained.weight_masks is not None:
+        raise ConfigurationError(
+            f"eval.system: '{system}' has other weights for each direction, whose neurons are not "
+            "those of one model",
+            fix="evaluate a system of one model, such as dense",
+        )
+    return trained
 
 
 def _statistics(opened: OpenedRun, trained: TrainedModel) -> ActivationStatistics:

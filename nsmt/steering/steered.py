@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +25,22 @@ from nsmt.neurons.taps import Look, Taps, attached
 from nsmt.steering.interventions import Affine, LanguageNeurons, Program, affine
 
 
-class Rows:
+class Placing(Protocol):
     """Which program each row of the running forward pass has.
+
+    `state` is another number where `of` would tell other programs.
+    """
+
+    @property
+    def state(self) -> int: ...  # noqa: D102 -- told above
+
+    def of(self, activation: Tensor) -> Tensor:
+        """The programs of the rows of activations, int64 [B] on their device."""
+        ...
+
+
+class Rows:
+    """The programs of the rows of a language model, or one for all.
 
     `batch` follows the model's forward passes: a block may have flattened rows and positions (OPT
     does), and beams multiply rows.
@@ -35,6 +49,11 @@ class Rows:
     def __init__(self, program_B: Sequence[int]) -> None:
         self._program_B = torch.tensor(program_B, dtype=torch.int64)
         self.batch = len(program_B)
+
+    @property
+    def state(self) -> int:
+        """The number of rows, which is all that differs between forward passes."""
+        return self.batch
 
     def of(self, activation: Tensor) -> Tensor:
         """The programs of the rows of activations, int64 [B] on their device."""
@@ -78,12 +97,12 @@ def steered(
     operations that draw noise.
     """
     distinct = list(dict.fromkeys(programs))
-    rows = Rows([distinct.index(program) for program in programs])
+    rows = Rows([distinct.index(program) for program in programs] if len(distinct) > 1 else [0])
     looks: dict[Site, Look] = {}
     for site in taps:
         table = [affine(program, neurons, site) for program in distinct]
         if any(bool(done.touched_F.any()) for done in table):
-            looks[site] = applied(table, rows.of, seed=seed + site.layer)
+            looks[site] = applied(table, rows, seed=seed + site.layer)
     with ExitStack() as stack:
         if len(distinct) > 1:
             stack.enter_context(rows.following(model))
@@ -91,31 +110,33 @@ def steered(
         yield
 
 
-def applied(table: Sequence[Affine], programs_of: Callable[[Tensor], Tensor], *, seed: int) -> Look:
-    """What changes the activations of a site: the tables move to their device and type once.
-
-    `programs_of` tells the program, a place in the table, of each row of the activations: int64
-    [B]; it is not asked where there is one program.
-    """
+def applied(table: Sequence[Affine], rows: Placing, *, seed: int) -> Look:
+    """What changes the activations of a site: the tables move to their device and type once."""
     scale_PF = torch.stack([done.scale_F for done in table])
     shift_PF = torch.stack([torch.where(done.touched_F, done.shift_F, -0.0) for done in table])
     noise_PF = torch.stack([done.noise_F for done in table])
     draw = _normal(seed) if bool(noise_PF.any()) else None
-    kept: list[Tensor] = []
+    kept: dict[tuple[torch.device, torch.dtype, int], list[Tensor]] = {}
+
+    def tables(activation: Tensor) -> list[Tensor]:
+        """Scale, shift and noise: [F], or of rows [B, 1, F], made once for a state of the rows."""
+        key = (activation.device, activation.dtype, rows.state)
+        if key not in kept:
+            program_B = rows.of(activation)
+            every = [each.to(activation) for each in (scale_PF, shift_PF, noise_PF)]
+            kept.clear()
+            kept[key] = [e[0] if len(table) == 1 else e[program_B, None] for e in every]
+        return kept[key]
 
     def look(activation: Tensor) -> Tensor:
-        if not kept or (kept[0].device, kept[0].dtype) != (activation.device, activation.dtype):
-            kept[:] = [each.to(activation) for each in (scale_PF, shift_PF, noise_PF)]
-        scale, shift, noise = kept
-        if len(table) == 1:
-            changed = torch.addcmul(shift[0], activation, scale[0])
-            return changed if draw is None else draw(changed, noise[0])
-        program_B = programs_of(activation)
-        # [B, S, F], also where a block has flattened rows and positions.
-        by_row = activation.view(len(program_B), -1, activation.shape[-1])
-        changed = torch.addcmul(shift[program_B, None], by_row, scale[program_B, None])
+        scale, shift, noise = tables(activation)
+        by_row = activation
+        if len(table) > 1:
+            # [B, S, F], also where a block has flattened rows and positions.
+            by_row = activation.view(len(scale), -1, activation.shape[-1])
+        changed = torch.addcmul(shift, by_row, scale)
         if draw is not None:
-            changed = draw(changed, noise[program_B, None])
+            changed = draw(changed, noise)
         return changed.view_as(activation)
 
     return look

@@ -6,13 +6,12 @@ program belongs to a direction, and a batch mixes directions: padded, packed, or
 rows leave the batch as their sentences are done. The beams of a sentence are positions of its row,
 so that nothing has to follow their order.
 
-Shape suffixes: B rows, Q positions (1 if a row is one sentence's), N the positions of all rows,
-P programs, T directions.
+Shape suffixes: N rows, or all positions of a packed batch; T directions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -60,6 +59,40 @@ class Steering:
         return self.programs[direction].get(stack, ())
 
 
+class _StackRows:
+    """The programs of the positions of one stack."""
+
+    def __init__(self, program_T: Tensor, *, stack: str) -> None:
+        # The place of each direction's program.
+        self._program_T = program_T
+        self._stack = stack
+        self._whole_N: Tensor | None = None
+        self._running_N: Tensor | None = None
+        self.state = 0
+
+    def observe(self, batch: BatchLayout) -> None:
+        """The positions are those of this batch."""
+        encodes = self._stack == ENCODER
+        direction_N = (batch.source_direction if encodes else batch.target_direction).flatten()
+        self._program_T = self._program_T.to(direction_N.device)
+        self._whole_N = self._running_N = self._program_T[direction_N]
+        self.state += 1
+
+    def keep(self, rows: np.ndarray) -> None:
+        """Only some rows of the batch go on."""
+        assert self._whole_N is not None  # noqa: S101 -- narrows the type
+        index = torch.from_numpy(rows).to(self._whole_N.device, non_blocking=True)
+        self._running_N = self._whole_N[index]
+        self.state += 1
+
+    def of(self, activation: Tensor) -> Tensor:
+        """The programs of positions, int64 [N]: rows, or all positions if the batch is packed."""
+        del activation
+        if self._running_N is None:
+            raise RuntimeError("observe() must name the batch before the forward pass")
+        return self._running_N
+
+
 class DirectionRows:
     """Which program each position of the running forward pass has.
 
@@ -67,37 +100,17 @@ class DirectionRows:
     """
 
     def __init__(self, programs: Mapping[str, Tensor]) -> None:
-        # int64 [T] by stack: the place of each direction's program.
-        self._program_T = dict(programs)
-        self._whole: dict[str, Tensor] = {}
-        self._running: dict[str, Tensor] = {}
+        self.of_stack = {stack: _StackRows(each, stack=stack) for stack, each in programs.items()}
 
     def observe(self, batch: BatchLayout) -> None:
         """The next forward passes are of this batch, whose directions are those given."""
-        for stack, program_T in self._program_T.items():
-            direction_BQ = batch.source_direction if stack == ENCODER else batch.target_direction
-            self._program_T[stack] = program_T.to(direction_BQ.device)
-            self._whole[stack] = self._program_T[stack][direction_BQ.flatten()]
-        self._running = dict(self._whole)
+        for rows in self.of_stack.values():
+            rows.observe(batch)
 
     def keep(self, rows: np.ndarray) -> None:
         """Only some rows of the padded batch go on."""
-        for stack, whole_B in self._whole.items():
-            index = torch.from_numpy(rows).to(whole_B.device, non_blocking=True)
-            self._running[stack] = whole_B[index]
-
-    def of(self, stack: str) -> Callable[[Tensor], Tensor]:
-        """What tells the programs of a stack's activations: int64 [B], or of packed positions [N].
-
-        It is a RuntimeError to ask before a batch was observed.
-        """
-
-        def told(_: Tensor) -> Tensor:
-            if stack not in self._running:
-                raise RuntimeError("observe() must name the batch before the forward pass")
-            return self._running[stack]
-
-        return told
+        for each in self.of_stack.values():
+            each.keep(rows)
 
 
 @contextmanager
@@ -124,7 +137,7 @@ def steered_directions(
         neurons, programs = steering.neurons[site.stack], distinct[site.stack]
         table = [affine(program, neurons, site) for program in programs]
         if any(bool(done.touched_F.any()) for done in table):
-            looks[site] = applied(table, rows.of(site.stack), seed=steering.seed + site.layer)
+            looks[site] = applied(table, rows.of_stack[site.stack], seed=steering.seed + site.layer)
     with ExitStack() as block:
         if looks:
             block.enter_context(_as_written(model))

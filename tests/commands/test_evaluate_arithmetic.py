@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -242,4 +243,14 @@ def test_a_masked_system_is_measured_and_changed_with_its_own_masks(run_copy):
 def test_what_cannot_be_done_is_named(finished_run, tmp_path, words, message):
     with pytest.raises(ConfigurationError, match=message):
         evaluated(finished_run, *words, f"output={tmp_path}/none")
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_system_of_several_models_is_refused(finished_run, tmp_path, monkeypatch):
+    def several(folder):
+        return replace(load_checkpoint(folder), weight_masks=object())
+
+    monkeypatch.setattr("nsmt.commands.arithmetic.load_checkpoint", several)
+    with pytest.raises(ConfigurationError, match=r"'dense' has other weights for each direction"):
+        evaluated(finished_run, f"output={tmp_path}/none")
     assert not (tmp_path / "none").exists()
