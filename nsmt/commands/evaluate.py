@@ -10,6 +10,7 @@ import hashlib
 import json
 from pathlib import Path
 
+from nsmt.commands.arithmetic import arithmetic
 from nsmt.commands.comet import comet
 from nsmt.commands.config import ScoringSettings
 from nsmt.commands.evaluations import (
@@ -31,6 +32,7 @@ from nsmt.commands.score import (
 from nsmt.commands.translations import TRANSLATIONS, write_translations
 from nsmt.commands.zero_shot import zero_shot
 from nsmt.data.corpus import Corpus
+from nsmt.evaluation.arithmetic import ArithmeticSettings
 from nsmt.evaluation.comet import CometSettings
 from nsmt.evaluation.comparison import measure
 from nsmt.evaluation.groups import groups_of, table_order
@@ -54,6 +56,8 @@ def evaluate(config: EvaluateConfig) -> Path:
         return _published(config, config.eval)
     if isinstance(config.eval, ZeroShotSettings):
         return zero_shot(config, config.eval)
+    if isinstance(config.eval, ArithmeticSettings):
+        return arithmetic(config, config.eval)
     if isinstance(config.eval, CometSettings):
         return comet(config, config.eval)
     return _checkpoint(config) if isinstance(config.eval, CheckpointEvaluation) else _run(config)

@@ -14,6 +14,7 @@ from nsmt.commands.config import PathSettings, RunConfig, ScoringSettings, recor
 from nsmt.data.corpus import Corpus
 from nsmt.data.prepare import prepare
 from nsmt.errors import ConfigurationError, DataError
+from nsmt.evaluation.arithmetic import ArithmeticSettings
 from nsmt.evaluation.comet import CometSettings
 from nsmt.evaluation.published import PublishedSettings
 from nsmt.evaluation.results import Comparison, SystemResult
@@ -44,7 +45,12 @@ class CheckpointEvaluation(Settings):
 
 
 EvaluationSettings = Annotated[
-    RunEvaluation | CheckpointEvaluation | PublishedSettings | ZeroShotSettings | CometSettings,
+    RunEvaluation
+    | CheckpointEvaluation
+    | PublishedSettings
+    | ZeroShotSettings
+    | ArithmeticSettings
+    | CometSettings,
     Field(discriminator="kind"),
 ]
 

@@ -21,6 +21,7 @@ from nsmt.models.checkpoint import TrainedModel
 from nsmt.models.decoding import DecodingSettings
 from nsmt.models.systems import load_system
 from nsmt.progress import progress_bar
+from nsmt.steering.translation_models import Steering
 from nsmt.training.trainer import device_of
 
 _LOG = logging.getLogger(__name__)
@@ -154,10 +155,11 @@ def score_texts(
     *,
     decoding: DecodingSettings,
     label: str,
+    steering: Steering | None = None,
     accelerator: str = "cpu",
     progress: bool = True,
 ) -> dict[Direction, TestOutput]:
-    """The same for any source and target sentences, and the pieces of both."""
+    """The same for any source and target sentences, and the pieces of both; perhaps steered."""
     device = device_of(accelerator)
     total = sum(len(sources) for sources, _ in texts.values())
     with progress_bar(shown=progress) as bar:
@@ -167,6 +169,7 @@ def score_texts(
             {direction: sources for direction, (sources, _) in texts.items()},
             decoding=decoding,
             device=device,
+            steering=steering,
             advance=lambda count: bar.advance(task, count),
         )
         task = bar.add_task(f"likelihood {label}", total=total, status="")
@@ -175,6 +178,7 @@ def score_texts(
             tables,
             tokens=_LIKELIHOOD_TOKENS,
             device=device,
+            steering=steering,
             advance=lambda count: bar.advance(task, count),
         )
     return {

@@ -14,6 +14,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from nsmt.commands.config import RunConfig
 from nsmt.commands.evaluations import (
@@ -41,6 +42,7 @@ from nsmt.evaluation.groups import ZERO_SHOT, groups_of
 from nsmt.evaluation.off_target import Found, Judge, with_off_target
 from nsmt.evaluation.results import TestOutput
 from nsmt.evaluation.zero_shot import (
+    UnseenSettings,
     Variant,
     ZeroShotSettings,
     unseen_directions,
@@ -53,6 +55,7 @@ from nsmt.models.systems import models_of
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.reporting.results_tables import comparison_resolution
 from nsmt.reporting.zero_shot_tables import REFERENCES
+from nsmt.steering.translation_models import Steering
 from nsmt.training.schedule import IDENTIFICATION, STATISTICS
 from nsmt.training.stages import CHECKPOINT
 
@@ -89,7 +92,7 @@ def zero_shot(
     judge = judge_of(
         settings, corpus.languages, directions, pivot=corpus.pivot, identifier_of=identifier_of
     )
-    sets = _test_sets(corpus, directions, settings)
+    sets = sets_of(corpus, directions, settings)
     done = _translated(opened, names, sets, judge, into)
     several = len(done.outputs) > 1
     comparisons = compare_outputs(
@@ -118,11 +121,12 @@ def zero_shot(
 
 
 def chosen_systems(
-    opened: OpenedRun, chosen: Sequence[str] | None
+    opened: OpenedRun, chosen: Sequence[str] | None, *, key: str = "eval.systems"
 ) -> tuple[list[str], dict[str, str]]:
     """The run's systems to evaluate, and those that cannot translate unseen directions, with why.
 
-    One that was asked for by name and cannot, or is not there, is a ConfigurationError.
+    One that was asked for by name, under `key`, and cannot or is not there, is a
+    ConfigurationError.
     """
     stages: list[str] = opened.record["stages"]
     for name in chosen or ():
@@ -130,12 +134,12 @@ def chosen_systems(
             near = difflib.get_close_matches(name, stages, n=1)
             hint = f"did you mean '{near[0]}'? " if near else ""
             raise ConfigurationError(
-                f"eval.systems: {opened.folder} has no '{name}'",
+                f"{key}: {opened.folder} has no '{name}'",
                 fix=f"{hint}it has {', '.join(stages)}",
             )
         if name in SEEN_ONLY:
             raise ConfigurationError(
-                f"eval.systems: '{name}' cannot translate unseen directions: {SEEN_ONLY[name]}",
+                f"{key}: '{name}' cannot translate unseen directions: {SEEN_ONLY[name]}",
                 fix="leave it out",
             )
     names = [name for name in stages if chosen is None or name in chosen]
@@ -144,7 +148,7 @@ def chosen_systems(
 
 
 def judge_of(
-    settings: ZeroShotSettings,
+    settings: UnseenSettings,
     languages: LanguageTable,
     directions: Sequence[Direction],
     *,
@@ -159,9 +163,8 @@ def judge_of(
     return Judge(identifier, min_letter_bytes=settings.min_letter_bytes)
 
 
-def _test_sets(
-    corpus: Corpus, directions: Sequence[Direction], settings: ZeroShotSettings
-) -> TestSets:
+def sets_of(corpus: Corpus, directions: Sequence[Direction], settings: UnseenSettings) -> TestSets:
+    """The text of each direction; a DataError if no unseen one has enough."""
     texts = unseen_texts(corpus, directions)
     enough = {d: text for d, text in texts.items() if len(text) >= settings.min_sentences}
     too_small = {d: len(text) for d, text in texts.items() if d not in enough}
@@ -199,7 +202,7 @@ def _translated(
     """Translate with every system, one model at a time, and keep the text below `into`."""
     done = _Translated()
     for variant in _variants(opened, names, list(sets.texts)):
-        outputs = _translate(variant, sets, opened.config, into / TRANSLATIONS)
+        outputs = translated(variant, sets, opened.config, into / TRANSLATIONS)
         if judge is not None:
             found = {d: judge(d, output.hypotheses) for d, output in outputs.items()}
             outputs = with_off_target(outputs, found, signature=judge.signature)
@@ -212,19 +215,30 @@ def _translated(
     return done
 
 
-def _translate(
-    variant: Variant, test_sets: TestSets, config: RunConfig, folder: Path
+def translated(
+    variant: Variant,
+    test_sets: TestSets,
+    config: RunConfig,
+    folder: Path,
+    *,
+    steering: Steering | None = None,
+    steered_by: Mapping[str, Any] | None = None,
 ) -> dict[Direction, TestOutput]:
-    """Translate, or read what is in the folder from an evaluation that was stopped."""
+    """Translate, or read what is in the folder from an evaluation that was stopped.
+
+    `steered_by` is all that decides what `steering` does.
+    """
     trained, texts = variant.trained, test_sets.texts
     sets = trained.weight_masks if trained.atlas is None else trained.atlas
     sentences = [[str(d), text.sources, text.targets] for d, text in texts.items()]
-    made_by = {
+    made_by: dict[str, Any] = {
         "weights": trained.fingerprint,
         "neurons": None if sets is None else sets.fingerprint,
         "sentences": hashlib.sha256(json.dumps(sentences).encode()).hexdigest(),
         "decoding": config.decoding.model_dump(mode="json"),
     }
+    if steered_by is not None:
+        made_by["steered_by"] = dict(steered_by)
     kept = kept_outputs(folder, variant.name, lambda d: list(texts[d].targets), made_by=made_by)
     if kept is not None:
         return kept
@@ -237,6 +251,7 @@ def _translate(
             {d: encoded_table(model.vocabulary, t.sources, t.targets) for d, t in own.items()},
             decoding=config.decoding,
             label=variant.label,
+            steering=steering,
             accelerator=config.trainer.accelerator,
             progress=config.callbacks.progress,
         )
@@ -263,13 +278,19 @@ def _notes(
     if done.either_way:
         named = ", ".join(done.either_way)
         notes.append(f"Sets of languages (factorised) are the merged ones here: {named}.")
+    notes += [f"{name} is not here: {reason}." for name, reason in passed_over.items()]
+    return notes + notes_on_text(sets, settings)
+
+
+def notes_on_text(sets: TestSets, settings: UnseenSettings) -> list[str]:
+    """The same of test sets and the identifier."""
+    notes = []
     if sets.too_small:
         named = ", ".join(f"{direction} ({count})" for direction, count in sets.too_small.items())
         notes.append(f"Left out, having fewer than {settings.min_sentences} sentences: {named}.")
     if sets.trained:
         named = ", ".join(map(str, sets.trained))
         notes.append(f"Seen in training, and in no mean of the summary: {named}.")
-    notes += [f"{name} is not here: {reason}." for name, reason in passed_over.items()]
     if settings.identify:
         notes.append(
             f"Texts with fewer than {settings.min_letter_bytes} bytes of letters are not judged; "

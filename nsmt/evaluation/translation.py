@@ -22,6 +22,7 @@ from nsmt.models.decoding import DecodingSettings, search
 from nsmt.models.linear import packed_weights
 from nsmt.models.loss import token_nll
 from nsmt.models.masks import Permits
+from nsmt.steering.translation_models import DirectionRows, Steering, steered_directions
 
 Advance = Callable[[int], None]
 
@@ -39,20 +40,25 @@ def translate(
     *,
     decoding: DecodingSettings,
     device: torch.device | str = "cpu",
+    steering: Steering | None = None,
     advance: Advance = lambda _: None,
 ) -> dict[Direction, list[str]]:
     """Translate the sentences of each direction; `advance` hears of finished sentences.
 
-    A sentence of more pieces than the model has positions is a DataError.
+    With `steering`, under its interventions. A sentence of more pieces than the model has positions
+    is a DataError.
     """
     trained.model.to(device).eval()
     directions = list(sources)
     masks = _masks(trained, directions, device)
     found = {direction: [""] * len(lines) for direction, lines in sources.items()}
-    with packed_weights(trained.model):
+    with (
+        packed_weights(trained.model),
+        steered_directions(trained.model, directions, steering) as rows,
+    ):
         for members in _batched(_longest_first(trained, sources), decoding.batch_sentences):
             texts = _translate_batch(
-                trained, members, directions, masks=masks, decoding=decoding, device=device
+                trained, members, directions, rows, masks=masks, decoding=decoding, device=device
             )
             for sentence, text in zip(members, texts, strict=True):
                 found[directions[sentence.direction]][sentence.place] = text
@@ -89,6 +95,7 @@ def _translate_batch(
     trained: TrainedModel,
     members: Sequence[_Sentence],
     directions: Sequence[Direction],
+    steered: DirectionRows,
     *,
     masks: Permits | None,
     decoding: DecodingSettings,
@@ -106,12 +113,14 @@ def _translate_batch(
         )
         .to(device)
     )
+    steered.observe(batch)
     hypotheses = search(
         trained.model,
         batch,
         eos=vocabulary.eos,
         masks=None if masks is None else masks(batch),
         settings=decoding,
+        follow=steered.keep,
     )
     return vocabulary.decode([hypothesis.tokens for hypothesis in hypotheses])
 
@@ -123,6 +132,7 @@ def likelihoods(
     *,
     tokens: int,
     device: torch.device | str = "cpu",
+    steering: Steering | None = None,
     advance: Advance = lambda _: None,
 ) -> dict[Direction, tuple[np.ndarray, np.ndarray]]:
     """The negative log-likelihood (nats, tag and </s> included) and tokens of each reference.
@@ -134,22 +144,24 @@ def likelihoods(
     masks = _masks(trained, list(tables), device)
     reader = TableReader(tables, sequence_format(trained.vocabulary))
     sums = [(np.zeros(len(each)), np.zeros(len(each), np.int64)) for each in tables.values()]
-    for planned in in_order(tables, BatchSettings(tokens=tokens)):
-        batch = reader.read(planned).to(device)
-        hidden_BTD = model(batch, None if masks is None else masks(batch))
-        nll_N = token_nll(
-            batch.counted(hidden_BTD), model.output.weight, batch.counted(batch.target_out_BT)
-        )
-        nll_BT = torch.zeros_like(batch.target_out_BT, dtype=torch.float64)
-        nll_BT.view(-1)[batch.counted_N] = nll_N.double()
-        nll_B = nll_BT.sum(1).cpu().numpy()
-        length_B = batch.target_real_BT.sum(1).cpu().numpy()
-        for place, (row, sentence) in enumerate(
-            zip(planned.direction.tolist(), planned.row.tolist(), strict=True)
-        ):
-            sums[row][0][sentence] = nll_B[place]
-            sums[row][1][sentence] = length_B[place]
-        advance(len(planned.row))
+    with steered_directions(model, list(tables), steering) as steered:
+        for planned in in_order(tables, BatchSettings(tokens=tokens)):
+            batch = reader.read(planned).to(device)
+            steered.observe(batch)
+            hidden_BTD = model(batch, None if masks is None else masks(batch))
+            nll_N = token_nll(
+                batch.counted(hidden_BTD), model.output.weight, batch.counted(batch.target_out_BT)
+            )
+            nll_BT = torch.zeros_like(batch.target_out_BT, dtype=torch.float64)
+            nll_BT.view(-1)[batch.counted_N] = nll_N.double()
+            nll_B = nll_BT.sum(1).cpu().numpy()
+            length_B = batch.target_real_BT.sum(1).cpu().numpy()
+            for place, (row, sentence) in enumerate(
+                zip(planned.direction.tolist(), planned.row.tolist(), strict=True)
+            ):
+                sums[row][0][sentence] = nll_B[place]
+                sums[row][1][sentence] = length_B[place]
+            advance(len(planned.row))
     return dict(zip(tables, sums, strict=True))
 
 

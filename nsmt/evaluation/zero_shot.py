@@ -30,15 +30,11 @@ from nsmt.settings import Settings
 Count = Annotated[int, Field(ge=1)]
 
 
-class ZeroShotSettings(Settings):
-    """Translate between languages that a finished run never trained together."""
+class UnseenSettings(Settings):
+    """Which unseen directions are evaluated, on how much text, and whether it is identified."""
 
-    kind: Literal["zero_shot"] = "zero_shot"
     languages: tuple[str, ...] | None = Field(
         None, description="null: all of the corpus but the pivot"
-    )
-    systems: tuple[str, ...] | None = Field(
-        None, min_length=1, description="null: all of the run that can translate unseen directions"
     )
     min_sentences: Count = Field(
         50, description="a direction with fewer joined test sentences is left out, and named"
@@ -47,6 +43,15 @@ class ZeroShotSettings(Settings):
     identify: bool = Field(default=True, description="off-target rates; needs the extra langid")
     min_letter_bytes: Annotated[int, Field(ge=0)] = Field(
         12, description="a hypothesis with fewer bytes of letters (UTF-8) is not judged"
+    )
+
+
+class ZeroShotSettings(UnseenSettings):
+    """Translate between languages that a finished run never trained together."""
+
+    kind: Literal["zero_shot"] = "zero_shot"
+    systems: tuple[str, ...] | None = Field(
+        None, min_length=1, description="null: all of the run that can translate unseen directions"
     )
 
 

@@ -11,6 +11,7 @@ Shape suffixes: B sentences still decoding, K beams, S source positions, L token
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -26,6 +27,9 @@ from nsmt.models.cache import DecoderCache
 from nsmt.models.masks import SiteMasks
 from nsmt.models.transformer import Transformer
 from nsmt.settings import Settings
+
+# Hears which sentences of the batch the rows of the next steps are, where some are done.
+Follow = Callable[[np.ndarray], None]
 
 
 class DecodingSettings(Settings):
@@ -95,11 +99,13 @@ def search(
     eos: int,
     masks: SiteMasks | None = None,
     settings: DecodingSettings,
+    follow: Follow = lambda _: None,
 ) -> list[Hypothesis]:
     """Translate the source side of a padded batch; the best hypothesis of each sentence, in order.
 
-    The first target token of each sentence is its forced tag; the others are not looked at. Raises
-    CheckpointError if the model's probabilities are no numbers.
+    The first target token of each sentence is its forced tag; the others are not looked at.
+    `follow` is called whenever rows are left out. Raises CheckpointError if the model's
+    probabilities are no numbers.
     """
     beams = _start(model, batch, eos=eos, masks=masks, settings=settings)
     finished: list[list[Hypothesis]] = [[] for _ in range(len(batch))]
@@ -115,6 +121,7 @@ def search(
         done = np.array([len(finished[row]) >= settings.beam for row in beams.row_B])
         if (done | out_of_room).any():
             beams.keep(np.flatnonzero(~(done | out_of_room)))
+            follow(beams.row_B)
     if not all(finished):
         raise CheckpointError(
             "the model's probabilities are no numbers: its training diverged",

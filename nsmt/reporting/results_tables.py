@@ -151,8 +151,13 @@ def published_table(table: TierTable, *, title: str = "Published outputs, scored
     return Table(title, columns, rows, notes)
 
 
-def common_notes(comparison: Comparison, metrics: Iterable[str] | None = None) -> list[str]:
-    """What must stand below every table of a comparison: meaning of marks, method, signatures."""
+def common_notes(
+    comparison: Comparison, metrics: Iterable[str] | None = None, *, same_weights: bool = False
+) -> list[str]:
+    """What must stand below every table of a comparison: meaning of marks, method, signatures.
+
+    Systems of the same weights do not differ in how long they were trained.
+    """
     notes = [
         f"Differences have 95 % intervals; {_MARK} p < {SIGNIFICANCE_LEVEL}, two-sided, not "
         "corrected for the number of comparisons; the variation between training runs is not "
@@ -160,7 +165,7 @@ def common_notes(comparison: Comparison, metrics: Iterable[str] | None = None) -
         f"Intervals: {comparison.resampling}",
     ]
     names = [system.name for system in comparison.systems]
-    if DENSE in names and CONTROL not in names:
+    if DENSE in names and CONTROL not in names and not same_weights:
         notes.insert(
             0,
             f"The control '{CONTROL}' is not in this table: differences to the dense model include "

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -25,8 +25,22 @@ from nsmt.neurons.taps import Look, Taps, attached
 from nsmt.steering.interventions import Affine, LanguageNeurons, Program, affine
 
 
-class Rows:
+class Placing(Protocol):
     """Which program each row of the running forward pass has.
+
+    `state` is another number where `of` would tell other programs.
+    """
+
+    @property
+    def state(self) -> int: ...  # noqa: D102 -- told above
+
+    def of(self, activation: Tensor) -> Tensor:
+        """The programs of the rows of activations, int64 [B] on their device."""
+        ...
+
+
+class Rows:
+    """The programs of the rows of a language model, or one for all.
 
     `batch` follows the model's forward passes: a block may have flattened rows and positions (OPT
     does), and beams multiply rows.
@@ -35,6 +49,11 @@ class Rows:
     def __init__(self, program_B: Sequence[int]) -> None:
         self._program_B = torch.tensor(program_B, dtype=torch.int64)
         self.batch = len(program_B)
+
+    @property
+    def state(self) -> int:
+        """The number of rows, which is all that differs between forward passes."""
+        return self.batch
 
     def of(self, activation: Tensor) -> Tensor:
         """The programs of the rows of activations, int64 [B] on their device."""
@@ -83,7 +102,7 @@ def steered(
     for site in taps:
         table = [affine(program, neurons, site) for program in distinct]
         if any(bool(done.touched_F.any()) for done in table):
-            looks[site] = _applied(table, rows, seed=seed + site.layer)
+            looks[site] = applied(table, rows, seed=seed + site.layer)
     with ExitStack() as stack:
         if len(distinct) > 1:
             stack.enter_context(rows.following(model))
@@ -91,7 +110,7 @@ def steered(
         yield
 
 
-def _applied(table: Sequence[Affine], rows: Rows, *, seed: int) -> Look:
+def applied(table: Sequence[Affine], rows: Placing, *, seed: int) -> Look:
     """What changes the activations of a site: the tables move to their device and type once."""
     scale_PF = torch.stack([done.scale_F for done in table])
     shift_PF = torch.stack([torch.where(done.touched_F, done.shift_F, -0.0) for done in table])
@@ -100,8 +119,8 @@ def _applied(table: Sequence[Affine], rows: Rows, *, seed: int) -> Look:
     kept: dict[tuple[torch.device, torch.dtype, int], list[Tensor]] = {}
 
     def tables(activation: Tensor) -> list[Tensor]:
-        """Scale, shift and noise: [F], or of rows [B, 1, F], made once for a size of batch."""
-        key = (activation.device, activation.dtype, rows.batch)
+        """Scale, shift and noise: [F], or of rows [B, 1, F], made once for a state of the rows."""
+        key = (activation.device, activation.dtype, rows.state)
         if key not in kept:
             program_B = rows.of(activation)
             every = [each.to(activation) for each in (scale_PF, shift_PF, noise_PF)]

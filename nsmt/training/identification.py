@@ -6,7 +6,7 @@ records each direction in a run of its own, which gives the same counts of real 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from nsmt.data.batch import BatchLayout
 from nsmt.data.datamodule import TranslationData
 from nsmt.errors import AtlasError
 from nsmt.models.checkpoint import TrainedModel
+from nsmt.neurons.moments import Moment
 from nsmt.neurons.recording import ActivationRecorder, Positions
 from nsmt.neurons.statistics import ActivationStatistics, CountRule
 from nsmt.training.callbacks import ValidationBar
@@ -32,9 +33,13 @@ def gather_statistics(
     rule: CountRule,
     trainer: TrainerSettings,
     folder: Path,
+    moments: Sequence[Moment] = (),
     progress: bool = True,
 ) -> ActivationStatistics:
-    """Count what fires for each direction on its validation set; all ranks get the sums."""
+    """Count what fires for each direction on its validation set; all ranks get the sums.
+
+    `moments` are summed beside the counts.
+    """
     module = _ForwardPass(
         trained.model,
         directions=trained.directions,
@@ -50,7 +55,7 @@ def gather_statistics(
     if rule.count_padding:
         # Between packed sentences there is none.
         data = data.padded()
-    callback = IdentifyNeurons(rule, provenance=provenance)
+    callback = IdentifyNeurons(rule, moments=moments, provenance=provenance)
     shown = [ValidationBar("identify neurons")] if progress else []
     make_trainer(trainer, folder=folder, callbacks=[callback, *shown]).validate(
         module, datamodule=data, verbose=False
@@ -84,8 +89,15 @@ class _ForwardPass(TranslationModule):
 class IdentifyNeurons(pl.Callback):
     """After `trainer.validate(...)`, `statistics` holds the counts of every direction."""
 
-    def __init__(self, rule: CountRule, *, provenance: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        rule: CountRule,
+        *,
+        moments: Sequence[Moment] = (),
+        provenance: Mapping[str, Any] | None = None,
+    ) -> None:
         self.rule = rule
+        self.moments = tuple(moments)
         self.provenance = dict(provenance or {})
         self.statistics: ActivationStatistics | None = None
         self._recorder: ActivationRecorder | None = None
@@ -99,6 +111,7 @@ class IdentifyNeurons(pl.Callback):
             [str(direction) for direction in pl_module.directions],
             pl_module.model.sites,
             rule=self.rule,
+            moments=self.moments,
             provenance=self.provenance,
             device=pl_module.device,
         )

@@ -5,6 +5,7 @@ import json
 import re
 
 import pytest
+from most_vowels import MostVowels
 
 from nsmt.commands import zero_shot as module
 from nsmt.commands.compose import composed
@@ -22,19 +23,6 @@ from nsmt.languages import Direction
 
 SYSTEMS = ("dense", "continue_dense", "neuron_specialization")
 DIRECTIONS = ("de-nl", "de-fr", "nl-de", "nl-fr", "fr-de", "fr-nl")
-
-
-class MostVowels:
-    """A stand-in for an identifier: made-up languages are told by their most frequent vowel."""
-
-    signature = "most-vowels"
-
-    def __init__(self, languages, required):
-        self.languages = tuple(language.code for language in languages)
-        assert set(required) <= set(self.languages)
-
-    def identify(self, text):
-        return self.languages[max(range(4), key=lambda place: text.count("aeio"[place]))]
 
 
 def configured(run, *words):

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from naive_transformer import naive_forward
 from pydantic import ValidationError
 from torch.nn import functional as F
 
@@ -25,55 +26,6 @@ def decoded_step_by_step(model, batch, masks):
         for token_B1 in batch.target_in_BT.split(1, dim=1)
     ]
     return torch.cat(steps, dim=1)
-
-
-def naive_forward(model, source, target_in):
-    """One sentence without batching, caches, fused attention or library layers."""
-    width, heads = model.settings.d_model, model.settings.heads
-
-    def position(place):
-        half = width // 2
-        angles = [(place + 2) * 10_000 ** (-i / (half - 1)) for i in range(half)]
-        return torch.tensor([math.sin(a) for a in angles] + [math.cos(a) for a in angles])
-
-    def embed(table, tokens):
-        rows = [table.weight[t] * math.sqrt(width) + position(p) for p, t in enumerate(tokens)]
-        return torch.stack(rows)
-
-    def norm(layer, x):
-        mean = x.mean(-1, keepdim=True)
-        variance = ((x - mean) ** 2).mean(-1, keepdim=True)
-        return (x - mean) / torch.sqrt(variance + layer.eps) * layer.weight + layer.bias
-
-    def attend(layer, queries, keys, causal):
-        q, k, v = layer.query(queries), layer.key(keys), layer.value(keys)
-        size = width // heads
-        outputs = []
-        for head in range(heads):
-            part = slice(head * size, (head + 1) * size)
-            scores = q[:, part] @ k[:, part].T / math.sqrt(size)
-            if causal:
-                for row in range(len(scores)):
-                    scores[row, row + 1 :] = -math.inf
-            outputs.append(scores.softmax(-1) @ v[:, part])
-        return layer.output(torch.cat(outputs, -1))
-
-    def feed(layer, x):
-        return layer.fc2(layer.fc1(x).clamp(min=0))
-
-    x = embed(model.encoder_embedding, source)
-    for layer in model.encoder:
-        normed = norm(layer.attention_norm, x)
-        x = x + attend(layer.attention, normed, normed, causal=False)
-        x = x + feed(layer.feed_forward, norm(layer.feed_forward_norm, x))
-    memory = norm(model.encoder_norm, x)
-    y = embed(model.decoder_embedding, target_in)
-    for layer in model.decoder:
-        normed = norm(layer.attention_norm, y)
-        y = y + attend(layer.attention, normed, normed, causal=True)
-        y = y + attend(layer.cross_attention, norm(layer.cross_norm, y), memory, causal=False)
-        y = y + feed(layer.feed_forward, norm(layer.feed_forward_norm, y))
-    return norm(model.decoder_norm, y)
 
 
 @torch.no_grad()

@@ -1,0 +1,59 @@
+"""The Transformer written out for one sentence, the reference of fast ones."""
+
+import math
+
+import torch
+
+
+def naive_forward(model, source, target_in, change=lambda site, activation: activation):
+    """One sentence without batching, caches, fused attention or library layers.
+
+    `change` makes of the activations of a site, by name, what goes on.
+    """
+    width, heads = model.settings.d_model, model.settings.heads
+
+    def position(place):
+        half = width // 2
+        angles = [(place + 2) * 10_000 ** (-i / (half - 1)) for i in range(half)]
+        return torch.tensor([math.sin(a) for a in angles] + [math.cos(a) for a in angles])
+
+    def embed(table, tokens):
+        rows = [table.weight[t] * math.sqrt(width) + position(p) for p, t in enumerate(tokens)]
+        return torch.stack(rows)
+
+    def norm(layer, x):
+        mean = x.mean(-1, keepdim=True)
+        variance = ((x - mean) ** 2).mean(-1, keepdim=True)
+        return (x - mean) / torch.sqrt(variance + layer.eps) * layer.weight + layer.bias
+
+    def attend(layer, queries, keys, causal):
+        q, k, v = layer.query(queries), layer.key(keys), layer.value(keys)
+        size = width // heads
+        outputs = []
+        for head in range(heads):
+            part = slice(head * size, (head + 1) * size)
+            scores = q[:, part] @ k[:, part].T / math.sqrt(size)
+            if causal:
+                for row in range(len(scores)):
+                    scores[row, row + 1 :] = -math.inf
+            outputs.append(scores.softmax(-1) @ v[:, part])
+        return layer.output(torch.cat(outputs, -1))
+
+    def feed(layer, x, site):
+        return layer.fc2(change(site, layer.fc1(x).clamp(min=0)))
+
+    x = embed(model.encoder_embedding, source)
+    for depth, layer in enumerate(model.encoder):
+        normed = norm(layer.attention_norm, x)
+        x = x + attend(layer.attention, normed, normed, causal=False)
+        normed = norm(layer.feed_forward_norm, x)
+        x = x + feed(layer.feed_forward, normed, f"encoder.{depth}")
+    memory = norm(model.encoder_norm, x)
+    y = embed(model.decoder_embedding, target_in)
+    for depth, layer in enumerate(model.decoder):
+        normed = norm(layer.attention_norm, y)
+        y = y + attend(layer.attention, normed, normed, causal=True)
+        y = y + attend(layer.cross_attention, norm(layer.cross_norm, y), memory, causal=False)
+        normed = norm(layer.feed_forward_norm, y)
+        y = y + feed(layer.feed_forward, normed, f"decoder.{depth}")
+    return norm(model.decoder_norm, y)
