@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from nsmt.errors import ConfigurationError
 from nsmt.neurons.sites import Site
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.neurons.taps import Look, Tap, Taps, attached
@@ -103,11 +102,6 @@ class _Watch:
 
     def _written(self, site: Site, second: nn.Module) -> Look:
         weight_DF: Tensor = second.weight  # type: ignore[assignment]
-        if weight_DF.is_meta:
-            raise ConfigurationError(
-                f"the weights of {site.name} are not in memory, which the moment 'written' needs",
-                fix="leave it out of gathering.moments, or hold the model whole",
-            )
         length_F = weight_DF.detach().to(torch.float32).norm(dim=0)
 
         def look(hidden: Tensor) -> None:

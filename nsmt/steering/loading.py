@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import json
 import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import torch
 from pydantic import Field, model_validator
@@ -25,7 +26,12 @@ from nsmt.files import sha256
 from nsmt.neurons.sites import Site
 from nsmt.neurons.taps import Tap
 from nsmt.settings import Settings
-from nsmt.steering.families import language_model_taps
+from nsmt.steering.families import family_of, language_model_taps
+
+# Of a weight that is hashed, the bytes that are on the CPU at once.
+_BLOCK: Final = 1 << 26
+# Of a configuration: where and by what it was read, which decides nothing.
+_ORIGIN: Final = ("_name_or_path", "transformers_version")
 
 
 class PackageSettings(Settings):
@@ -82,7 +88,15 @@ class LanguageModel:
 def load_language_model(
     settings: LanguageModelSettings, *, cache: Path, device: str = "cpu"
 ) -> LanguageModel:
-    """Load model and tokenizer, in evaluation mode; errors name the setting to correct."""
+    """Load model and tokenizer, in evaluation mode; errors name the setting to correct.
+
+    That there is a GPU, and the model's family, are asked before the weights are read.
+    """
+    if torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise ConfigurationError(
+            "accelerator=gpu, and PyTorch finds no GPU",
+            fix="set accelerator=cpu, or install PyTorch for the machine's GPU and driver",
+        )
     library = _transformers()
     place, file = _place(settings, cache)
     options: dict[str, Any] = {"revision": settings.revision, "trust_remote_code": False}
@@ -95,12 +109,15 @@ def load_language_model(
         how["device_map"] = settings.device_map
     try:
         with _quiet(library):
+            config = library.AutoConfig.from_pretrained(place, **options)
+            family_of(str(config.get_text_config().model_type))
             tokenizer = library.AutoTokenizer.from_pretrained(place, **options)
             model = library.AutoModelForCausalLM.from_pretrained(place, **options, **how)
     except (OSError, ValueError, ImportError) as error:
         raise DataError(
             f"the language model {settings.name} cannot be loaded: {error}",
-            fix="correct language_model.path or language_model.gguf, or log in where it is gated",
+            fix="correct language_model.path or language_model.gguf (safetensors or GGUF, no "
+            "pickles), or log in where it is gated",
         ) from error
     if settings.device_map is None:
         model = model.to(device)
@@ -108,20 +125,42 @@ def load_language_model(
 
 
 def wrapped(model: Any, tokenizer: Any, *, name: str) -> LanguageModel:  # noqa: ANN401
-    """A model that is there already."""
-    return LanguageModel(name, model, tokenizer, language_model_taps(model), weights_digest(model))
+    """A model that is there already; a ConfigurationError if some of it is not in memory."""
+    absent = [each for each, weight in model.state_dict().items() if weight.is_meta]
+    if absent:
+        raise ConfigurationError(
+            f"{name} does not fit: {len(absent)} of its weights were offloaded ({absent[0]}, …)",
+            fix="use more GPUs, or language_model.dtype=bfloat16, or language_model.device_map="
+            "null on a machine that holds it whole",
+        )
+    fingerprint = model_digest(model, tokenizer)
+    return LanguageModel(name, model, tokenizer, language_model_taps(model), fingerprint)
 
 
-def weights_digest(model: nn.Module) -> str:
-    """A sha256 over names, shapes and a sample of every weight: what results are kept by."""
+def model_digest(model: Any, tokenizer: Any) -> str:  # noqa: ANN401 -- of `transformers`
+    """A sha256 of all that makes a model's outputs: what results are kept by.
+
+    Every byte of every weight, with its name, shape and type; the configuration (norms, positions,
+    bounds) and that of generation; the tokenizer. Where it was read from is left out. Weights are
+    gone through once, at a gigabyte or two a second of a free core.
+    """
     digest = hashlib.sha256()
+    generation = getattr(model, "generation_config", None)
+    settings = [each.to_dict() for each in (model.config, generation) if each is not None]
+    told = [{name: each[name] for name in each if name not in _ORIGIN} for each in settings]
+    digest.update(json.dumps([told, _parts(tokenizer)], sort_keys=True, default=str).encode())
     for name, weight in sorted(model.state_dict().items()):
-        flat = weight.detach().flatten()
-        # At most so many of each, evenly: gigabytes are not read for a name.
-        some = flat[:: max(1, len(flat) // 1024)].to("cpu", torch.float64)
-        digest.update(f"{name}{tuple(weight.shape)}".encode())
-        digest.update(some.numpy().tobytes())
+        digest.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
+        for some in weight.detach().reshape(-1).view(torch.uint8).split(_BLOCK):
+            digest.update(some.cpu().numpy())
     return digest.hexdigest()
+
+
+def _parts(tokenizer: Any) -> list[Any]:  # noqa: ANN401 -- of `transformers`
+    """Vocabulary, rules, special tokens and chat template of a tokenizer."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    rules = tokenizer.get_vocab() if backend is None else backend.to_str()
+    return [rules, tokenizer.special_tokens_map, tokenizer.chat_template]
 
 
 @contextmanager

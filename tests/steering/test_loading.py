@@ -6,13 +6,20 @@ import zipfile
 import gguf
 import pytest
 import torch
-from language_models import saved_model
+import transformers
+from language_models import byte_tokenizer, model_of, saved_model
 from pydantic import ValidationError
 
 from nsmt.data.sources.clients import ClientError
-from nsmt.errors import DataError
+from nsmt.errors import ConfigurationError, DataError
 from nsmt.steering import loading as module
-from nsmt.steering.loading import LanguageModelSettings, PackageSettings, load_language_model
+from nsmt.steering.loading import (
+    LanguageModelSettings,
+    PackageSettings,
+    load_language_model,
+    model_digest,
+    wrapped,
+)
 
 
 @pytest.fixture
@@ -28,9 +35,76 @@ def test_a_folder_is_a_model_a_tokenizer_and_sites(folder, tmp_path):
     assert not loaded.model.training
     again = load_language_model(settings, cache=tmp_path)
     assert again.fingerprint == loaded.fingerprint
+    moved = folder.rename(tmp_path / "moved")
+    elsewhere = LanguageModelSettings(name="tiny", path=str(moved), dtype="bfloat16")
+    assert load_language_model(elsewhere, cache=tmp_path).fingerprint == loaded.fingerprint
+    # The same numbers, and other rounding of what is computed with them.
+    wide = elsewhere.model_copy(update={"dtype": "float32"})
+    assert load_language_model(wide, cache=tmp_path).fingerprint != loaded.fingerprint
+
+
+def test_every_neuron_of_a_wide_block_decides_the_fingerprint(monkeypatch):
+    # As wide in proportion as models of billions; blocks end within weights.
+    monkeypatch.setattr(module, "_BLOCK", 1000)
+    config = transformers.LlamaConfig(
+        hidden_size=8, intermediate_size=1792, num_hidden_layers=1, num_attention_heads=1
+    )
+    model, tokenizer = transformers.LlamaForCausalLM(config), byte_tokenizer()
+    seen = {model_digest(model, tokenizer)}
+    mlp = model.model.layers[0].mlp
+    for count, neuron in enumerate((0, 1, 13, 895, 1790, 1791), start=2):
+        with torch.no_grad():
+            for row in (mlp.gate_proj.weight[neuron], mlp.up_proj.weight[neuron]):
+                row.zero_()
+            mlp.down_proj.weight[:, neuron] = 0
+        seen.add(model_digest(model, tokenizer))
+        assert len(seen) == count
     with torch.no_grad():
-        again.model.model.layers[2].mlp.down_proj.weight[0, 0] += 1
-    assert module.weights_digest(again.model) != loaded.fingerprint
+        mlp.down_proj.weight[3, 7] += 1
+    assert model_digest(model, tokenizer) not in seen
+
+
+def test_configuration_generation_and_tokenizer_decide_the_fingerprint():
+    model, tokenizer = model_of("llama"), byte_tokenizer()
+    before = model_digest(model, tokenizer)
+    model.config._name_or_path = "another/place"
+    assert model_digest(model, tokenizer) == before
+    model.config.rms_norm_eps *= 10
+    seen = {before, model_digest(model, tokenizer)}
+    model.generation_config.eos_token_id = 5
+    seen.add(model_digest(model, tokenizer))
+    tokenizer.add_tokens(["more"])
+    seen.add(model_digest(model, tokenizer))
+    tokenizer.chat_template = "{{ messages }}"
+    seen.add(model_digest(model, tokenizer))
+    assert len(seen) == 5
+
+
+def test_weights_that_were_offloaded_are_refused():
+    accelerate = pytest.importorskip("accelerate")
+    model = accelerate.cpu_offload(model_of("llama"))
+    with pytest.raises(ConfigurationError, match="tiny does not fit") as refused:
+        wrapped(model, byte_tokenizer(), name="tiny")
+    assert "device_map" in refused.value.fix
+
+
+def never(*_, **__):
+    raise AssertionError("weights were read")
+
+
+@pytest.mark.parametrize(
+    ("device", "family", "said"),
+    [("cuda", "llama", "finds no GPU"), ("cpu", "gpt2", "'gpt2' models")],
+)
+def test_a_missing_gpu_and_an_unknown_family_are_told_before_weights_are_read(
+    tmp_path, monkeypatch, device, family, said
+):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", never)
+    transformers.AutoConfig.for_model(family).save_pretrained(tmp_path)
+    settings = LanguageModelSettings(name="tiny", path=str(tmp_path))
+    with pytest.raises(ConfigurationError, match=said):
+        load_language_model(settings, cache=tmp_path, device=device)
 
 
 def test_pickled_weights_are_not_read(folder, tmp_path):
