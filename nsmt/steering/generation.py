@@ -39,7 +39,8 @@ def generate(
 ) -> list[str]:
     """The continuation of each prompt, without what follows the first stop string, in order.
 
-    Prompts of nearly one length go together, padded on the left; `tell` hears how many are done.
+    Prompts of nearly one length go together, padded on the left; a text does not depend on which.
+    `tell` hears how many are done.
     """
     order = sorted(range(len(prompts)), key=lambda place: -len(prompts[place]))
     texts = [""] * len(prompts)
@@ -71,7 +72,9 @@ def _batch(
     pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     ids = tokenizer(prompts)["input_ids"]
     width = max(map(len, ids))
-    padded = [[pad] * (width - len(each)) + each for each in ids]
+    # Earlier releases of transformers 5 penalise padding as text. So each row is padded with what
+    # it begins with, which is penalised anyway: end of text, for one, would be put off.
+    padded = [each[:1] * (width - len(each)) + each for each in ids]
     there = [[0] * (width - len(each)) + [1] * len(each) for each in ids]
     stopping = {"stop_strings": list(stops), "tokenizer": tokenizer} if stops else {}
     with steering:
