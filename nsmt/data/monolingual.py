@@ -4,8 +4,9 @@ Sources are files (one a language), `datasets` of Hugging Face, the Bible's vers
 Declaration of Human Rights. The last two are what a fresh machine can get; neither is committed.
 
 A text is a stream of paragraphs. Of every `_BLOCKS` blocks of paragraphs the last is held out, so
-that what neurons are found on and what they are tested on are disjoint, and in texts that are
-translations of each other hold the same passages in all languages.
+that what neurons are found on and what they are tested on are disjoint. Empty paragraphs count: in
+files whose lines are translations of each other the same passages are held out in all languages.
+(Not in the Bible and the Declaration, of which translations differ in verses and paragraphs.)
 
 Shape suffixes: B contexts of a batch, S positions.
 """
@@ -18,7 +19,7 @@ import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from html.parser import HTMLParser
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Protocol
 
@@ -34,6 +35,7 @@ from nsmt.settings import Settings
 Part = Literal["train", "held_out"]
 # Stands for a language's code; braces would have to be quoted for Hydra.
 _PLACE: Final = "LANGUAGE"
+# Paragraphs of a block; a text of fewer than one round of blocks has shorter ones.
 _BLOCK: Final = 32
 _BLOCKS: Final = 8
 # Paragraphs that the tokenizer gets at once.
@@ -103,9 +105,8 @@ TextSettings = Annotated[
 
 
 def paragraphs(settings: TextSettings, language: str, *, cache: Path) -> Iterator[str]:
-    """The non-empty paragraphs of a language, in order; DataError if there is no such text."""
-    found = _paragraphs(settings, language, cache)
-    return (text for text in map(collapse_whitespace, found) if text)
+    """The paragraphs of a language, in order, some empty; DataError if there is no such text."""
+    return map(collapse_whitespace, _paragraphs(settings, language, cache))
 
 
 def text_digest(settings: TextSettings, language: str) -> str | None:
@@ -121,10 +122,16 @@ def text_digest(settings: TextSettings, language: str) -> str | None:
 
 
 def part_of(texts: Iterable[str], part: Part) -> Iterator[str]:
-    """The paragraphs that neurons are found on, or those that are held out."""
-    for number, text in enumerate(texts):
-        held_out = number // _BLOCK % _BLOCKS == _BLOCKS - 1
-        if held_out == (part == "held_out"):
+    """The paragraphs that neurons are found on, or those that are held out, without empty ones.
+
+    An eighth is held out, of a text of eight paragraphs or more.
+    """
+    source = iter(texts)
+    first = list(islice(source, _BLOCK * _BLOCKS))
+    block = max(1, len(first) // _BLOCKS)
+    for number, text in enumerate(chain(first, source)):
+        held_out = number // block % _BLOCKS == _BLOCKS - 1
+        if text and held_out == (part == "held_out"):
             yield text
 
 

@@ -39,8 +39,8 @@ def generate(
 ) -> list[str]:
     """The continuation of each prompt, without what follows the first stop string, in order.
 
-    Prompts of nearly one length go together, padded on the left; a text does not depend on which.
-    `tell` hears how many are done.
+    Prompts of nearly one length go together, padded on the left; a text depends on which by
+    rounding alone. `tell` hears how many are done.
     """
     order = sorted(range(len(prompts)), key=lambda place: -len(prompts[place]))
     texts = [""] * len(prompts)

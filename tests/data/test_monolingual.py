@@ -37,7 +37,7 @@ def declaration(tmp_path, monkeypatch):
 def test_the_declaration_is_its_headings_paragraphs_and_items(declaration, tmp_path):
     text = DeclarationText(source="udhr", archive=str(declaration))
     found = list(paragraphs(text, "en", cache=tmp_path))
-    assert found == ["A Declaration", "Article 1", "All are & remain free.", "One"]
+    assert found == ["A Declaration", "Article 1", "All are & remain free.", "One", ""]
     with pytest.raises(ConfigurationError, match="'xx'"):
         list(paragraphs(text, "xx", cache=tmp_path))
 
@@ -65,7 +65,7 @@ def test_a_data_set_is_streamed_by_the_languages_name(tmp_path):
     rows = datasets.Dataset.from_dict({"text": ["eins", "", "zwei  drei"], "url": ["", "", ""]})
     rows.to_parquet(folder / "train-00000-of-00001.parquet")
     text = DatasetText(source="datasets", path=str(folder), name=None)
-    assert list(paragraphs(text, "de", cache=tmp_path)) == ["eins", "zwei drei"]
+    assert list(paragraphs(text, "de", cache=tmp_path)) == ["eins", "", "zwei drei"]
     with pytest.raises(DataError, match="one of text, url"):
         list(paragraphs(text.model_copy(update={"column": "txt"}), "de", cache=tmp_path))
 
@@ -82,6 +82,30 @@ def test_text_that_neurons_are_found_on_is_not_what_they_are_tested_on(tmp_path)
     assert len(found["held_out"]) == pytest.approx(600 / 8, abs=32)
     with pytest.raises(DataError, match=r"en\.txt cannot be read"):
         list(paragraphs(text, "en", cache=tmp_path))
+
+
+@pytest.mark.parametrize("count", [8, 9, 16, 90, 95, 224, 255, 256, 300, 2000])
+def test_an_eighth_of_a_text_of_any_length_is_held_out_in_its_order(count):
+    texts = list(map(str, range(count)))
+    train, held_out = (list(part_of(texts, part)) for part in ("train", "held_out"))
+    assert sorted([*train, *held_out], key=int) == texts
+    for part in (train, held_out):
+        assert part == sorted(part, key=int)
+    assert len(held_out) == pytest.approx(count / 8, rel=0.13, abs=1 if count < 256 else 32)
+    assert held_out
+
+
+def test_in_long_texts_the_last_of_every_eight_blocks_of_32_is_held_out():
+    held_out = list(part_of(map(str, range(600)), "held_out"))
+    assert held_out == [str(number) for number in (*range(224, 256), *range(480, 512))]
+
+
+def test_a_missing_passage_moves_no_other_to_the_other_part():
+    texts = [f"{number}" for number in range(600)]
+    lacking = ["" if number % 7 == 0 else text for number, text in enumerate(texts)]
+    for part in ("train", "held_out"):
+        whole = list(part_of(texts, part))
+        assert list(part_of(lacking, part)) == [text for text in whole if int(text) % 7]
 
 
 def test_contexts_are_full_and_the_rest_is_left_out():

@@ -24,7 +24,7 @@ Count = Annotated[int, Field(ge=1)]
 # Adds a bar.
 Add = Callable[..., TaskID]
 # Raised whenever the same weights, text and settings give other results.
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,49 @@
+"""Claims about the texts of `nsmt languages`: as short as the Declaration will do."""
+
+import hashlib
+import io
+import json
+import tarfile
+
+from language_models import saved_model
+
+from nsmt.commands.compose import composed
+from nsmt.commands.languages import LanguagesConfig, languages
+from nsmt.data import monolingual
+
+# As long as those of the package.
+PARAGRAPHS = {"de": 90, "en": 95}
+
+
+def test_the_declaration_is_enough_to_find_and_to_test_neurons(tmp_path, monkeypatch):
+    saved_model(tmp_path / "model")
+    archive = tmp_path / "package.tgz"
+    with tarfile.open(archive, "w:gz") as package:
+        for language, name in (("de", "deu_1996"), ("en", "eng")):
+            some = [f"<p>{language} {number} {language * 9}</p>" for number in range(100)]
+            page = "".join(some[: PARAGRAPHS[language]]).encode()
+            entry = tarfile.TarInfo(f"package/declaration/{name}.html")
+            entry.size = len(page)
+            package.addfile(entry, io.BytesIO(page))
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    monkeypatch.setattr(monolingual, "_UDHR_SHA256", digest)
+    words = [
+        "language_model=huggingface",
+        "language_model.name=tiny",
+        f"language_model.path={tmp_path}/model",
+        "language_model.dtype=float32",
+        "text=udhr",
+        f"text.archive={archive}",
+        "languages=[de,en]",
+        "gathering.context=64",
+        "selection.rate=0.1",
+        "perplexity.context=64",
+        "steps=[perplexity,fertility]",
+        "progress=false",
+        f"output={tmp_path}/out",
+    ]
+    languages(composed("languages", words, LanguagesConfig))
+    results = tmp_path / "out" / "results"
+    fertility = json.loads((results / "fertility.json").read_text())["result"]
+    assert all(found["characters"] >= 11 * 20 for found in fertility.values())
+    assert (results / "perplexity.json").is_file()
