@@ -14,7 +14,8 @@ replaces by the mean of a; Configurable Foundation Models (arXiv 2409.02877, sec
 output's magnitude.
 
 Positions are summed in fp32 by products with their 0/1 weights, several times faster than boolean
-reductions or sums by index, and exact for counts up to 2^24 positions of a row.
+reductions or sums by index, and exact for counts up to 2^24 positions of a row. Neither autocast
+nor TF32 (`trainer.tf32`) has a part in it: they would round each summand to eight or ten bits.
 
 Shape suffixes: B rows, S positions, F neurons of a site, K sums of a row, each with its weights.
 """
@@ -22,6 +23,7 @@ Shape suffixes: B rows, S positions, F neurons of a site, K sums of a row, each 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -44,7 +46,7 @@ def position_sums(
     """
     rows, _, neurons = values_BSF.shape
     sums = {kind: weight_BKS.new_zeros(rows, weight_BKS.shape[1], neurons) for kind in kinds}
-    with torch.autocast(values_BSF.device.type, enabled=False):
+    with torch.autocast(values_BSF.device.type, enabled=False), _whole_fp32():
         for row, position in _blocks(values_BSF):
             some_BSF = values_BSF[row, position].to(torch.float32)
             weight = weight_BKS[row, :, position]
@@ -52,6 +54,17 @@ def position_sums(
             for kind, sum_BKF in sums.items():
                 sum_BKF[row].baddbmm_(weight, _summand(some_BSF, kind, room))
     return sums
+
+
+@contextmanager
+def _whole_fp32() -> Iterator[None]:
+    """Products of fp32 with all of its bits."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def _summand(values: Tensor, kind: Summand, room: Tensor) -> Tensor:

@@ -166,3 +166,22 @@ def test_sums_do_not_depend_on_how_much_is_looked_at_together(shape, block, seed
             assert torch.equal(found[kind].double(), expected)
         else:
             torch.testing.assert_close(found[kind].double(), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("asked", ["highest", "high"])
+def test_sums_are_of_whole_fp32_whatever_training_asked_for_and_leave_it_so(monkeypatch, asked):
+    seen, summand = [], module._summand
+
+    def watched(*given):
+        seen.append((torch.get_float32_matmul_precision(), torch.backends.cuda.matmul.allow_tf32))
+        return summand(*given)
+
+    monkeypatch.setattr(module, "_summand", watched)
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision(asked)
+        position_sums(torch.ones(2, 3, 4), torch.ones(2, 1, 3), ["sum"])
+        assert set(seen) == {("highest", False)}
+        assert torch.get_float32_matmul_precision() == asked
+    finally:
+        torch.set_float32_matmul_precision(before)
