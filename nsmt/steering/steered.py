@@ -5,7 +5,7 @@ each row of a batch has a program, so that one batch may hold many languages. A 
 touches is not hooked at all, and an untouched neuron keeps its bits: it is multiplied by one and
 -0.0 is added, which changes no number. So nothing is what strength 0 does.
 
-Works under `generate` with its cache and with beams (a row's beams have its program).
+Works under `generate` with its cache and, where it is told how many, with beams.
 
 Shape suffixes: P programs, B rows of a batch, S positions, F neurons of a site.
 """
@@ -42,13 +42,13 @@ class Placing(Protocol):
 class Rows:
     """The programs of the rows of a language model, or one for all.
 
-    `batch` follows the model's forward passes: a block may have flattened rows and positions (OPT
-    does), and beams multiply rows.
+    `batch` follows the model's forward passes, as a block may have flattened rows and positions
+    (OPT does). Each of a row's `beams` has its program.
     """
 
-    def __init__(self, program_B: Sequence[int]) -> None:
-        self._program_B = torch.tensor(program_B, dtype=torch.int64)
-        self.batch = len(program_B)
+    def __init__(self, program_B: Sequence[int], *, beams: int = 1) -> None:
+        self._program_B = torch.tensor(program_B, dtype=torch.int64).repeat_interleave(beams)
+        self.batch = len(self._program_B)
 
     @property
     def state(self) -> int:
@@ -57,15 +57,14 @@ class Rows:
 
     def of(self, activation: Tensor) -> Tensor:
         """The programs of the rows of activations, int64 [B] on their device."""
-        beams, rest = divmod(self.batch, len(self._program_B))
-        if rest:
+        if self.batch != len(self._program_B):
             raise ConfigurationError(
                 f"a batch of {self.batch} rows is steered with programs for {len(self._program_B)}",
-                fix="give one program for all rows, or one for each",
+                fix="give one program for all rows, or one for each, and the number of beams",
             )
         if self._program_B.device != activation.device:
             self._program_B = self._program_B.to(activation.device)
-        return self._program_B.repeat_interleave(beams)
+        return self._program_B
 
     @contextmanager
     def following(self, model: nn.Module) -> Iterator[None]:
@@ -89,15 +88,17 @@ def steered(
     programs: Sequence[Program],
     neurons: LanguageNeurons,
     *,
+    beams: int = 1,
     seed: int = 0,
 ) -> Iterator[None]:
     """Intervene in every forward pass of `model` within the block.
 
-    `programs` is one for all rows, or one for each row of the batches to come. `seed` is for the
-    operations that draw noise.
+    `programs` is one for all rows, or one for each row of the batches to come, of which each has so
+    many `beams` under `generate`; a batch of other rows is a ConfigurationError, unless all rows
+    have the same program. `seed` is for the operations that draw noise.
     """
     distinct = list(dict.fromkeys(programs))
-    rows = Rows([distinct.index(program) for program in programs] if len(distinct) > 1 else [0])
+    rows = Rows([distinct.index(program) for program in programs], beams=beams)
     looks: dict[Site, Look] = {}
     for site in taps:
         table = [affine(program, neurons, site) for program in distinct]

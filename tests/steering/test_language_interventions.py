@@ -112,7 +112,7 @@ def test_generation_with_its_cache_is_steered_at_every_token(beams):
     ids = torch.randint(3, 64, (2, 5))
     program = (Intervention(operation="add", languages=("de",), strength=2.0),)
     options = {"max_new_tokens": 6, "do_sample": False, "num_beams": beams, "pad_token_id": 0}
-    with torch.inference_mode(), steered(MODEL, TAPS, [program, ()], NEURONS):
+    with torch.inference_mode(), steered(MODEL, TAPS, [program, ()], NEURONS, beams=beams):
         cached = MODEL.generate(ids, **options)
         again = MODEL.generate(ids, use_cache=False, **options)
     assert torch.equal(cached, again)
@@ -122,10 +122,12 @@ def test_generation_with_its_cache_is_steered_at_every_token(beams):
     assert torch.equal(cached[1, :length], plain[0])
 
 
-def test_a_batch_of_another_size_is_refused_and_hooks_are_removed():
-    ids = torch.randint(3, 64, (3, 4))
+@pytest.mark.parametrize("size", [1, 3, 4])
+def test_a_batch_of_another_size_is_refused_and_hooks_are_removed(size):
+    ids = torch.randint(3, 64, (size, 4))
     programs = [(Intervention(operation="add", languages=("de",)),), ()]
-    with pytest.raises(ConfigurationError, match="batch of 3 rows"):
+    # Twice as many rows are not two beams unless it is said.
+    with pytest.raises(ConfigurationError, match=f"batch of {size} rows"):
         logits(ids, programs)
     assert not any(module._forward_hooks for module in MODEL.modules())
     assert not any(module._forward_pre_hooks for module in MODEL.modules())
@@ -174,8 +176,9 @@ def test_the_rows_of_a_batch_are_looked_up_once_and_not_at_every_token(monkeypat
 
     monkeypatch.setattr(Rows, "of", counted)
     add = (Intervention(operation="add", languages=("de",)),)
-    with torch.inference_mode(), steered(MODEL, TAPS, [add, ()], NEURONS):
-        for ids in (torch.ones(2, 5, dtype=torch.int64), torch.ones(4, 5, dtype=torch.int64)):
-            MODEL.generate(ids, max_new_tokens=6, do_sample=False, pad_token_id=0)
+    ids = torch.ones(2, 5, dtype=torch.int64)
+    for beams in (1, 2):
+        with torch.inference_mode(), steered(MODEL, TAPS, [add, ()], NEURONS, beams=beams):
+            MODEL.generate(ids, max_new_tokens=6, num_beams=beams, do_sample=False, pad_token_id=0)
     # Two sites of the three have neurons.
     assert asked == [2, 2, 4, 4]
