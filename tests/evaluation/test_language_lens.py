@@ -5,12 +5,14 @@ import math
 import pytest
 import torch
 from language_models import byte_tokenizer, model_of
+from torch._subclasses import FakeTensorMode
 
 from nsmt.evaluation.language_models.lens import (
     MIXED,
     NO_LETTERS,
     PART,
     lens,
+    nll,
     token_script,
     vocabulary_scripts,
 )
@@ -100,3 +102,13 @@ def test_the_last_layer_predicts_as_the_model_does(model):
     assert found.nll[-1] == pytest.approx(likelihood(model, contexts, rows=2).nll, rel=1e-6)
     assert found.agreed[-1] == found.tokens == 16
     assert found.nll[0] != pytest.approx(found.nll[-1], rel=1e-3)
+
+
+def test_a_head_on_another_device_than_the_input_is_read_there():
+    with FakeTensorMode():
+        first, last = (torch.device("lazy", number) for number in range(2))
+        logits_SV = torch.ones(4, 9, device=last)
+        target_S = torch.ones(4, dtype=torch.int64, device=first)
+        with pytest.raises(RuntimeError, match="same device"):
+            torch.nn.functional.cross_entropy(logits_SV, target_S)
+        assert nll(logits_SV, target_S).device == last

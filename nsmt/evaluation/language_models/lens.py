@@ -77,6 +77,11 @@ def vocabulary_scripts(tokenizer: Any, size: int) -> tuple[list[str], Tensor]:  
     return scripts, torch.tensor([place[script] for script in found])
 
 
+def nll(logits_SV: Tensor, target_S: Tensor) -> Tensor:
+    """Nats of all targets together, on the device of the logits: the head's, where input is not."""
+    return F.cross_entropy(logits_SV, target_S.to(logits_SV.device), reduction="sum")
+
+
 @torch.inference_mode()
 def lens(
     model: LanguageModel,
@@ -104,7 +109,7 @@ def lens(
                 logits_SV = unembedded(model.model, stream_L[layer][row : row + 1, :-1])[0].float()
                 here_S = logits_SV.argmax(-1)
                 top_S = here_S if top_S is None else top_S
-                nll_L[layer] += F.cross_entropy(logits_SV, target_S, reduction="sum").item()
+                nll_L[layer] += nll(logits_SV, target_S).item()
                 agreed_L[layer] += int((here_S == top_S).sum())
                 mass_V = logits_SV.softmax(-1).sum(0).double().cpu()
                 shares_LK[layer].index_add_(0, script_V, mass_V)
