@@ -90,11 +90,12 @@ class FilesText(Settings):
 
 
 class DatasetText(Settings):
-    """A data set of Hugging Face, streamed."""
+    """A data set of Hugging Face, streamed; a document is a paragraph, without its line breaks."""
 
     source: Literal["datasets"]
     path: str = Field(description="name of the data set, or a folder")
     name: str | None = Field(_PLACE, description="its configuration, with LANGUAGE for the code")
+    revision: str | None = Field(None, description="a commit, which pins the text; null: newest")
     split: str = "train"
     column: str = "text"
 
@@ -112,7 +113,7 @@ def paragraphs(settings: TextSettings, language: str, *, cache: Path) -> Iterato
 def text_digest(settings: TextSettings, language: str) -> str | None:
     """What tells a text from another under the same settings: None where these pin it.
 
-    A data set that is streamed is known by its settings alone.
+    A data set that is streamed is known by its settings alone; only a revision pins it.
     """
     if not isinstance(settings, FilesText):
         return None
@@ -206,14 +207,24 @@ def _rows(settings: DatasetText, language: str) -> Iterator[str]:
             fix='pip install "nsmt[huggingface]", or use text.source=files',
         ) from None
     name = settings.name.replace(_PLACE, language) if settings.name else None
-    rows = library.load_dataset(settings.path, name, split=settings.split, streaming=True)
-    for row in rows:
-        if settings.column not in row:
-            raise DataError(
-                f"{settings.path} has no column '{settings.column}'",
-                fix=f"set text.column to one of {', '.join(row)}",
-            )
-        yield str(row[settings.column])
+    try:
+        rows = library.load_dataset(
+            settings.path, name, split=settings.split, revision=settings.revision, streaming=True
+        )
+        for row in rows:
+            if settings.column not in row:
+                raise DataError(
+                    f"{settings.path} has no column '{settings.column}'",
+                    fix=f"set text.column to one of {', '.join(row)}",
+                )
+            yield str(row[settings.column])
+    except (OSError, ValueError, RuntimeError, library.exceptions.DatasetsError) as error:
+        what = settings.path if name is None else f"'{name}' of {settings.path}"
+        raise DataError(
+            f"{what} cannot be read: {' '.join(str(error).split())}",
+            fix="correct text.path, text.name (the configuration, with LANGUAGE for the code, or "
+            "null), text.split or text.revision, or log in where it is gated",
+        ) from error
 
 
 def _declaration_archive(settings: DeclarationText, cache: Path) -> Path:

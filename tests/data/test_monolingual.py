@@ -68,6 +68,29 @@ def test_a_data_set_is_streamed_by_the_languages_name(tmp_path):
     assert list(paragraphs(text, "de", cache=tmp_path)) == ["eins", "", "zwei drei"]
     with pytest.raises(DataError, match="one of text, url"):
         list(paragraphs(text.model_copy(update={"column": "txt"}), "de", cache=tmp_path))
+    for wrong in ({"name": "LANGUAGE"}, {"split": "dev"}, {"path": f"{tmp_path}/none"}):
+        with pytest.raises(DataError, match="cannot be read") as refused:
+            list(paragraphs(text.model_copy(update=wrong), "de", cache=tmp_path))
+        assert "text.name" in refused.value.fix
+
+
+def test_of_a_data_set_the_configuration_and_revision_are_asked_for(tmp_path, monkeypatch):
+    datasets = pytest.importorskip("datasets")
+    asked = []
+
+    def load(*place, **options):
+        asked.append((*place, options["revision"]))
+        yield {"text": "eins\nzwei"}
+        raise ConnectionError("no network")
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    text = DatasetText(source="datasets", path="wiki", name="20231101.LANGUAGE", revision="abc")
+    found = paragraphs(text, "de", cache=tmp_path)
+    # A document is a paragraph.
+    assert next(found) == "eins zwei"
+    assert asked == [("wiki", "20231101.de", "abc")]
+    with pytest.raises(DataError, match=r"'20231101\.de' of wiki cannot be read: no network"):
+        next(found)
 
 
 def test_text_that_neurons_are_found_on_is_not_what_they_are_tested_on(tmp_path):
