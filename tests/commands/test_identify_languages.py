@@ -140,7 +140,7 @@ def test_what_was_stopped_within_a_language_goes_on_and_ends_the_same(
 def test_a_state_of_other_settings_or_a_damaged_one_is_not_gone_on_with(
     whole, place, tmp_path, monkeypatch, caplog
 ):
-    interrupted(monkeypatch, configured(place, tmp_path, "gathering.rows=3"), after=2)
+    interrupted(monkeypatch, configured(place, tmp_path, "gathering.tokens=1000"), after=2)
     interrupted(monkeypatch, configured(place, tmp_path), after=2)
     (tmp_path / "statistics" / "de.state.safetensors").write_bytes(b"torn")
     seen = stopped(monkeypatch, after=None)
@@ -148,6 +148,16 @@ def test_a_state_of_other_settings_or_a_damaged_one_is_not_gone_on_with(
     assert sum(seen) == 2 * CONTEXTS
     assert "gathered again" in caplog.text
     same(tmp_path, whole, sums=torch.equal)
+
+
+def test_fewer_rows_go_on_from_a_state_and_from_statistics(whole, place, tmp_path, monkeypatch):
+    before = interrupted(monkeypatch, configured(place, tmp_path), after=3)
+    again = stopped(monkeypatch, after=None)
+    identify_languages(configured(place, tmp_path, "gathering.rows=1"))
+    assert sum(before) + sum(again) == 2 * CONTEXTS
+    same(tmp_path, whole, sums=close)
+    monkeypatch.setattr(module, "gather", None)
+    identify_languages(configured(place, tmp_path, "gathering.rows=3"))
 
 
 def ranks(*more, place, output):

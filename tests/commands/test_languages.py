@@ -116,6 +116,7 @@ def test_the_same_command_again_measures_nothing(page, place, monkeypatch):
         monkeypatch.setattr(module, name, never)
     before = {path: path.read_bytes() for path in (page.parent / "results").iterdir()}
     assert languages(configured(place)) == page
+    assert languages(configured(place, "perplexity.rows=2", "lens.rows=1")) == page
     assert all(path.read_bytes() == found for path, found in before.items())
     for word in (
         "forcing.strength=2.0",

@@ -3,8 +3,8 @@
 A language's contexts are gone through in rounds. After each, what was counted so far is written as
 a state with the number of contexts, so that a process that is killed repeats one round at most.
 Ranks take disjoint batches of a round, and their sums are added up at its end: the state, and so
-the result, is the same for any number of ranks, which may be another after each start (counts to
-the last integer, sums to rounding).
+the result, is the same for any number of ranks and rows of a batch, which may be others after each
+start (counts to the last integer, sums to rounding).
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ def _of_language(
     made_by = subject.key(
         language=language,
         sha256=text_digest(subject.text, language),
-        gathering=settings.model_dump(mode="json", exclude={"state_every"}),
+        # How many contexts go together decides the last bits of sums, as the number of ranks does.
+        gathering=settings.model_dump(mode="json", exclude={"state_every", "rows"}),
     )
     empty = partial(_empty, subject, language, settings.moments)
     kept, total, done = None, None, 0

@@ -70,13 +70,16 @@ def once(
     measure: Callable[[], dict[str, Any]],
     **more: str,
 ) -> dict[str, Any]:
-    """The result that is kept for the same key, `more` of which only some have, or a new one."""
+    """The result that is kept for the same key, `more` of which only some have, or a new one.
+
+    `settings.rows`, where there are any, are left out: contexts of a batch, for the memory's sake.
+    """
     path = subject.output / "results" / f"{name}.json"
     made_by = subject.key(
         languages=subject.languages,
         neurons=neurons.atlas.fingerprint,
         statistics=hashlib.sha256(json.dumps(neurons.statistics.provenance).encode()).hexdigest(),
-        settings=settings.model_dump(mode="json"),
+        settings=settings.model_dump(mode="json", exclude={"rows"}),
         **more,
     )
     key = json.loads(json.dumps(made_by))
