@@ -10,22 +10,20 @@ from typing import Any
 from pydantic import Field
 from rich.progress import Progress
 
+from nsmt.commands.language_steps.activating import ActivatingSettings
 from nsmt.commands.language_steps.subject import Add, Subject, once
 from nsmt.data.identification import LanguageIdentifier
 from nsmt.evaluation.language_models.forcing import force, questions
 from nsmt.languages import CATALOGUE
-from nsmt.settings import Settings
 from nsmt.steering.generation import GenerationSettings, Steer
-from nsmt.steering.interventions import Intervention, LanguageNeurons, Operation, Program
+from nsmt.steering.interventions import Intervention, LanguageNeurons, Program
 from nsmt.steering.loading import LanguageModel
 from nsmt.steering.steered import steered
 
 
-class ForcingSettings(Settings):
+class ForcingSettings(ActivatingSettings):
     """Questions in each language to be answered in each other."""
 
-    operation: Operation = Field("add", description="on the neurons of the language wanted")
-    strength: float = 1.0
     deactivate: bool = Field(
         default=True, description="switch the question's language off first, to `value`"
     )
@@ -83,9 +81,7 @@ def _steer(
 
 def _program(settings: ForcingSettings, asked: str, wanted: str) -> Program:
     """Deactivate first, then add: a neuron of both languages ends at value + mean."""
-    activate = Intervention(
-        operation=settings.operation, languages=(wanted,), strength=settings.strength
-    )
+    activate = settings.activation(wanted)
     if not settings.deactivate or asked == wanted:
         return (activate,)
     silence = Intervention(operation="constant", languages=(asked,), value=settings.value)

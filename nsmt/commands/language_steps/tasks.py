@@ -12,22 +12,20 @@ from typing import Any
 from pydantic import Field
 from rich.progress import Progress
 
+from nsmt.commands.language_steps.activating import ActivatingSettings
 from nsmt.commands.language_steps.subject import Add, Count, Subject, once
 from nsmt.evaluation.language_models.tasks import TASKS, Example, TaskName
-from nsmt.settings import Settings
 from nsmt.steering.generation import GenerationSettings, generate
-from nsmt.steering.interventions import Intervention, LanguageNeurons, Operation, Program
+from nsmt.steering.interventions import LanguageNeurons
 from nsmt.steering.steered import steered
 
 
-class TasksSettings(Settings):
+class TasksSettings(ActivatingSettings):
     """Tasks in each language, with each language activated."""
 
     names: tuple[TaskName, ...] = tuple(TASKS)
     folder: str = Field("tasks", description="with data as nsmt.evaluation.language_models.tasks")
     examples: Count | None = Field(None, description="the first of each task; null: all")
-    operation: Operation = "add"
-    strength: float = 1.0
     generation: GenerationSettings
 
 
@@ -93,15 +91,7 @@ def _task(
     generation = settings.generation.model_copy(update={"max_new_tokens": task.max_new_tokens})
     found = {}
     for activated in ("", *subject.languages):
-        program: Program = ()
-        if activated:
-            program = (
-                Intervention(
-                    operation=settings.operation,
-                    languages=(activated,),
-                    strength=settings.strength,
-                ),
-            )
+        program = (settings.activation(activated),) if activated else ()
         with steered(model.model, model.taps, [program], neurons):
             texts = generate(
                 model, [each.prompt for each in examples], generation, stops=task.stops
