@@ -2,7 +2,8 @@
 
 Source: Language Arithmetics (arXiv 2507.22608, released code): translation out of English on
 FLORES-200, comprehension on Belebele, question answering on XQuAD, inference on XNLI; greedy, with
-a repetition penalty. Of the prompts only the gist is known; the wording here is ours.
+a repetition penalty. Of the prompts only the gist is known; the wording here is ours, and so is
+that an answer, but for a translation, is its first line that is not blank.
 
 Data are files in the formats in which their authors give them, below one folder:
 
@@ -18,7 +19,6 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 import string
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -28,6 +28,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Final, Literal
 
+import regex
 from sacrebleu.metrics.bleu import BLEU
 
 from nsmt.errors import DataError
@@ -37,9 +38,17 @@ from nsmt.languages import CATALOGUE
 TaskName = Literal["translation", "comprehension", "answering", "inference"]
 # By the language's code: what BLEU needs where words are not parted by spaces.
 _TOKENIZERS: Final = {"zh": "zh", "ja": "ja-mecab", "ko": "char", "bo": "char", "th": "char"}
+# Where characters are the words of an answer.
+_UNPARTED: Final = frozenset({"zh", "ja", "bo", "th"})
 # The reference code's own metric.
 _SENTENCE_BLEU: Final = "mean sentence bleu (13a)"
 _LETTERS: Final = "ABCD"
+# Not within a word of Latin letters; other scripts need no space before it.
+_LONE: Final = regex.compile(r"(?<![\p{Latin}\p{N}_])[ABCD](?![\p{Latin}\p{M}\p{N}_])")
+# SQuAD's ASCII, and what else Unicode has of the kind.
+_PUNCTUATION: Final = regex.compile(rf"[\p{{P}}{regex.escape(string.punctuation)}]")
+# Words of Latin letters and numbers stay whole.
+_CHARACTERS: Final = regex.compile(r"[\p{Latin}\p{N}]+|\X")
 _RELATIONS: Final = ("entailment", "neutral", "contradiction")
 
 
@@ -154,12 +163,17 @@ def letter_scores(
     language: str,  # noqa: ARG001 -- as every task
 ) -> dict[str, float]:
     """The share of answers whose first lone letter A to D is the right one."""
-    chosen = [re.search(r"\b([ABCD])\b", text) for text in texts]
+    chosen = [_LONE.search(first_line(text)) for text in texts]
     right = [
-        match is not None and match[1] in example.expected
+        match is not None and match[0] in example.expected
         for match, example in zip(chosen, examples, strict=True)
     ]
     return {"accuracy": 100 * fmean(right)}
+
+
+def first_line(text: str) -> str:
+    """The first line that is not blank: base models may begin an answer with a line end."""
+    return text.strip().partition("\n")[0]
 
 
 @_as_given
@@ -179,24 +193,47 @@ def answering(folder: Path, language: str) -> list[Example]:
 
 
 def answer_scores(
-    texts: Sequence[str],
-    examples: Sequence[Example],
-    language: str,  # noqa: ARG001
+    texts: Sequence[str], examples: Sequence[Example], language: str
 ) -> dict[str, float]:
-    """Exact match and F1 of words after SQuAD's normalisation, against the nearest right answer."""
+    """Exact match and F1 of words, against the nearest right answer; and those of SQuAD 1.1.
+
+    The latter, the reference's, know no punctuation but ASCII and part words by spaces alone.
+    """
+    found = _matches(texts, examples, lambda text: answer_words(text, language))
+    squad = _matches(texts, examples, squad_words)
+    return found | {f"{name} (squad 1.1)": score for name, score in squad.items()}
+
+
+def _matches(
+    texts: Sequence[str], examples: Sequence[Example], words: Callable[[str], list[str]]
+) -> dict[str, float]:
     exact, overlap = [], []
     for text, example in zip(texts, examples, strict=True):
-        found = normalised(text)
-        known = [normalised(answer) for answer in example.expected]
+        found = words(first_line(text))
+        known = [words(answer) for answer in example.expected]
         exact.append(found in known)
-        overlap.append(max(_f1(found.split(), answer.split()) for answer in known))
+        overlap.append(max(_f1(found, answer) for answer in known))
     return {"exact match": 100 * fmean(exact), "f1": 100 * fmean(overlap)}
 
 
-def normalised(answer: str) -> str:
-    """Lower case, without ASCII punctuation, English articles and repeated spaces (SQuAD 1.1)."""
-    bare = answer.lower().translate(str.maketrans("", "", string.punctuation))
-    return " ".join(re.sub(r"\b(a|an|the)\b", " ", bare).split())
+def answer_words(answer: str, language: str) -> list[str]:
+    """In lower case without punctuation; characters where words are not parted by spaces.
+
+    English loses its articles, as in SQuAD; other languages keep theirs.
+    """
+    bare = _PUNCTUATION.sub("", answer.lower())
+    if language in _UNPARTED:
+        return [word for word in _CHARACTERS.findall(bare) if not word.isspace()]
+    return _without_articles(bare) if language == "en" else bare.split()
+
+
+def squad_words(answer: str) -> list[str]:
+    """In lower case without ASCII punctuation and English articles (SQuAD 1.1)."""
+    return _without_articles(answer.lower().translate(str.maketrans("", "", string.punctuation)))
+
+
+def _without_articles(text: str) -> list[str]:
+    return regex.sub(r"\b(a|an|the)\b", " ", text).split()
 
 
 def _f1(found: list[str], expected: list[str]) -> float:
@@ -232,7 +269,8 @@ def relation_scores(
     """The share of answers whose first relation, in English, is the right one."""
     right = []
     for text, example in zip(texts, examples, strict=True):
-        places = {name: text.lower().find(name) for name in _RELATIONS}
+        line = first_line(text).lower()
+        places = {name: line.find(name) for name in _RELATIONS}
         said = [name for name in sorted(places, key=places.__getitem__) if places[name] >= 0]
         right.append(bool(said) and said[0] in example.expected)
     return {"accuracy": 100 * fmean(right)}
@@ -250,9 +288,9 @@ TASKS: Final[dict[TaskName, Task]] = {
         translation_signatures,
         translation_scores,
     ),
-    "comprehension": Task(comprehension, 32, ("\n",), _no_signatures, letter_scores),
-    "answering": Task(answering, 64, ("\n",), _no_signatures, answer_scores),
-    "inference": Task(inference, 32, ("\n",), _no_signatures, relation_scores),
+    "comprehension": Task(comprehension, 32, (), _no_signatures, letter_scores),
+    "answering": Task(answering, 64, (), _no_signatures, answer_scores),
+    "inference": Task(inference, 32, (), _no_signatures, relation_scores),
 }
 
 
