@@ -205,10 +205,16 @@ def test_tasks_are_done_as_the_model_is_and_with_each_language(place, tmp_path, 
     lines += [f"{language}\tneutral\tOne.\tTwo." for language in LANGUAGES for _ in range(3)]
     (tmp_path / "xnli").mkdir()
     (tmp_path / "xnli" / "xnli.dev.tsv").write_text("\n".join(lines) + "\n")
-    more = (f"tasks.folder={tmp_path}", "tasks.names=[inference]", "tasks.examples=2")
+    more = (
+        f"tasks.folder={tmp_path}",
+        "tasks.names=[inference]",
+        "tasks.examples=2",
+        "tasks.languages=[de,fr,en,hi]",
+    )
     page = languages(configured(place, "steps=[tasks]", *more, f"output={tmp_path}/out"))
     found = json.loads((tmp_path / "out" / "results" / "tasks.json").read_text())["result"]
     assert found["scores"].keys() == {"inference"}
+    assert found["lacking"] == {"inference": ["fr"]}
     for language in LANGUAGES:
         assert list(found["scores"]["inference"][language]) == ["", *LANGUAGES]
     assert (tmp_path / "out" / "tables" / "task-inference-accuracy.csv").is_file()
@@ -221,22 +227,46 @@ def test_tasks_are_done_as_the_model_is_and_with_each_language(place, tmp_path, 
 
 
 @pytest.mark.parametrize(
+    ("step", "word", "said"),
+    [
+        ("forcing", "languages=[de,en,mt]", "there are no questions in mt"),
+        ("forcing", "languages=[de,en,ti]", "there are no questions in ti"),
+        ("fallback", "languages=[de,en,ti]", "leave fallback out of steps"),
+        ("fallback", "fallback.asked=fr", "'fr' is none of the languages"),
+        ("fallback", "fallback.questions=/nowhere", "/nowhere cannot be read"),
+        ("forcing", "forcing.questions=/nowhere", "/nowhere cannot be read"),
+        ("tasks", "tasks.folder=/nowhere", "cannot be read"),
+        ("tasks", "tasks.languages=[de,xx]", "tasks.languages: xx is not in the catalogue"),
+    ],
+)
+def test_what_a_step_cannot_do_is_told_before_the_model_is_read(
+    place, tmp_path, step, word, said, capsys
+):
+    """The model does not exist: any work would end in another error."""
+    more = (f"steps=[{step}]", "language_model.path=/nowhere/at/all", word)
+    with pytest.raises(SystemExit):
+        main(["languages", *words(place, f"output={tmp_path}/out", *more)])
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
     ("word", "said"),
     [
         ("languages=[de,xx]", "'xx' is not in the catalogue"),
-        ("languages=[de,en,fi]", "fi.txt cannot be read"),
+        ("languages=[de,en,fr]", "fr.txt cannot be read"),
         ("gathering.context=100000", "does not fill a context"),
         ("selection.rule=lap", "lape"),
         ("language_model.path=/nowhere/at/all", "cannot be loaded"),
         ("steps=[perplexty]", "perplexity"),
-        ("fallback.asked=fr", "'fr' is none of the languages"),
-        ("fallback.questions=/nowhere", "/nowhere cannot be read"),
         ("fallback.questions=/dev/null", "/dev/null is empty"),
-        ("lens.context=100000", "no held-out context of de, en, hi"),
+        ("lens.context=100000 lens.tokens=100000", "no held-out context of de, en, hi"),
+        ("lens.context=100000", "tokens=128 does not fill a context of 100000"),
+        ("perplexity.tokens=63", "tokens=63 does not fill a context of 64"),
+        ("forcing.operation=multiply", "activates nothing without a value"),
     ],
 )
 def test_what_is_wrong_is_named(place, tmp_path, word, said, capsys):
     with pytest.raises(SystemExit) as end:
-        main(["languages", *words(place, f"output={tmp_path}/out", word)])
+        main(["languages", *words(place, f"output={tmp_path}/out", *word.split())])
     assert end.value.code == 2
     assert said in " ".join(capsys.readouterr().err.split())

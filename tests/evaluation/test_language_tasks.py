@@ -9,6 +9,7 @@ from nsmt.errors import ConfigurationError, DataError
 from nsmt.evaluation.language_models.tasks import (
     TASKS,
     Example,
+    MissingLanguageError,
     _tokenizer,
     answer_words,
     squad_words,
@@ -231,8 +232,6 @@ def test_inference_is_the_first_relation_that_is_named(folder):
     assert task.score(said[:1], [example], "de") == {"accuracy": 100.0}
     assert task.score(said[1:2], [example], "de") == {"accuracy": 0.0}
     assert task.score(said[2:], [example], "de") == {"accuracy": 0.0}
-    with pytest.raises(DataError, match="has no 'fr'"):
-        task.read(folder, "fr")
 
 
 @pytest.mark.parametrize(
@@ -252,7 +251,14 @@ def test_files_of_another_format_are_named(folder, task, file, text):
         TASKS[task].read(folder, "de")
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_a_language_that_a_set_lacks_is_told_from_a_missing_set(folder, task):
+    with pytest.raises(MissingLanguageError, match="has no 'fr'"):
+        TASKS[task].read(folder, "fr")
+
+
 def test_a_missing_file_is_named(tmp_path):
     for task in TASKS.values():
-        with pytest.raises(DataError, match="cannot be read"):
+        with pytest.raises(DataError, match="cannot be read") as told:
             task.read(tmp_path, "de")
+        assert not isinstance(told.value, MissingLanguageError)

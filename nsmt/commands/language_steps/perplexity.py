@@ -6,25 +6,22 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 from rich.progress import Progress
 
-from nsmt.commands.language_steps.subject import Add, Count, Subject, held_out, once
+from nsmt.commands.language_steps.excerpt import ExcerptSettings
+from nsmt.commands.language_steps.subject import Add, Subject, held_out, once
 from nsmt.evaluation.language_models.perplexity import perplexities
 from nsmt.neurons.random_sets import random_like
-from nsmt.settings import Settings
 from nsmt.steering.interventions import Intervention, LanguageNeurons
 from nsmt.steering.steered import steered
 
 
-class PerplexitySettings(Settings):
+class PerplexitySettings(ExcerptSettings):
     """Deactivation of each language's neurons, on held-out text of all languages."""
 
-    tokens: Count = Field(4096, description="of each language, in whole contexts")
-    context: Annotated[int, Field(ge=2)] = Field(512, description="tokens of a context")
-    rows: Count = Field(4, description="contexts of a batch")
     operation: Literal["constant", "multiply", "mean"] = "constant"
     value: float = 0.0
     random_seeds: tuple[int, ...] = Field((1,), description="sets of as many random neurons")

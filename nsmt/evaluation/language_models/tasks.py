@@ -60,6 +60,14 @@ class Example:
     expected: tuple[str, ...]
 
 
+class MissingLanguageError(DataError):
+    """A set is there, and has no examples in the language."""
+
+    def __init__(self, where: Path, language: str) -> None:
+        super().__init__(f"{where} has no '{language}'", fix="leave it out of tasks.languages")
+
+
+# Raises a MissingLanguageError, or a DataError for a set that is missing or of another format.
 Reader = Callable[[Path, str], list[Example]]
 
 
@@ -94,10 +102,11 @@ def _as_given(read: Reader) -> Reader:
 
 def translation(folder: Path, language: str) -> list[Example]:
     """English sentences to be translated into a language; FLORES-200 devtest."""
-    sides = [
-        _lines(folder / "flores" / "devtest" / f"{CATALOGUE[code].flores}.devtest")
+    english, own = (
+        folder / "flores" / "devtest" / f"{CATALOGUE[code].flores}.devtest"
         for code in ("en", language)
-    ]
+    )
+    sides = [_lines(english), _lines_of(own, language)]
     if len(sides[0]) != len(sides[1]):
         raise DataError(
             f"FLORES has {len(sides[0])} sentences in English and {len(sides[1])} in '{language}'",
@@ -142,8 +151,8 @@ def _tokenizer(language: str) -> str:
 @_as_given
 def comprehension(folder: Path, language: str) -> list[Example]:
     """Passages with a question and four answers; Belebele."""
-    rows = _rows(folder / "belebele" / f"{CATALOGUE[language].flores}.jsonl")
-    return [_choice(row) for row in rows]
+    lines = _lines_of(folder / "belebele" / f"{CATALOGUE[language].flores}.jsonl", language)
+    return [_choice(json.loads(line)) for line in lines if line]
 
 
 def _choice(row: dict[str, Any]) -> Example:
@@ -179,7 +188,8 @@ def first_line(text: str) -> str:
 @_as_given
 def answering(folder: Path, language: str) -> list[Example]:
     """Contexts with a question whose answer is a part of them; XQuAD."""
-    data = _json(folder / "xquad" / f"xquad.{language}.json")["data"]
+    lines = _lines_of(folder / "xquad" / f"xquad.{language}.json", language)
+    data = json.loads("\n".join(lines))["data"]
     return [
         Example(
             f"Context: {paragraph['context']}\nQuestion: {asked['question']}\n"
@@ -257,7 +267,7 @@ def inference(folder: Path, language: str) -> list[Example]:
         if row["language"] == language
     ]
     if not found:
-        raise DataError(f"{path} has no '{language}'", fix="leave the language out")
+        raise MissingLanguageError(path, language)
     return found
 
 
@@ -302,10 +312,8 @@ def _lines(path: Path) -> list[str]:
         raise DataError(f"{path} cannot be read: {error}", fix="correct tasks.folder") from None
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in _lines(path) if line]
-
-
-def _json(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads("\n".join(_lines(path)))
-    return found
+def _lines_of(path: Path, language: str) -> list[str]:
+    """A language's own file of a set."""
+    if not path.is_file() and any(path.parent.glob(f"*{path.suffix}")):
+        raise MissingLanguageError(path.parent, language)
+    return _lines(path)
