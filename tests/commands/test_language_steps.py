@@ -1,11 +1,19 @@
 """Claims about the steps of `nsmt languages`: what is done to the model, what is told early."""
 
+import sys
+
 import pytest
 from pydantic import ValidationError
 
-from nsmt.commands.language_steps import ForcingSettings, TasksSettings, check_steps
+from nsmt.commands.language_steps import (
+    FallbackSettings,
+    ForcingSettings,
+    TasksSettings,
+    check_steps,
+)
 from nsmt.commands.language_steps.forcing import _program
 from nsmt.errors import ConfigurationError, DataError
+from nsmt.evaluation.language_models import forcing as force_module
 from nsmt.evaluation.language_models.forcing import questions
 from nsmt.steering.generation import GenerationSettings
 
@@ -95,3 +103,37 @@ def test_every_language_has_as_many_questions():
         "en",
     ]
     assert {len(own) for own in questions(paper).values()} == {6}
+
+
+@pytest.mark.parametrize("step", ["forcing", "fallback"])
+def test_what_the_identifier_lacks_is_told_in_the_words_of_the_step(step, monkeypatch, tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text("sd: [a]\nti: [b]\n")
+    settings = {
+        "forcing": ForcingSettings(questions=str(path), generation=GENERATION),
+        "fallback": FallbackSettings(generation=GENERATION),
+    }[step]
+    said = rf"does not know sd, ti\n.* in languages, or leave {step} out of steps"
+    with pytest.raises(ConfigurationError, match=said):
+        check_steps({step: settings}, ("en", "sd", "ti"))
+    monkeypatch.setitem(sys.modules, "py3langid.langid", None)
+    with pytest.raises(ConfigurationError, match=f"the step {step} needs py3langid"):
+        check_steps({step: settings}, ("en", "de"))
+
+
+class English:
+    """An identifier with a prior for English."""
+
+    signature = "English"
+    languages = ("de", "en")
+
+    def identify(self, text):
+        return "en"
+
+
+def test_an_answer_without_a_letter_is_in_no_language_wanted(monkeypatch):
+    texts = [" Rome.", "1. 2. 3.", "!!!", " "]
+    monkeypatch.setattr(force_module, "generate", lambda *_, **__: texts)
+    asked = {"de": ["a", "b", "c", "d"]}
+    answers = force_module.force(None, asked, ["en"], None, English(), GENERATION)
+    assert [answer.came for answer in answers] == ["en", "", "", ""]

@@ -114,7 +114,7 @@ def test_the_same_command_again_measures_nothing(page, place, monkeypatch):
     }
     for module, name in measuring.items():
         monkeypatch.setattr(module, name, never)
-    before = {path: path.read_bytes() for path in (page.parent / "results").iterdir()}
+    before = {path: path.read_bytes() for path in (page.parent / "results").rglob("*.json")}
     assert languages(configured(place)) == page
     assert all(path.read_bytes() == found for path, found in before.items())
     for word in (
@@ -126,6 +126,44 @@ def test_the_same_command_again_measures_nothing(page, place, monkeypatch):
     ):
         with pytest.raises(AssertionError, match="measured again"):
             languages(configured(place, word))
+
+
+@pytest.mark.parametrize("step", ["forcing", "fallback"])
+def test_other_questions_or_another_identifier_make_other_answers(page, place, monkeypatch, step):
+    monkeypatch.setattr(forcing, "force", never)
+    monkeypatch.setattr(fallback, "fall_back", never)
+    config = configured(place, f"steps=[{step}]")
+    with monkeypatch.context() as other:
+        for module in (forcing, fallback):
+            other.setattr(module, "questions", lambda codes, **_: {code: ["?"] for code in codes})
+        with pytest.raises(AssertionError, match="measured again"):
+            languages(config)
+    assert languages(config) == page
+    monkeypatch.setattr("nsmt.data.identification.metadata.version", lambda _: "another")
+    with pytest.raises(AssertionError, match="measured again"):
+        languages(config)
+
+
+def test_perplexities_go_on_from_the_changes_that_are_there(page, place, monkeypatch):
+    folder = page.parent / "results"
+    whole = folder / "perplexity.json"
+    before, part = whole.read_text(), folder / "perplexity" / "random-1-hi.json"
+    whole.unlink()
+    part.unlink()
+    measured, perplexities = [], perplexity.perplexities
+
+    def measuring(model, texts, changes, **named):
+        measured.extend(changes)
+        return perplexities(model, texts, changes, **named)
+
+    monkeypatch.setattr(perplexity, "perplexities", measuring)
+    languages(configured(place))
+    assert measured == ["random 1 hi"]
+    assert whole.read_text() == before
+    # More random sets leave what was measured as it is.
+    languages(configured(place, "perplexity.random_seeds=[1,2]", "steps=[perplexity]"))
+    assert measured[1:] == [f"random 2 {language}" for language in LANGUAGES]
+    whole.write_text(before)
 
 
 def test_fallback_switches_off_one_language_after_the_other_beside_random_neurons(page):
@@ -219,6 +257,29 @@ def test_tasks_are_done_as_the_model_is_and_with_each_language(place, tmp_path, 
         assert list(found["scores"]["inference"][language]) == ["", *LANGUAGES]
     assert (tmp_path / "out" / "tables" / "task-inference-accuracy.csv").is_file()
     assert "inference: accuracy" in page.read_text()
+    assert sorted(path.stem for path in (tmp_path / "out" / "results" / "tasks").iterdir()) == [
+        f"inference-{language}" for language in LANGUAGES
+    ]
+    # What was done goes on from there, and is not done again.
+    (tmp_path / "out" / "results" / "tasks.json").unlink()
+    (tmp_path / "out" / "results" / "tasks" / "inference-hi.json").unlink()
+    tested, generate = [], tasks.generate
+
+    def generated(model, prompts, *more, **named):
+        tested.append(len(prompts))
+        return generate(model, prompts, *more, **named)
+
+    monkeypatch.setattr(tasks, "generate", generated)
+    words = ("steps=[tasks]", *more, f"output={tmp_path}/out")
+    languages(configured(place, *words))
+    assert tested == [2] * 4
+    languages(configured(place, *words, "tasks.languages=[hi,de]"))
+    assert tested == [2] * 4
+    assert json.loads((tmp_path / "out" / "results" / "tasks.json").read_text())["result"][
+        "scores"
+    ]["inference"] == {
+        language: found["scores"]["inference"][language] for language in ("hi", "de")
+    }
     # Other examples are another task.
     (tmp_path / "xnli" / "xnli.dev.tsv").write_text("\n".join(lines).replace("One.", "1.") + "\n")
     monkeypatch.setattr(tasks, "generate", never)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from functools import partial
@@ -41,19 +41,40 @@ def perplexity_step(
         texts = held_out(subject, length=settings.context, limit=settings.tokens)
         changes = _deactivations(subject, neurons, settings)
         task = add("perplexity", total=len(changes) * len(texts))
-        found = perplexities(
-            subject.model,
-            texts,
-            changes,
-            rows=settings.rows,
-            tell=lambda status: bar.update(task, advance=1, status=status),
-        )
-        return {
-            change: {language: asdict(each) for language, each in row.items()}
-            for change, row in found.items()
-        }
+        tell = partial(bar.update, task, advance=1)
+        found = {}
+        for done, (name, change) in enumerate(changes.items(), start=1):
+            # Whatever else is switched off, this is not measured again.
+            found[name] = once(
+                subject,
+                f"perplexity/{name.replace(' ', '-') or 'unchanged'}",
+                neurons,
+                settings.model_copy(update={"random_seeds": ()}),
+                partial(_row, subject, texts, name, change, settings.rows, tell),
+            )
+            bar.update(task, completed=done * len(texts))
+        return found
 
     return once(subject, "perplexity", neurons, settings, measure)
+
+
+def _row(
+    subject: Subject,
+    texts: Mapping[str, Sequence[Sequence[int]]],
+    name: str,
+    change: Callable[[], AbstractContextManager[None]],
+    rows: int,
+    tell: Callable[..., None],
+) -> dict[str, Any]:
+    """{language: {nll, tokens}} under one change."""
+    found = perplexities(
+        subject.model,
+        texts,
+        {name: change},
+        rows=rows,
+        tell=lambda status: tell(status=status),
+    )
+    return {language: asdict(each) for language, each in found[name].items()}
 
 
 def _deactivations(
