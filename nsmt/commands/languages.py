@@ -26,6 +26,7 @@ from nsmt.commands.language_steps import (
     StepName,
     Subject,
     TasksSettings,
+    check_steps,
     gathering_step,
 )
 from nsmt.data.monolingual import TextSettings
@@ -96,6 +97,7 @@ def languages(config: LanguagesConfig) -> Path:
             fix="have the launcher start `nsmt identify` with the same words, then run this alone",
         )
     require_catalogued(config.languages)
+    check_steps({name: getattr(config, name) for name in config.steps}, config.languages)
     output = Path(config.output)
     record = certificate(
         command=command_line(),

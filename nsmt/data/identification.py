@@ -28,6 +28,7 @@ _SCRIPTS: Final = {
     "Kore": ("Hang", "Hani"),
     "Aran": ("Arab",),
 }
+_UNIDENTIFIED: Final = "score without off-target rates: eval.identify=false"
 
 
 def script_share(text: str, script: str) -> float:
@@ -91,23 +92,32 @@ class LanguageIdentifier:
     """py3langid among the languages of a corpus, by the codes that the corpus has for them.
 
     Those of `languages` that it does not know are left out; that one of `required` is unknown, or
-    cannot be told from another, is a ConfigurationError.
+    cannot be told from another, is a ConfigurationError, with what it was `needed_by`, the
+    `setting` that names languages and how to do `without` it.
     """
 
-    def __init__(self, languages: Iterable[Language], *, required: Collection[str]) -> None:
-        self._model = _loaded("the off-target rate", without=_UNIDENTIFIED)
+    def __init__(
+        self,
+        languages: Iterable[Language],
+        *,
+        required: Collection[str],
+        needed_by: str = "the off-target rate",
+        setting: str = "eval.languages",
+        without: str = _UNIDENTIFIED,
+    ) -> None:
+        self._model = _loaded(needed_by, without=without)
         found = _known(languages, self._model)
         if unknown := [code for code in required if code not in found]:
             raise ConfigurationError(
                 f"the language identifier does not know {', '.join(unknown)}",
-                fix=f"name the other languages in eval.languages, or {_UNIDENTIFIED}",
+                fix=f"name the other languages in {setting}, or {without}",
             )
         self._codes: dict[str, str] = {}
         for code, name in found.items():
             if name in self._codes:
                 raise ConfigurationError(
                     f"the language identifier cannot tell {code} from {self._codes[name]}",
-                    fix=_UNIDENTIFIED,
+                    fix=without,
                 )
             self._codes[name] = code
         self._model.set_languages(list(self._codes))
@@ -119,6 +129,11 @@ class LanguageIdentifier:
         """The code of the likeliest language."""
         name, _ = self._model.classify(text)
         return self._codes[name]
+
+
+def language_of(text: str, identifier: Identifier) -> str:
+    """The likeliest language; "" of a text without a letter, which is of none."""
+    return identifier.identify(text) if any(map(str.isalpha, text)) else ""
 
 
 def _known(languages: Iterable[Language], identifier: Any) -> dict[str, str]:  # noqa: ANN401
@@ -138,7 +153,6 @@ def _names(language: Language) -> list[str]:
     return [code, *(by_iso[each] for each in (code, iso) if each in by_iso)]
 
 
-_UNIDENTIFIED: Final = "score without off-target rates: eval.identify=false"
 _LETTERS: Final = regex.compile(r"\p{L}")
 
 

@@ -123,6 +123,7 @@ def task_tables(found: Mapping[str, Any], languages: Sequence[str]) -> dict[str,
     """Scores as the model is, and what activating each language changes, by task and metric."""
     tables = {}
     for task, metric, of_metric in _metrics(found):
+        lacking = found["lacking"].get(task)
         rows = [
             [
                 language,
@@ -137,6 +138,7 @@ def task_tables(found: Mapping[str, Any], languages: Sequence[str]) -> dict[str,
             rows,
             [
                 "Columns: change with the neurons of a language activated.",
+                *(["The set has no " + ", ".join(lacking) + "."] if lacking else []),
                 *_signatures(found["signatures"][task], metric),
             ],
         )

@@ -114,7 +114,7 @@ def test_the_same_command_again_measures_nothing(page, place, monkeypatch):
     }
     for module, name in measuring.items():
         monkeypatch.setattr(module, name, never)
-    before = {path: path.read_bytes() for path in (page.parent / "results").iterdir()}
+    before = {path: path.read_bytes() for path in (page.parent / "results").rglob("*.json")}
     assert languages(configured(place)) == page
     assert languages(configured(place, "perplexity.rows=2", "lens.rows=1")) == page
     assert all(path.read_bytes() == found for path, found in before.items())
@@ -127,6 +127,44 @@ def test_the_same_command_again_measures_nothing(page, place, monkeypatch):
     ):
         with pytest.raises(AssertionError, match="measured again"):
             languages(configured(place, word))
+
+
+@pytest.mark.parametrize("step", ["forcing", "fallback"])
+def test_other_questions_or_another_identifier_make_other_answers(page, place, monkeypatch, step):
+    monkeypatch.setattr(forcing, "force", never)
+    monkeypatch.setattr(fallback, "fall_back", never)
+    config = configured(place, f"steps=[{step}]")
+    with monkeypatch.context() as other:
+        for module in (forcing, fallback):
+            other.setattr(module, "questions", lambda codes, **_: {code: ["?"] for code in codes})
+        with pytest.raises(AssertionError, match="measured again"):
+            languages(config)
+    assert languages(config) == page
+    monkeypatch.setattr("nsmt.data.identification.metadata.version", lambda _: "another")
+    with pytest.raises(AssertionError, match="measured again"):
+        languages(config)
+
+
+def test_perplexities_go_on_from_the_changes_that_are_there(page, place, monkeypatch):
+    folder = page.parent / "results"
+    whole = folder / "perplexity.json"
+    before, part = whole.read_text(), folder / "perplexity" / "random-1-hi.json"
+    whole.unlink()
+    part.unlink()
+    measured, perplexities = [], perplexity.perplexities
+
+    def measuring(model, texts, changes, **named):
+        measured.extend(changes)
+        return perplexities(model, texts, changes, **named)
+
+    monkeypatch.setattr(perplexity, "perplexities", measuring)
+    languages(configured(place))
+    assert measured == ["random 1 hi"]
+    assert whole.read_text() == before
+    # More random sets leave what was measured as it is.
+    languages(configured(place, "perplexity.random_seeds=[1,2]", "steps=[perplexity]"))
+    assert measured[1:] == [f"random 2 {language}" for language in LANGUAGES]
+    whole.write_text(before)
 
 
 def test_fallback_switches_off_one_language_after_the_other_beside_random_neurons(page):
@@ -206,14 +244,43 @@ def test_tasks_are_done_as_the_model_is_and_with_each_language(place, tmp_path, 
     lines += [f"{language}\tneutral\tOne.\tTwo." for language in LANGUAGES for _ in range(3)]
     (tmp_path / "xnli").mkdir()
     (tmp_path / "xnli" / "xnli.dev.tsv").write_text("\n".join(lines) + "\n")
-    more = (f"tasks.folder={tmp_path}", "tasks.names=[inference]", "tasks.examples=2")
+    more = (
+        f"tasks.folder={tmp_path}",
+        "tasks.names=[inference]",
+        "tasks.examples=2",
+        "tasks.languages=[de,fr,en,hi]",
+    )
     page = languages(configured(place, "steps=[tasks]", *more, f"output={tmp_path}/out"))
     found = json.loads((tmp_path / "out" / "results" / "tasks.json").read_text())["result"]
     assert found["scores"].keys() == {"inference"}
+    assert found["lacking"] == {"inference": ["fr"]}
     for language in LANGUAGES:
         assert list(found["scores"]["inference"][language]) == ["", *LANGUAGES]
     assert (tmp_path / "out" / "tables" / "task-inference-accuracy.csv").is_file()
     assert "inference: accuracy" in page.read_text()
+    assert sorted(path.stem for path in (tmp_path / "out" / "results" / "tasks").iterdir()) == [
+        f"inference-{language}" for language in LANGUAGES
+    ]
+    # What was done goes on from there, and is not done again.
+    (tmp_path / "out" / "results" / "tasks.json").unlink()
+    (tmp_path / "out" / "results" / "tasks" / "inference-hi.json").unlink()
+    tested, generate = [], tasks.generate
+
+    def generated(model, prompts, *more, **named):
+        tested.append(len(prompts))
+        return generate(model, prompts, *more, **named)
+
+    monkeypatch.setattr(tasks, "generate", generated)
+    words = ("steps=[tasks]", *more, f"output={tmp_path}/out")
+    languages(configured(place, *words))
+    assert tested == [2] * 4
+    languages(configured(place, *words, "tasks.languages=[hi,de]"))
+    assert tested == [2] * 4
+    assert json.loads((tmp_path / "out" / "results" / "tasks.json").read_text())["result"][
+        "scores"
+    ]["inference"] == {
+        language: found["scores"]["inference"][language] for language in ("hi", "de")
+    }
     # Other examples are another task.
     (tmp_path / "xnli" / "xnli.dev.tsv").write_text("\n".join(lines).replace("One.", "1.") + "\n")
     monkeypatch.setattr(tasks, "generate", never)
@@ -222,22 +289,46 @@ def test_tasks_are_done_as_the_model_is_and_with_each_language(place, tmp_path, 
 
 
 @pytest.mark.parametrize(
+    ("step", "word", "said"),
+    [
+        ("forcing", "languages=[de,en,mt]", "there are no questions in mt"),
+        ("forcing", "languages=[de,en,ti]", "there are no questions in ti"),
+        ("fallback", "languages=[de,en,ti]", "leave fallback out of steps"),
+        ("fallback", "fallback.asked=fr", "'fr' is none of the languages"),
+        ("fallback", "fallback.questions=/nowhere", "/nowhere cannot be read"),
+        ("forcing", "forcing.questions=/nowhere", "/nowhere cannot be read"),
+        ("tasks", "tasks.folder=/nowhere", "cannot be read"),
+        ("tasks", "tasks.languages=[de,xx]", "tasks.languages: xx is not in the catalogue"),
+    ],
+)
+def test_what_a_step_cannot_do_is_told_before_the_model_is_read(
+    place, tmp_path, step, word, said, capsys
+):
+    """The model does not exist: any work would end in another error."""
+    more = (f"steps=[{step}]", "language_model.path=/nowhere/at/all", word)
+    with pytest.raises(SystemExit):
+        main(["languages", *words(place, f"output={tmp_path}/out", *more)])
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
     ("word", "said"),
     [
         ("languages=[de,xx]", "'xx' is not in the catalogue"),
-        ("languages=[de,en,fi]", "fi.txt cannot be read"),
+        ("languages=[de,en,fr]", "fr.txt cannot be read"),
         ("gathering.context=100000", "does not fill a context"),
         ("selection.rule=lap", "lape"),
         ("language_model.path=/nowhere/at/all", "cannot be loaded"),
         ("steps=[perplexty]", "perplexity"),
-        ("fallback.asked=fr", "'fr' is none of the languages"),
-        ("fallback.questions=/nowhere", "/nowhere cannot be read"),
         ("fallback.questions=/dev/null", "/dev/null is empty"),
-        ("lens.context=100000", "no held-out context of de, en, hi"),
+        ("lens.context=100000 lens.tokens=100000", "no held-out context of de, en, hi"),
+        ("lens.context=100000", "tokens=128 does not fill a context of 100000"),
+        ("perplexity.tokens=63", "tokens=63 does not fill a context of 64"),
+        ("forcing.operation=multiply", "activates nothing without a value"),
     ],
 )
 def test_what_is_wrong_is_named(place, tmp_path, word, said, capsys):
     with pytest.raises(SystemExit) as end:
-        main(["languages", *words(place, f"output={tmp_path}/out", word)])
+        main(["languages", *words(place, f"output={tmp_path}/out", *word.split())])
     assert end.value.code == 2
     assert said in " ".join(capsys.readouterr().err.split())

@@ -6,7 +6,14 @@ from importlib.util import find_spec
 import pytest
 
 from nsmt.errors import ConfigurationError, DataError
-from nsmt.evaluation.language_models.tasks import TASKS, Example, _tokenizer, normalised
+from nsmt.evaluation.language_models.tasks import (
+    TASKS,
+    Example,
+    MissingLanguageError,
+    _tokenizer,
+    answer_words,
+    squad_words,
+)
 
 
 def lines(path, *texts):
@@ -157,17 +164,63 @@ def test_comprehension_is_the_letter_of_the_right_answer(folder):
     assert "\nA: cat\nB: dog\nC: cow\nD: I\n" in examples[0].prompt
     assert task.score([" B: dog", "A dog, so B"], examples, "de") == {"accuracy": 50.0}
     assert task.score(["Bert", ""], examples, "de") == {"accuracy": 0.0}
+    # Text after the answer's line is no answer.
+    assert task.score(["\n B", "\n?\nB"], examples, "de") == {"accuracy": 50.0}
+
+
+@pytest.mark.parametrize(
+    "text", ["答案是B。", "回答はBです", "정답은 B입니다", "उत्तर Bहै", "Ответ:B", "(B)"]
+)
+def test_a_letter_stands_alone_beside_letters_of_other_scripts(text):
+    assert TASKS["comprehension"].score([text], [Example("", ("B",))], "zh") == {"accuracy": 100.0}
+
+
+@pytest.mark.parametrize("text", ["Bär", "B\u0308r", "Đáp", "B2", "ÉB", "ab B_1"])
+def test_a_letter_within_a_word_is_no_answer(text):
+    assert TASKS["comprehension"].score([text], [Example("", ("B",))], "de") == {"accuracy": 0.0}
 
 
 def test_answers_are_matched_as_in_squad(folder):
     task = TASKS["answering"]
     (example,) = task.read(folder, "de")
     assert example.expected == ("der Hund",)
-    assert task.score([" Der Hund."], [example], "de") == {"exact match": 100.0, "f1": 100.0}
+    perfect = dict.fromkeys(("exact match", "f1"), 100.0)
+    perfect |= {f"{name} (squad 1.1)": 100.0 for name in perfect}
+    assert task.score(["\n Der Hund.\nQuestion:"], [example], "de") == perfect
     half = task.score(["der kleine Hund da"], [example], "de")
     assert half["exact match"] == 0
     assert half["f1"] == pytest.approx(100 * 2 * 2 / (4 + 2))
-    assert normalised("The  U.S. and an apple!") == "us and apple"
+    assert squad_words("The  U.S. and an apple!") == ["us", "and", "apple"]
+    assert answer_words("«An die Freude»", "de") == ["an", "die", "freude"]
+
+
+@pytest.mark.parametrize(
+    ("language", "said", "expected"),
+    [
+        ("zh", "1998年。", "1998年"),
+        ("zh", "“狗”", "狗"),
+        ("th", "สุนัข วิ่ง", "สุนัขวิ่ง"),
+        ("ar", "الكلب؟", "الكلب"),
+    ],
+)
+def test_answers_match_whatever_the_scripts_punctuation(language, said, expected):
+    found = TASKS["answering"].score([said], [Example("", (expected,))], language)
+    assert found == {
+        "exact match": 100.0,
+        "f1": 100.0,
+        # SQuAD's own takes the whole for another word.
+        "exact match (squad 1.1)": 0.0,
+        "f1 (squad 1.1)": 0.0,
+    }
+
+
+def test_characters_are_the_words_of_answers_where_no_spaces_part_them():
+    assert answer_words("于1998年在 Bonn", "zh") == ["于", "1998", "年", "在", "bonn"]
+    # A vowel sign and a tone mark are of the consonant's character.
+    assert len(answer_words("ที่นี่", "th")) == 2
+    found = TASKS["answering"].score(["在1998年"], [Example("", ("1998年",))], "zh")
+    assert found["f1"] == pytest.approx(100 * 2 * 2 / (3 + 2))
+    assert found["f1 (squad 1.1)"] == 0
 
 
 def test_inference_is_the_first_relation_that_is_named(folder):
@@ -175,12 +228,10 @@ def test_inference_is_the_first_relation_that_is_named(folder):
     (example,) = task.read(folder, "de")
     assert example.expected == ("entailment",)
     assert 'Er sagte "ja.' in example.prompt
-    said = [" Entailment, not neutral", "neutral or entailment", "no"]
+    said = ["\n Entailment, not neutral", "neutral or entailment", "no\nentailment"]
     assert task.score(said[:1], [example], "de") == {"accuracy": 100.0}
     assert task.score(said[1:2], [example], "de") == {"accuracy": 0.0}
     assert task.score(said[2:], [example], "de") == {"accuracy": 0.0}
-    with pytest.raises(DataError, match="has no 'fr'"):
-        task.read(folder, "fr")
 
 
 @pytest.mark.parametrize(
@@ -200,7 +251,14 @@ def test_files_of_another_format_are_named(folder, task, file, text):
         TASKS[task].read(folder, "de")
 
 
+@pytest.mark.parametrize("task", TASKS)
+def test_a_language_that_a_set_lacks_is_told_from_a_missing_set(folder, task):
+    with pytest.raises(MissingLanguageError, match="has no 'fr'"):
+        TASKS[task].read(folder, "fr")
+
+
 def test_a_missing_file_is_named(tmp_path):
     for task in TASKS.values():
-        with pytest.raises(DataError, match="cannot be read"):
+        with pytest.raises(DataError, match="cannot be read") as told:
             task.read(tmp_path, "de")
+        assert not isinstance(told.value, MissingLanguageError)

@@ -157,8 +157,9 @@ def test_tasks_are_told_as_changes_with_the_signatures_of_their_languages():
     found = {
         "scores": {"translation": scores},
         "signatures": {"translation": {"de": {"bleu": "tok:13a"}, "hi": {"bleu": "tok:13a"}}},
+        "lacking": {"translation": ["fr"]},
     }
     (table,) = task_tables(found, ["en", "de"]).values()
     assert row_of(table, "hi") == ["10.0", "-1.0", "+2.5"]
-    assert table.notes[-1] == "de, hi: tok:13a"
+    assert table.notes[-2:] == ["The set has no fr.", "de, hi: tok:13a"]
     assert list(task_figures(found, ["en", "de"])) == ["task-translation"]

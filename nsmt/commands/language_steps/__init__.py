@@ -2,22 +2,27 @@
 
 `gathering_step` makes the statistics that neurons are found by. Each of `STEPS` takes a subject,
 its neurons and the settings of the step's name, and gives plain data, from its file if that is of
-the same key.
+the same key. `check_steps` tells what they would stop at, before anything is done.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal
 
-from nsmt.commands.language_steps.fallback import FallbackSettings, fallback_step
+from nsmt.commands.language_steps.fallback import (
+    FallbackSettings,
+    check_fallback,
+    fallback_step,
+)
 from nsmt.commands.language_steps.fertility import FertilitySettings, fertility_step
-from nsmt.commands.language_steps.forcing import ForcingSettings, forcing_step
+from nsmt.commands.language_steps.forcing import ForcingSettings, check_forcing, forcing_step
 from nsmt.commands.language_steps.gathering import GatheringSettings, gathering_step
 from nsmt.commands.language_steps.lens import LensSettings, lens_step
 from nsmt.commands.language_steps.perplexity import PerplexitySettings, perplexity_step
 from nsmt.commands.language_steps.subject import Subject
-from nsmt.commands.language_steps.tasks import TasksSettings, tasks_step
+from nsmt.commands.language_steps.tasks import TasksSettings, check_tasks, tasks_step
+from nsmt.settings import Settings
 
 StepName = Literal["perplexity", "fertility", "forcing", "fallback", "lens", "tasks"]
 STEPS: Final[dict[StepName, Callable[..., dict[str, Any]]]] = {
@@ -28,6 +33,19 @@ STEPS: Final[dict[StepName, Callable[..., dict[str, Any]]]] = {
     "lens": lens_step,
     "tasks": tasks_step,
 }
+_CHECKS: Final[dict[StepName, Callable[[Any, Sequence[str]], None]]] = {
+    "forcing": check_forcing,
+    "fallback": check_fallback,
+    "tasks": check_tasks,
+}
+
+
+def check_steps(steps: Mapping[StepName, Settings], languages: Sequence[str]) -> None:
+    """An error if one of some steps cannot be done in these languages with its settings."""
+    for name, settings in steps.items():
+        if name in _CHECKS:
+            _CHECKS[name](settings, languages)
+
 
 __all__ = [
     "STEPS",
@@ -40,5 +58,6 @@ __all__ = [
     "StepName",
     "Subject",
     "TasksSettings",
+    "check_steps",
     "gathering_step",
 ]

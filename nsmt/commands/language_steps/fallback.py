@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import Field
 from rich.progress import Progress
 
+from nsmt.commands.language_steps.identifying import step_identifier
 from nsmt.commands.language_steps.subject import Add, Subject, once
 from nsmt.data.identification import LanguageIdentifier
 from nsmt.errors import ConfigurationError, DataError
@@ -45,17 +46,10 @@ def fallback_step(
     add: Add,
 ) -> dict[str, Any]:
     """{"identifier", "asked", "levels": {"" or "random SEED": the levels, nothing off first}}."""
-    if settings.asked not in subject.languages:
-        raise ConfigurationError(
-            f"fallback.asked: '{settings.asked}' is none of the languages",
-            fix=f"ask in one of {', '.join(subject.languages)}",
-        )
-    asked = _questions(settings)
+    asked, identifier = _questions(settings), _identifier(subject.languages)
 
     def measure() -> dict[str, Any]:
         languages, seeds = subject.languages, settings.random_seeds
-        # Among all that can be told apart: what comes may be none of the model's languages here.
-        identifier = LanguageIdentifier(CATALOGUE.values(), required=languages)
         task = add("fallback", total=(1 + len(seeds)) * (1 + len(languages)) * len(asked))
         answer = partial(_answers, subject, settings, asked, tell=partial(bar.advance, task))
         levels: list[Level] = fall_back(
@@ -82,7 +76,31 @@ def fallback_step(
             "levels": {name: [asdict(each) for each in some] for name, some in found.items()},
         }
 
-    return once(subject, "fallback", neurons, settings, measure, questions="\n".join(asked))
+    return once(
+        subject,
+        "fallback",
+        neurons,
+        settings,
+        measure,
+        questions="\n".join(asked),
+        identifier=identifier.signature,
+    )
+
+
+def check_fallback(settings: FallbackSettings, languages: Sequence[str]) -> None:
+    """An error before any work: questions in no language here, or an identifier that lacks one."""
+    if settings.asked not in languages:
+        raise ConfigurationError(
+            f"fallback.asked: '{settings.asked}' is none of the languages",
+            fix=f"ask in one of {', '.join(languages)}",
+        )
+    _questions(settings)
+    _identifier(languages)
+
+
+def _identifier(languages: Sequence[str]) -> LanguageIdentifier:
+    # Among all that can be told apart: what comes may be none of the model's languages here.
+    return step_identifier("fallback", CATALOGUE.values(), required=languages)
 
 
 def _questions(settings: FallbackSettings) -> list[str]:

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 from rich.progress import Progress
 
+from nsmt.commands.language_steps.activating import ActivatingSettings
+from nsmt.commands.language_steps.identifying import step_identifier
 from nsmt.commands.language_steps.subject import Add, Subject, once
 from nsmt.data.identification import LanguageIdentifier
 from nsmt.evaluation.language_models.forcing import force, questions
 from nsmt.languages import CATALOGUE
-from nsmt.settings import Settings
 from nsmt.steering.generation import GenerationSettings, Steer
-from nsmt.steering.interventions import Intervention, LanguageNeurons, Operation, Program
+from nsmt.steering.interventions import Intervention, LanguageNeurons, Program
 from nsmt.steering.loading import LanguageModel
 from nsmt.steering.steered import steered
 
 
-class ForcingSettings(Settings):
+class ForcingSettings(ActivatingSettings):
     """Questions in each language to be answered in each other."""
 
-    operation: Operation = Field("add", description="on the neurons of the language wanted")
-    strength: float = 1.0
+    questions: str | None = Field(
+        None, description="a YAML file, {language: [question, …]}, before the questions of ours"
+    )
     deactivate: bool = Field(
         default=True, description="switch the question's language off first, to `value`"
     )
@@ -43,11 +47,11 @@ def forcing_step(
 ) -> dict[str, Any]:
     """Answers without and with the intervention, and what the identifier is."""
 
+    languages = subject.languages
+    identifier = _identifier(languages)
+    asked = _questions(settings, languages)
+
     def measure() -> dict[str, Any]:
-        languages = subject.languages
-        entries = [CATALOGUE[code] for code in languages]
-        identifier = LanguageIdentifier(entries, required=languages)
-        asked = questions(languages)
         count = sum(map(len, asked.values()))
         task = add("forcing", total=count * (1 + len(languages)))
         tell = partial(bar.advance, task)
@@ -68,7 +72,30 @@ def forcing_step(
             "forced": [asdict(answer) for answer in forced],
         }
 
-    return once(subject, "forcing", neurons, settings, measure)
+    return once(
+        subject,
+        "forcing",
+        neurons,
+        settings,
+        measure,
+        questions=json.dumps(asked),
+        identifier=identifier.signature,
+    )
+
+
+def check_forcing(settings: ForcingSettings, languages: Sequence[str]) -> None:
+    """An error before any work: questions, and an identifier, that lack a language."""
+    _questions(settings, languages)
+    _identifier(languages)
+
+
+def _questions(settings: ForcingSettings, languages: Sequence[str]) -> dict[str, list[str]]:
+    return questions(languages, own=Path(settings.questions) if settings.questions else None)
+
+
+def _identifier(languages: Sequence[str]) -> LanguageIdentifier:
+    entries = [CATALOGUE[code] for code in languages]
+    return step_identifier("forcing", entries, required=languages)
 
 
 def _steer(
@@ -83,9 +110,7 @@ def _steer(
 
 def _program(settings: ForcingSettings, asked: str, wanted: str) -> Program:
     """Deactivate first, then add: a neuron of both languages ends at value + mean."""
-    activate = Intervention(
-        operation=settings.operation, languages=(wanted,), strength=settings.strength
-    )
+    activate = settings.activation(wanted)
     if not settings.deactivate or asked == wanted:
         return (activate,)
     silence = Intervention(operation="constant", languages=(asked,), value=settings.value)

@@ -6,25 +6,22 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import Field
 from rich.progress import Progress
 
-from nsmt.commands.language_steps.subject import Add, Count, Subject, held_out, once
+from nsmt.commands.language_steps.excerpt import ExcerptSettings
+from nsmt.commands.language_steps.subject import Add, Subject, held_out, once
 from nsmt.evaluation.language_models.lens import lens, vocabulary_scripts
 from nsmt.neurons.random_sets import random_like
-from nsmt.settings import Settings
 from nsmt.steering.interventions import Intervention, LanguageNeurons
 from nsmt.steering.steered import steered
 
 
-class LensSettings(Settings):
+class LensSettings(ExcerptSettings):
     """How much is read, and what is switched off."""
 
-    tokens: Count = Field(1024, description="of each language, in whole contexts")
-    context: Annotated[int, Field(ge=2)] = Field(128, description="tokens of a context")
-    rows: Count = Field(4, description="contexts of a batch")
     deactivate: bool = Field(
         default=True, description="read again with the language's own neurons set to `value`"
     )

@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from functools import partial
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import Field
 from rich.progress import Progress
 
-from nsmt.commands.language_steps.subject import Add, Count, Subject, held_out, once
+from nsmt.commands.language_steps.excerpt import ExcerptSettings
+from nsmt.commands.language_steps.subject import Add, Subject, held_out, once
 from nsmt.evaluation.language_models.perplexity import perplexities
 from nsmt.neurons.random_sets import random_like
-from nsmt.settings import Settings
 from nsmt.steering.interventions import Intervention, LanguageNeurons
 from nsmt.steering.steered import steered
 
 
-class PerplexitySettings(Settings):
+class PerplexitySettings(ExcerptSettings):
     """Deactivation of each language's neurons, on held-out text of all languages."""
 
-    tokens: Count = Field(4096, description="of each language, in whole contexts")
-    context: Annotated[int, Field(ge=2)] = Field(512, description="tokens of a context")
-    rows: Count = Field(4, description="contexts of a batch")
     operation: Literal["constant", "multiply", "mean"] = "constant"
     value: float = 0.0
     random_seeds: tuple[int, ...] = Field((1,), description="sets of as many random neurons")
@@ -44,19 +41,40 @@ def perplexity_step(
         texts = held_out(subject, length=settings.context, limit=settings.tokens)
         changes = _deactivations(subject, neurons, settings)
         task = add("perplexity", total=len(changes) * len(texts))
-        found = perplexities(
-            subject.model,
-            texts,
-            changes,
-            rows=settings.rows,
-            tell=lambda status: bar.update(task, advance=1, status=status),
-        )
-        return {
-            change: {language: asdict(each) for language, each in row.items()}
-            for change, row in found.items()
-        }
+        tell = partial(bar.update, task, advance=1)
+        found = {}
+        for done, (name, change) in enumerate(changes.items(), start=1):
+            # Whatever else is switched off, this is not measured again.
+            found[name] = once(
+                subject,
+                f"perplexity/{name.replace(' ', '-') or 'unchanged'}",
+                neurons,
+                settings.model_copy(update={"random_seeds": ()}),
+                partial(_row, subject, texts, name, change, settings.rows, tell),
+            )
+            bar.update(task, completed=done * len(texts))
+        return found
 
     return once(subject, "perplexity", neurons, settings, measure)
+
+
+def _row(
+    subject: Subject,
+    texts: Mapping[str, Sequence[Sequence[int]]],
+    name: str,
+    change: Callable[[], AbstractContextManager[None]],
+    rows: int,
+    tell: Callable[..., None],
+) -> dict[str, Any]:
+    """{language: {nll, tokens}} under one change."""
+    found = perplexities(
+        subject.model,
+        texts,
+        {name: change},
+        rows=rows,
+        tell=lambda status: tell(status=status),
+    )
+    return {language: asdict(each) for language, each in found[name].items()}
 
 
 def _deactivations(

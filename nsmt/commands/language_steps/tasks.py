@@ -4,30 +4,44 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 from rich.progress import Progress
 
+from nsmt.commands.language_steps.activating import ActivatingSettings
 from nsmt.commands.language_steps.subject import Add, Count, Subject, once
-from nsmt.evaluation.language_models.tasks import TASKS, Example, TaskName
-from nsmt.settings import Settings
+from nsmt.errors import ConfigurationError, DataError
+from nsmt.evaluation.language_models.tasks import (
+    TASKS,
+    Example,
+    MissingLanguageError,
+    TaskName,
+)
+from nsmt.languages import CATALOGUE
 from nsmt.steering.generation import GenerationSettings, generate
-from nsmt.steering.interventions import Intervention, LanguageNeurons, Operation, Program
+from nsmt.steering.interventions import LanguageNeurons
 from nsmt.steering.steered import steered
 
+_LOG = logging.getLogger(__name__)
+# By task, by the language that it is tested in.
+Examples = dict[TaskName, dict[str, list[Example]]]
 
-class TasksSettings(Settings):
+
+class TasksSettings(ActivatingSettings):
     """Tasks in each language, with each language activated."""
 
     names: tuple[TaskName, ...] = tuple(TASKS)
     folder: str = Field("tasks", description="with data as nsmt.evaluation.language_models.tasks")
+    languages: tuple[str, ...] | None = Field(
+        None, description="tested in, with neurons or without; null: those of `languages`"
+    )
     examples: Count | None = Field(None, description="the first of each task; null: all")
-    operation: Operation = "add"
-    strength: float = 1.0
     generation: GenerationSettings
 
 
@@ -39,46 +53,100 @@ def tasks_step(
     bar: Progress,
     add: Add,
 ) -> dict[str, Any]:
-    """Scores and signatures.
+    """Scores and signatures, and languages that a set lacks.
 
     "scores": {task: {language of the task: {language activated, "" for none: {metric: score}}}};
-    "signatures": {task: {language of the task: {metric: signature}}}.
+    "signatures": {task: {language of the task: {metric: signature}}};
+    "lacking": {task: languages that were to be tested}.
     """
-
-    examples = {
-        name: {
-            language: TASKS[name].read(Path(settings.folder), language)[: settings.examples]
-            for language in subject.languages
-            # Nothing is translated out of English into English.
-            if (name, language) != ("translation", "en")
-        }
-        for name in settings.names
-    }
+    examples, lacking = _examples(settings, subject.languages)
+    signatures = _signatures(examples)
 
     def measure() -> dict[str, Any]:
         task = add("tasks", total=sum(map(len, examples.values())))
-        found: dict[str, Any] = {}
+        scores: dict[str, Any] = {}
         for name, of_language in examples.items():
-            found[name] = {}
+            scores[name] = {}
             for language, some in of_language.items():
-                bar.update(task, advance=1, status=f"{name} in {language}")
-                found[name][language] = _task(subject, neurons, settings, name, language, some)
-        return {"scores": found, "signatures": signatures}
+                bar.update(task, status=f"{name} in {language}")
+                # Whatever else is tested, this is not measured again.
+                scores[name][language] = once(
+                    subject,
+                    f"tasks/{name}-{language}",
+                    neurons,
+                    settings.model_copy(update={"names": (name,), "languages": (language,)}),
+                    partial(_task, subject, neurons, settings, name, language, some),
+                    examples=_digest(some),
+                    signatures=json.dumps(signatures[name][language]),
+                )
+                bar.advance(task)
+        return {"scores": scores, "signatures": signatures, "lacking": lacking}
 
-    signatures = {
-        name: {language: TASKS[name].signatures(language) for language in of_language}
-        for name, of_language in examples.items()
-    }
-    asked = json.dumps(examples, default=asdict).encode()
     return once(
         subject,
         "tasks",
         neurons,
         settings,
         measure,
-        examples=hashlib.sha256(asked).hexdigest(),
+        examples=_digest(examples),
         signatures=json.dumps(signatures),
     )
+
+
+def check_tasks(settings: TasksSettings, languages: Sequence[str]) -> None:
+    """An error before any work: sets that cannot be read, languages that nobody has described.
+
+    What a set lacks is logged.
+    """
+    if unknown := [code for code in settings.languages or () if code not in CATALOGUE]:
+        raise ConfigurationError(
+            f"tasks.languages: {', '.join(unknown)} is not in the catalogue",
+            fix=f"use {', '.join(sorted(CATALOGUE))}",
+        )
+    examples, lacking = _examples(settings, languages)
+    _signatures(examples)
+    for name, missing in lacking.items():
+        _LOG.warning("%s is left out in %s: its set has none", name, ", ".join(missing))
+
+
+def _examples(
+    settings: TasksSettings, languages: Sequence[str]
+) -> tuple[Examples, dict[str, list[str]]]:
+    """What is tested, and which languages a set lacks; a DataError if it lacks all."""
+    found: Examples = {}
+    lacking: dict[str, list[str]] = {}
+    for name in settings.names:
+        found[name], missing = {}, []
+        for language in settings.languages or languages:
+            # Nothing is translated out of English into English.
+            if (name, language) == ("translation", "en"):
+                continue
+            try:
+                some = TASKS[name].read(Path(settings.folder), language)
+            except MissingLanguageError:
+                missing.append(language)
+            else:
+                found[name][language] = some[: settings.examples]
+        if not found[name]:
+            raise DataError(
+                f"{name} cannot be tested in any of {', '.join(settings.languages or languages)}",
+                fix=f"name languages of its set in tasks.languages, or leave {name} out of "
+                "tasks.names",
+            )
+        if missing:
+            lacking[name] = missing
+    return found, lacking
+
+
+def _signatures(examples: Examples) -> dict[str, dict[str, dict[str, str]]]:
+    return {
+        name: {language: TASKS[name].signatures(language) for language in of_language}
+        for name, of_language in examples.items()
+    }
+
+
+def _digest(examples: object) -> str:
+    return hashlib.sha256(json.dumps(examples, default=asdict).encode()).hexdigest()
 
 
 def _task(
@@ -93,15 +161,7 @@ def _task(
     generation = settings.generation.model_copy(update={"max_new_tokens": task.max_new_tokens})
     found = {}
     for activated in ("", *subject.languages):
-        program: Program = ()
-        if activated:
-            program = (
-                Intervention(
-                    operation=settings.operation,
-                    languages=(activated,),
-                    strength=settings.strength,
-                ),
-            )
+        program = (settings.activation(activated),) if activated else ()
         with steered(model.model, model.taps, [program], neurons):
             texts = generate(
                 model, [each.prompt for each in examples], generation, stops=task.stops

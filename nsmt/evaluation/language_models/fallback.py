@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from nsmt.data.identification import Identifier
+from nsmt.data.identification import Identifier, language_of
 
 # As the released code switches languages off.
 RELEASED: Final = ("en", "fr", "es", "it", "pt", "ru", "de", "ar", "zh", "ko", "ja")
@@ -63,5 +63,4 @@ def _level(
     off: tuple[str, ...], answers: Callable[[tuple[str, ...]], list[str]], identifier: Identifier
 ) -> Level:
     texts = answers(off)
-    came = [identifier.identify(text) if any(map(str.isalpha, text)) else "" for text in texts]
-    return Level(off, came, texts)
+    return Level(off, [language_of(text, identifier) for text in texts], texts)

@@ -17,8 +17,8 @@ from typing import Final
 
 import yaml
 
-from nsmt.data.identification import Identifier
-from nsmt.errors import ConfigurationError
+from nsmt.data.identification import Identifier, language_of
+from nsmt.errors import ConfigurationError, DataError
 from nsmt.steering.generation import GenerationSettings, Steer, generate
 from nsmt.steering.loading import LanguageModel
 
@@ -28,7 +28,10 @@ _QUESTIONS: Final = Path(__file__).parent / "questions.yaml"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer: the language of the question, the one that was wanted, the one that came."""
+    """One answer: the language of the question, the one that was wanted, the one that came.
+
+    A text without a letter is of no language: "".
+    """
 
     asked: str
     wanted: str
@@ -36,15 +39,43 @@ class Answer:
     text: str
 
 
-def questions(languages: Sequence[str]) -> dict[str, list[str]]:
-    """The questions in some languages, the same in each; ConfigurationError if one has none."""
-    known: dict[str, list[str]] = yaml.safe_load(_QUESTIONS.read_text(encoding="utf-8"))
+def questions(languages: Sequence[str], *, own: Path | None = None) -> dict[str, list[str]]:
+    """The questions in some languages, the same in each; ConfigurationError if one has none.
+
+    `own` is a file as questions.yaml, whose languages take the place of those there.
+    """
+    known = _read(_QUESTIONS) | (_read(own) if own else {})
     if missing := [language for language in languages if language not in known]:
         raise ConfigurationError(
             f"there are no questions in {', '.join(missing)}",
-            fix=f"choose among {', '.join(known)}",
+            fix="write some in a file (forcing.questions, fallback.questions), or choose among "
+            f"{', '.join(known)}",
         )
     return {language: known[language] for language in languages}
+
+
+def _read(path: Path) -> dict[str, list[str]]:
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise DataError(
+            f"{path} cannot be read: {error}", fix="correct forcing.questions"
+        ) from None
+    named = isinstance(found, dict) and all(isinstance(code, str) for code in found)
+    if not named or not all(map(_asked, found.values())):
+        raise DataError(
+            f"{path} does not hold questions by language",
+            fix='write one line a language, as "no": ["Hvem er du?", "Hva er snø?"], with quotes',
+        )
+    return found
+
+
+def _asked(some: object) -> bool:
+    return (
+        isinstance(some, list)
+        and bool(some)
+        and all(isinstance(each, str) and each.strip() for each in some)
+    )
 
 
 def prompt(question: str) -> str:
@@ -84,7 +115,7 @@ def force(
     )
     answers = []
     for (language, target, _), text in zip(wanted, texts, strict=True):
-        came = identifier.identify(text) if text.strip() else ""
+        came = language_of(text, identifier)
         counted_for = targets if plain else (target,)
         answers += [Answer(language, each, came, text) for each in counted_for]
     return answers

@@ -2,7 +2,8 @@
 
 Source: Language Arithmetics (arXiv 2507.22608, released code): translation out of English on
 FLORES-200, comprehension on Belebele, question answering on XQuAD, inference on XNLI; greedy, with
-a repetition penalty. Of the prompts only the gist is known; the wording here is ours.
+a repetition penalty. Of the prompts only the gist is known; the wording here is ours, and so is
+that an answer, but for a translation, is its first line that is not blank.
 
 Data are files in the formats in which their authors give them, below one folder:
 
@@ -18,7 +19,6 @@ from __future__ import annotations
 
 import csv
 import json
-import re
 import string
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -28,6 +28,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any, Final, Literal
 
+import regex
 from sacrebleu.metrics.bleu import BLEU
 
 from nsmt.errors import DataError
@@ -37,9 +38,17 @@ from nsmt.languages import CATALOGUE
 TaskName = Literal["translation", "comprehension", "answering", "inference"]
 # By the language's code: what BLEU needs where words are not parted by spaces.
 _TOKENIZERS: Final = {"zh": "zh", "ja": "ja-mecab", "ko": "char", "bo": "char", "th": "char"}
+# Where characters are the words of an answer.
+_UNPARTED: Final = frozenset({"zh", "ja", "bo", "th"})
 # The reference code's own metric.
 _SENTENCE_BLEU: Final = "mean sentence bleu (13a)"
 _LETTERS: Final = "ABCD"
+# Not within a word of Latin letters; other scripts need no space before it.
+_LONE: Final = regex.compile(r"(?<![\p{Latin}\p{N}_])[ABCD](?![\p{Latin}\p{M}\p{N}_])")
+# SQuAD's ASCII, and what else Unicode has of the kind.
+_PUNCTUATION: Final = regex.compile(rf"[\p{{P}}{regex.escape(string.punctuation)}]")
+# Words of Latin letters and numbers stay whole.
+_CHARACTERS: Final = regex.compile(r"[\p{Latin}\p{N}]+|\X")
 _RELATIONS: Final = ("entailment", "neutral", "contradiction")
 
 
@@ -51,6 +60,14 @@ class Example:
     expected: tuple[str, ...]
 
 
+class MissingLanguageError(DataError):
+    """A set is there, and has no examples in the language."""
+
+    def __init__(self, where: Path, language: str) -> None:
+        super().__init__(f"{where} has no '{language}'", fix="leave it out of tasks.languages")
+
+
+# Raises a MissingLanguageError, or a DataError for a set that is missing or of another format.
 Reader = Callable[[Path, str], list[Example]]
 
 
@@ -85,10 +102,11 @@ def _as_given(read: Reader) -> Reader:
 
 def translation(folder: Path, language: str) -> list[Example]:
     """English sentences to be translated into a language; FLORES-200 devtest."""
-    sides = [
-        _lines(folder / "flores" / "devtest" / f"{CATALOGUE[code].flores}.devtest")
+    english, own = (
+        folder / "flores" / "devtest" / f"{CATALOGUE[code].flores}.devtest"
         for code in ("en", language)
-    ]
+    )
+    sides = [_lines(english), _lines_of(own, language)]
     if len(sides[0]) != len(sides[1]):
         raise DataError(
             f"FLORES has {len(sides[0])} sentences in English and {len(sides[1])} in '{language}'",
@@ -133,8 +151,8 @@ def _tokenizer(language: str) -> str:
 @_as_given
 def comprehension(folder: Path, language: str) -> list[Example]:
     """Passages with a question and four answers; Belebele."""
-    rows = _rows(folder / "belebele" / f"{CATALOGUE[language].flores}.jsonl")
-    return [_choice(row) for row in rows]
+    lines = _lines_of(folder / "belebele" / f"{CATALOGUE[language].flores}.jsonl", language)
+    return [_choice(json.loads(line)) for line in lines if line]
 
 
 def _choice(row: dict[str, Any]) -> Example:
@@ -154,18 +172,24 @@ def letter_scores(
     language: str,  # noqa: ARG001 -- as every task
 ) -> dict[str, float]:
     """The share of answers whose first lone letter A to D is the right one."""
-    chosen = [re.search(r"\b([ABCD])\b", text) for text in texts]
+    chosen = [_LONE.search(first_line(text)) for text in texts]
     right = [
-        match is not None and match[1] in example.expected
+        match is not None and match[0] in example.expected
         for match, example in zip(chosen, examples, strict=True)
     ]
     return {"accuracy": 100 * fmean(right)}
 
 
+def first_line(text: str) -> str:
+    """The first line that is not blank: base models may begin an answer with a line end."""
+    return text.strip().partition("\n")[0]
+
+
 @_as_given
 def answering(folder: Path, language: str) -> list[Example]:
     """Contexts with a question whose answer is a part of them; XQuAD."""
-    data = _json(folder / "xquad" / f"xquad.{language}.json")["data"]
+    lines = _lines_of(folder / "xquad" / f"xquad.{language}.json", language)
+    data = json.loads("\n".join(lines))["data"]
     return [
         Example(
             f"Context: {paragraph['context']}\nQuestion: {asked['question']}\n"
@@ -179,24 +203,47 @@ def answering(folder: Path, language: str) -> list[Example]:
 
 
 def answer_scores(
-    texts: Sequence[str],
-    examples: Sequence[Example],
-    language: str,  # noqa: ARG001
+    texts: Sequence[str], examples: Sequence[Example], language: str
 ) -> dict[str, float]:
-    """Exact match and F1 of words after SQuAD's normalisation, against the nearest right answer."""
+    """Exact match and F1 of words, against the nearest right answer; and those of SQuAD 1.1.
+
+    The latter, the reference's, know no punctuation but ASCII and part words by spaces alone.
+    """
+    found = _matches(texts, examples, lambda text: answer_words(text, language))
+    squad = _matches(texts, examples, squad_words)
+    return found | {f"{name} (squad 1.1)": score for name, score in squad.items()}
+
+
+def _matches(
+    texts: Sequence[str], examples: Sequence[Example], words: Callable[[str], list[str]]
+) -> dict[str, float]:
     exact, overlap = [], []
     for text, example in zip(texts, examples, strict=True):
-        found = normalised(text)
-        known = [normalised(answer) for answer in example.expected]
+        found = words(first_line(text))
+        known = [words(answer) for answer in example.expected]
         exact.append(found in known)
-        overlap.append(max(_f1(found.split(), answer.split()) for answer in known))
+        overlap.append(max(_f1(found, answer) for answer in known))
     return {"exact match": 100 * fmean(exact), "f1": 100 * fmean(overlap)}
 
 
-def normalised(answer: str) -> str:
-    """Lower case, without ASCII punctuation, English articles and repeated spaces (SQuAD 1.1)."""
-    bare = answer.lower().translate(str.maketrans("", "", string.punctuation))
-    return " ".join(re.sub(r"\b(a|an|the)\b", " ", bare).split())
+def answer_words(answer: str, language: str) -> list[str]:
+    """In lower case without punctuation; characters where words are not parted by spaces.
+
+    English loses its articles, as in SQuAD; other languages keep theirs.
+    """
+    bare = _PUNCTUATION.sub("", answer.lower())
+    if language in _UNPARTED:
+        return [word for word in _CHARACTERS.findall(bare) if not word.isspace()]
+    return _without_articles(bare) if language == "en" else bare.split()
+
+
+def squad_words(answer: str) -> list[str]:
+    """In lower case without ASCII punctuation and English articles (SQuAD 1.1)."""
+    return _without_articles(answer.lower().translate(str.maketrans("", "", string.punctuation)))
+
+
+def _without_articles(text: str) -> list[str]:
+    return regex.sub(r"\b(a|an|the)\b", " ", text).split()
 
 
 def _f1(found: list[str], expected: list[str]) -> float:
@@ -220,7 +267,7 @@ def inference(folder: Path, language: str) -> list[Example]:
         if row["language"] == language
     ]
     if not found:
-        raise DataError(f"{path} has no '{language}'", fix="leave the language out")
+        raise MissingLanguageError(path, language)
     return found
 
 
@@ -232,7 +279,8 @@ def relation_scores(
     """The share of answers whose first relation, in English, is the right one."""
     right = []
     for text, example in zip(texts, examples, strict=True):
-        places = {name: text.lower().find(name) for name in _RELATIONS}
+        line = first_line(text).lower()
+        places = {name: line.find(name) for name in _RELATIONS}
         said = [name for name in sorted(places, key=places.__getitem__) if places[name] >= 0]
         right.append(bool(said) and said[0] in example.expected)
     return {"accuracy": 100 * fmean(right)}
@@ -250,9 +298,9 @@ TASKS: Final[dict[TaskName, Task]] = {
         translation_signatures,
         translation_scores,
     ),
-    "comprehension": Task(comprehension, 32, ("\n",), _no_signatures, letter_scores),
-    "answering": Task(answering, 64, ("\n",), _no_signatures, answer_scores),
-    "inference": Task(inference, 32, ("\n",), _no_signatures, relation_scores),
+    "comprehension": Task(comprehension, 32, (), _no_signatures, letter_scores),
+    "answering": Task(answering, 64, (), _no_signatures, answer_scores),
+    "inference": Task(inference, 32, (), _no_signatures, relation_scores),
 }
 
 
@@ -264,10 +312,8 @@ def _lines(path: Path) -> list[str]:
         raise DataError(f"{path} cannot be read: {error}", fix="correct tasks.folder") from None
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in _lines(path) if line]
-
-
-def _json(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads("\n".join(_lines(path)))
-    return found
+def _lines_of(path: Path, language: str) -> list[str]:
+    """A language's own file of a set."""
+    if not path.is_file() and any(path.parent.glob(f"*{path.suffix}")):
+        raise MissingLanguageError(path.parent, language)
+    return _lines(path)

@@ -1,0 +1,139 @@
+"""Claims about the steps of `nsmt languages`: what is done to the model, what is told early."""
+
+import sys
+
+import pytest
+from pydantic import ValidationError
+
+from nsmt.commands.language_steps import (
+    FallbackSettings,
+    ForcingSettings,
+    TasksSettings,
+    check_steps,
+)
+from nsmt.commands.language_steps.forcing import _program
+from nsmt.errors import ConfigurationError, DataError
+from nsmt.evaluation.language_models import forcing as force_module
+from nsmt.evaluation.language_models.forcing import questions
+from nsmt.steering.generation import GenerationSettings
+
+GENERATION = GenerationSettings()
+
+
+@pytest.mark.parametrize("settings_of", [ForcingSettings, TasksSettings])
+def test_activation_by_a_factor_has_the_factor(settings_of):
+    settings = settings_of(operation="multiply", activate_value=2.0, generation=GENERATION)
+    found = settings.activation("de")
+    assert (found.operation, found.value, found.languages) == ("multiply", 2.0, ("de",))
+
+
+def test_forcing_switches_off_with_its_own_value_and_activates_with_another():
+    settings = ForcingSettings(
+        operation="multiply", activate_value=3.0, value=-1.0, strength=0.5, generation=GENERATION
+    )
+    silence, activate = _program(settings, "en", "de")
+    assert (silence.value, silence.strength, activate.value, activate.strength) == (-1, 1, 3, 0.5)
+
+
+@pytest.mark.parametrize("settings_of", [ForcingSettings, TasksSettings])
+@pytest.mark.parametrize("operation", ["constant", "multiply", "random", "noise"])
+def test_an_operation_that_would_switch_off_or_do_nothing_needs_a_value(settings_of, operation):
+    with pytest.raises(ValidationError, match="activates nothing without a value"):
+        settings_of(operation=operation, generation=GENERATION)
+    with pytest.raises(ValidationError, match="means nothing to operation=add"):
+        settings_of(activate_value=1.0, generation=GENERATION)
+
+
+def test_a_set_without_some_of_the_languages_is_tested_in_the_others(tmp_path, caplog):
+    (tmp_path / "xquad").mkdir()
+    for language in ("de", "hi"):
+        (tmp_path / "xquad" / f"xquad.{language}.json").write_text(
+            '{"data": [{"paragraphs": [{"context": "a", "qas": '
+            '[{"question": "b", "answers": [{"text": "a"}]}]}]}]}'
+        )
+    settings = TasksSettings(names=("answering",), folder=str(tmp_path), generation=GENERATION)
+    check_steps({"tasks": settings}, ("de", "fr", "hi", "it"))
+    assert "answering is left out in fr, it" in caplog.text
+    with pytest.raises(DataError, match="cannot be tested in any of fr, it"):
+        check_steps({"tasks": settings}, ("fr", "it"))
+
+
+QUESTIONS = '"no": ["Hvem?"]\nmt: ["Min?", "Xi?"]\n'
+
+
+def test_own_questions_come_before_ours(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text(QUESTIONS)
+    found = questions(["no", "mt", "de"], own=path)
+    assert found == {"no": ["Hvem?"], "mt": ["Min?", "Xi?"], "de": questions(["de"])["de"]}
+    settings = ForcingSettings(questions=str(path), generation=GENERATION)
+    check_steps({"forcing": settings}, ("no", "mt", "de"))
+    with pytest.raises(ConfigurationError, match=r"no questions in bo[\s\S]*forcing\.questions"):
+        check_steps({"forcing": settings}, ("de", "bo"))
+
+
+@pytest.mark.parametrize("text", ["no: [Hvem]", "[a]", "mt: []", "mt: [1]", "mt: ['']", "mt: Min"])
+def test_a_file_that_holds_no_questions_by_language_is_named(tmp_path, text):
+    path = tmp_path / "own.yaml"
+    path.write_text(text)
+    with pytest.raises(DataError, match="does not hold questions by language"):
+        questions(["de"], own=path)
+
+
+def test_every_language_has_as_many_questions():
+    paper = [
+        "it",
+        "es",
+        "de",
+        "ja",
+        "ar",
+        "zh",
+        "af",
+        "nl",
+        "fr",
+        "pt",
+        "ru",
+        "ko",
+        "hi",
+        "tr",
+        "pl",
+        "sv",
+        "da",
+        "no",
+        "en",
+    ]
+    assert {len(own) for own in questions(paper).values()} == {6}
+
+
+@pytest.mark.parametrize("step", ["forcing", "fallback"])
+def test_what_the_identifier_lacks_is_told_in_the_words_of_the_step(step, monkeypatch, tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text("sd: [a]\nti: [b]\n")
+    settings = {
+        "forcing": ForcingSettings(questions=str(path), generation=GENERATION),
+        "fallback": FallbackSettings(generation=GENERATION),
+    }[step]
+    said = rf"does not know sd, ti\n.* in languages, or leave {step} out of steps"
+    with pytest.raises(ConfigurationError, match=said):
+        check_steps({step: settings}, ("en", "sd", "ti"))
+    monkeypatch.setitem(sys.modules, "py3langid.langid", None)
+    with pytest.raises(ConfigurationError, match=f"the step {step} needs py3langid"):
+        check_steps({step: settings}, ("en", "de"))
+
+
+class English:
+    """An identifier with a prior for English."""
+
+    signature = "English"
+    languages = ("de", "en")
+
+    def identify(self, text):
+        return "en"
+
+
+def test_an_answer_without_a_letter_is_in_no_language_wanted(monkeypatch):
+    texts = [" Rome.", "1. 2. 3.", "!!!", " "]
+    monkeypatch.setattr(force_module, "generate", lambda *_, **__: texts)
+    asked = {"de": ["a", "b", "c", "d"]}
+    answers = force_module.force(None, asked, ["en"], None, English(), GENERATION)
+    assert [answer.came for answer in answers] == ["en", "", "", ""]
