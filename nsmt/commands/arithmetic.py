@@ -228,7 +228,7 @@ def _notes(settings: ArithmeticSettings) -> list[str]:
     ]
     if settings.random_seeds:
         notes.append(
-            "Random: the same with as many random neurons of each language at each site, and "
-            "their own means in that language."
+            "Random: the same with as many random neurons of each language at each site, shared "
+            "between languages as its own are, and their own means in that language."
         )
     return notes

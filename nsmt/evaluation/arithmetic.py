@@ -3,7 +3,8 @@
 Language Arithmetics (arXiv 2507.22608) steers language models by what it adds to the neurons of a
 language and what it switches off. Here a program is written in roles, and a direction says which
 languages play them: `target` and `source` are its own, `pivot` is the corpus's. Every program is
-also done with as many random neurons at each site in place of the languages' (the control).
+also done with as many random neurons at each site, shared by as many languages, in place of the
+languages' (the control).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pydantic import Field, model_validator
 from nsmt.evaluation.zero_shot import UnseenSettings
 from nsmt.languages import Direction
 from nsmt.neurons.language_selection import LanguageSelectionSettings, select_languages
-from nsmt.neurons.random_sets import random_like
+from nsmt.neurons.random_sets import permuted
 from nsmt.neurons.stack_languages import languages_of_stack
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.settings import Settings
@@ -158,8 +159,8 @@ def language_neurons(
 def random_neurons(
     neurons: Mapping[str, LanguageNeurons], *, seed: int
 ) -> dict[str, LanguageNeurons]:
-    """As many random neurons of each language at each site, with what is known of their own."""
+    """As many random neurons at each site, shared by as many languages, with their own means."""
     return {
-        stack: LanguageNeurons(random_like(of_stack.atlas, seed=seed), of_stack.statistics)
+        stack: LanguageNeurons(permuted(of_stack.atlas, seed=seed), of_stack.statistics)
         for stack, of_stack in neurons.items()
     }

@@ -25,6 +25,8 @@ Count = Annotated[int, Field(ge=1)]
 Add = Callable[..., TaskID]
 # Raised whenever the same weights, text and settings give other results.
 _VERSION = 1
+# The same of the steps after identification alone.
+_STEPS_VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ def once(
     """The result that is kept for the same key, `more` of which only some have, or a new one."""
     path = subject.output / "results" / f"{name}.json"
     made_by = subject.key(
+        steps_version=_STEPS_VERSION,
         languages=subject.languages,
         neurons=neurons.atlas.fingerprint,
         statistics=hashlib.sha256(json.dumps(neurons.statistics.provenance).encode()).hexdigest(),
