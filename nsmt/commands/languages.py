@@ -58,7 +58,9 @@ class LanguagesConfig(Settings):
 
     language_model: LanguageModelSettings
     text: TextSettings = Field(description="what neurons are found on, and, held out, tested on")
-    languages: Annotated[tuple[str, ...], Field(min_length=2)]
+    languages: Annotated[tuple[str, ...], Field(min_length=2)] = Field(
+        description="codes of two or more languages of the catalogue, as in [de,en]"
+    )
     gathering: GatheringSettings
     selection: LanguageSelectionSettings
     steps: tuple[StepName, ...] = Field(

@@ -240,3 +240,15 @@ def test_what_is_wrong_is_named(place, tmp_path, word, said, capsys):
         main(["languages", *words(place, f"output={tmp_path}/out", word)])
     assert end.value.code == 2
     assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_has_no_value_is_named_all_at_once_with_what_it_is(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["languages", "language_model=huggingface", "text=files"])
+    assert end.value.code == 2
+    said = capsys.readouterr().err
+    assert "'languages' has no value: codes of two or more languages of the catalogue" in said
+    for key in ("languages", "language_model.name", "language_model.path", "text.path"):
+        assert f"'{key}' has no value" in said
+        assert f"{key}=…" in said.partition("fix:")[2]
+    assert "object_type" not in said
