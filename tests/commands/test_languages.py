@@ -181,14 +181,24 @@ def test_other_text_and_damaged_statistics_are_gathered_again(place, tmp_path, c
         # A copy: what is loaded is the file itself, which is overwritten below.
         return ActivationStatistics.load(path).active["decoder.0"].clone()
 
-    first = counts()
+    def fingerprint():
+        return json.loads((tmp_path / "out" / "record.json").read_text())["data_fingerprint"]
+
+    first, text = counts(), fingerprint()
+    tables = tmp_path / "out" / "tables"
+    (tables / "of-a-step-before.md").touch()
     (tmp_path / "de.txt").write_text("Ganz andere Sätze stehen jetzt hier, viele davon.\n" * 600)
     languages(configured(place, *words))
-    second = counts()
+    second, other = counts(), fingerprint()
     assert not torch.equal(first, second)
+    assert len(text) == len(other) == 64
+    assert text != other
+    assert (tables / "neurons.md").is_file()
+    assert not (tables / "of-a-step-before.md").exists()
     path.write_bytes(b"torn")
     languages(configured(place, *words))
     assert torch.equal(counts(), second)
+    assert fingerprint() == other
     assert "gathered again" in caplog.text
 
 
