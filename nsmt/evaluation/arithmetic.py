@@ -15,6 +15,7 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
+from nsmt.errors import ConfigurationError
 from nsmt.evaluation.zero_shot import UnseenSettings
 from nsmt.languages import Direction
 from nsmt.neurons.language_selection import LanguageSelectionSettings, select_languages
@@ -143,6 +144,34 @@ def arms(settings: ArithmeticSettings) -> Iterator[Arm]:
             yield Arm(name, label, steps)
             for seed in settings.random_seeds:
                 yield Arm(f"{name}-random{seed}", f"{label}, random {seed}", steps, seed, name)
+
+
+def require_trained(
+    every: Sequence[Arm],
+    directions: Sequence[Direction],
+    trained: Sequence[Direction],
+    *,
+    pivot: str,
+) -> None:
+    """A ConfigurationError if an arm needs neurons of a language that its stack never saw."""
+    known = {
+        "encoder": {direction.source for direction in trained},
+        "decoder": {direction.target for direction in trained},
+    }
+    needed = dict.fromkeys(
+        (stack, language)
+        for arm in every
+        for programs in arm.programs(directions, pivot=pivot).values()
+        for stack, program in programs.items()
+        for step in program
+        for language in step.languages
+    )
+    lacking = [f"{language} in the {s}" for s, language in needed if language not in known[s]]
+    if lacking:
+        raise ConfigurationError(
+            f"the system was not trained with {', '.join(lacking)}, so there are no neurons of it",
+            fix="leave these languages out of eval.languages, or such steps out of eval.programs",
+        )
 
 
 def language_neurons(
