@@ -97,10 +97,17 @@ class Halves(NamedTuple):
     def of(cls, direction: Direction, trained: Container[Direction], *, pivot: str) -> Halves:
         """Its own, if it was trained; else those of X→pivot and pivot→Y.
 
-        So the script merges masks that Neuron Specialization's code inherits from LaSS.
+        So the script merges masks that Neuron Specialization's code inherits from LaSS. An
+        untrained direction of the pivot has no halves: a ConfigurationError.
         """
         if direction in trained:
             return cls(direction, direction)
+        if pivot in (direction.source, direction.target):
+            raise ConfigurationError(
+                f"{direction} was not trained, and only directions between other languages than "
+                f"the pivot, {pivot}, are put together of trained ones",
+                fix=f"train {direction}, or leave it out",
+            )
         return cls(Direction(direction.source, pivot), Direction(pivot, direction.target))
 
 

@@ -1,4 +1,4 @@
-"""The README's commands are real: targets exist, and every configuration composes."""
+"""The README's commands, and those of some pages, are real: every configuration composes."""
 
 import re
 import shlex
@@ -7,12 +7,23 @@ from pathlib import Path
 import pytest
 
 from nsmt.cli import COMMANDS
-from nsmt.commands.compose import composed
+from nsmt.commands.compose import checked_overrides, composed
+from nsmt.commands.languages import LanguagesConfig
+from nsmt.commands.registry import meant
 
 ROOT = Path(__file__).parents[1]
-BLOCKS = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-LINES = [line.partition("#")[0].strip() for block in BLOCKS for line in block.splitlines()]
-LINES = [line for line in LINES if line]
+
+
+def commands_of(page):
+    """The lines of the shell blocks of a page, continued ones as one."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [found for line in lines if (found := line.partition("#")[0].strip())]
+
+
+LINES = commands_of("README.md")
+PAGES = [line for page in ("docs/languages.md", "docs/arithmetic.md") for line in commands_of(page)]
 
 
 def test_the_two_commands_are_make_targets():
@@ -28,16 +39,22 @@ def test_the_scripts_are_there():
 
 
 @pytest.mark.parametrize(
-    "line", [line for line in LINES if not line.startswith(("make ", "python benchmarks/"))]
+    "line",
+    [
+        line
+        for line in [*LINES, *PAGES]
+        if not line.startswith(("make ", "python benchmarks/", "pip install "))
+    ],
 )
 def test_command_composes(line):
-    words = shlex.split(line)
+    # A launcher starts the same command.
+    words = shlex.split(re.sub(r"^torchrun .* -m nsmt\.cli ", "nsmt ", line))
     if words[0] == "nsmt":
         length = 2 if " ".join(words[1:3]) in COMMANDS else 1
         name, rest = " ".join(words[1 : 1 + length]), words[1 + length :]
     else:
         name, rest = Path(words[1]).stem, words[2:]
-    command = COMMANDS[name]
+    command = COMMANDS[meant(name, rest)]
     rest, _ = command.read(rest)
     overrides = [word for word in rest if not word.startswith("-")]
     # A sweep's values are tried by their first.
@@ -45,6 +62,13 @@ def test_command_composes(line):
         word if "[" in word else re.sub(r"=([^,]+),.*", r"=\1", word) for word in overrides
     ]
     assert composed(command.root, overrides, command.schema)
+
+
+def test_settings_within_the_text_of_language_neurons_are_there():
+    text = (ROOT / "docs" / "languages.md").read_text(encoding="utf-8")
+    words = re.findall(r"`([a-z_.]+=[^`\s]+)`", text)
+    assert {"selection.rule=lape", "language_model=gguf"} <= set(words)
+    assert len(checked_overrides("languages", words, LanguagesConfig)) == len(words)
 
 
 def test_every_linked_file_is_there():

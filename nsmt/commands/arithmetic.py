@@ -36,6 +36,7 @@ from nsmt.evaluation.arithmetic import (
     arms,
     language_neurons,
     random_neurons,
+    require_trained,
 )
 from nsmt.evaluation.groups import groups_of
 from nsmt.evaluation.off_target import Found, Judge, with_off_target
@@ -94,11 +95,12 @@ def arithmetic(
     )
     sets = sets_of(corpus, directions, settings)
     trained = _loaded(opened, settings.system)
+    every = list(arms(settings))
+    require_trained(every, list(sets.texts), trained.directions, pivot=corpus.pivot)
     statistics = _statistics(opened, trained)
     neurons = language_neurons(statistics, settings.selection)
     for stack, of_stack in neurons.items():
         of_stack.atlas.save(into / NEURONS / f"atlas-{stack}.safetensors")
-    every = list(arms(settings))
     done = _translated(opened, settings, trained, every, neurons, sets, _Done(judge))
     groups = groups_of(sets.unseen, corpus.languages, pivot=corpus.pivot)
     (against,) = compare_outputs(
@@ -228,7 +230,7 @@ def _notes(settings: ArithmeticSettings) -> list[str]:
     ]
     if settings.random_seeds:
         notes.append(
-            "Random: the same with as many random neurons of each language at each site, and "
-            "their own means in that language."
+            "Random: the same with as many random neurons of each language at each site, shared "
+            "between languages as its own are, and their own means in that language."
         )
     return notes

@@ -7,20 +7,21 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override, OverrideType
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 import nsmt
 from nsmt.commands.safety import unusable
 from nsmt.errors import ConfigurationError
-from nsmt.settings import Settings
+from nsmt.settings import Settings, flat
 
 S = TypeVar("S", bound=Settings)
 # What of Hydra's own node is the user's; the rest would put files where nobody looks for them.
@@ -52,6 +53,13 @@ def composed(root: str, overrides: Sequence[str], schema: type[S]) -> S:
 
 def checked(config: DictConfig, schema: type[S]) -> S:
     """The typed settings of a composed configuration; every fault in one ConfigurationError."""
+    # As written: what refers to a missing value cannot be resolved.
+    written = flat(cast("dict[str, Any]", OmegaConf.to_container(config, resolve=False)))
+    if missing := [key for key, value in written if value == MISSING]:
+        raise ConfigurationError(
+            _listed("the configuration has", [_missing(key, schema) for key in missing]),
+            fix=f"add {' '.join(f'{key}=…' for key in missing)}",
+        )
     try:
         container = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
     except (OmegaConfBaseException, ValueError) as error:
@@ -184,6 +192,18 @@ def _open_ended(schema: type[BaseModel], path: Sequence[str]) -> bool:
     if get_origin(field.annotation) is dict:
         return True
     return any(_open_ended(inner, path[1:]) for inner in _models(field.annotation))
+
+
+def _missing(key: str, schema: type[BaseModel]) -> str:
+    """That a key has no value, and what it is if the schema says so in one way."""
+    models: list[type[BaseModel]] = [schema]
+    fields: list[FieldInfo] = []
+    for part in key.split("."):
+        fields = [model.model_fields[part] for model in models if part in model.model_fields]
+        models = [inner for field in fields for inner in _models(field.annotation)]
+    said = {field.description for field in fields}
+    what = said.pop() if len(said) == 1 else None
+    return f"'{key}' has no value" + (f": {what}" if what else "")
 
 
 def _describe(fault: Any, schema: type[Settings]) -> str:  # noqa: ANN401 -- pydantic's TypedDict

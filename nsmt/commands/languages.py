@@ -7,6 +7,8 @@ figures, a page and the certificate.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -29,7 +31,7 @@ from nsmt.commands.language_steps import (
     check_steps,
     gathering_step,
 )
-from nsmt.data.monolingual import TextSettings
+from nsmt.data.monolingual import TextSettings, text_digest
 from nsmt.errors import ConfigurationError
 from nsmt.languages import CATALOGUE, validate_code
 from nsmt.neurons.language_selection import (
@@ -59,7 +61,9 @@ class LanguagesConfig(Settings):
 
     language_model: LanguageModelSettings
     text: TextSettings = Field(description="what neurons are found on, and, held out, tested on")
-    languages: Annotated[tuple[str, ...], Field(min_length=2)]
+    languages: Annotated[tuple[str, ...], Field(min_length=2)] = Field(
+        description="codes of two or more languages of the catalogue, as in [de,en]"
+    )
     gathering: GatheringSettings
     selection: LanguageSelectionSettings
     steps: tuple[StepName, ...] = Field(
@@ -103,7 +107,7 @@ def languages(config: LanguagesConfig) -> Path:
         command=command_line(),
         config=config.model_dump(mode="json"),
         seed=config.selection.seed,
-        fingerprint=None,
+        fingerprint=text_fingerprint(config),
     )
     with (
         taking_turns(output.parent / f".{output.name}.lock"),
@@ -126,6 +130,19 @@ def languages(config: LanguagesConfig) -> Path:
     page = language_page(neurons, results, record, into=output)
     result_console().print(f"page: {page.resolve()}", soft_wrap=True, highlight=False, markup=False)
     return page
+
+
+def text_fingerprint(config: LanguagesConfig) -> str:
+    """The sha256 of what pins the text: its bytes, or the settings that name it.
+
+    A data set that is streamed is known by its settings alone.
+    """
+    named = config.text.model_dump(mode="json", exclude={"archive"})
+    read = {language: text_digest(config.text, language) for language in config.languages}
+    if all(read.values()):
+        # Files are the same text wherever they are.
+        del named["path"]
+    return hashlib.sha256(json.dumps([named, read], sort_keys=True).encode()).hexdigest()
 
 
 def require_catalogued(languages: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ the base run of its seed is translated once.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
@@ -90,7 +90,7 @@ def gather_unseen(plan: Plan, found: Found, failed: Mapping[Row, str]) -> Unseen
             fix="run the command without collect=true, or mend what the evaluations say",
         )
     result = replace(trained, outcomes=tuple(outcomes), absent=tuple(absent))
-    return _read(_with_variants(result), places[0])
+    return _read(_with_variants(result), places)
 
 
 def _with_variants(result: Reproduction) -> Reproduction:
@@ -109,17 +109,32 @@ def _with_variants(result: Reproduction) -> Reproduction:
     return replace(result, methods=tuple(methods), labels={**result.labels, **there})
 
 
-def _read(result: Reproduction, place: Path) -> Unseen:
-    """What all evaluations share, from one of them: directions, and how the references fare."""
+def _read(result: Reproduction, places: Sequence[Path]) -> Unseen:
+    """What all evaluations share: directions, those left out, and how the references fare.
+
+    DataError if they do not: the mean of runs on different test sets is none of either.
+    """
+    first, *others = [_shared(place) for place in places]
+    for place, other in zip(places[1:], others, strict=True):
+        if other != first:
+            raise DataError(
+                f"{place} has other test sets than {places[0]}, or another identifier",
+                fix="delete the folder of the one that is out of date, and run the command again",
+            )
+    sentences, left_out, references = first
+    return Unseen(result, tuple(map(Direction.parse, sentences)), left_out, references)
+
+
+def _shared(place: Path) -> tuple[dict[str, int], tuple[str, ...], float | None]:
+    """Sentences by unseen direction, directions left out, and the references' off-target rate."""
     told = json.loads((place / EVERYTHING).read_text(encoding="utf-8"))
     entries: dict[str, Any] = told["directions"]
     unseen = {name: entry for name, entry in entries.items() if not entry["trained"]}
     rates = [
         entry[REFERENCES]["rates"][OFF_TARGET_KEY] for entry in unseen.values() if entry[REFERENCES]
     ]
-    return Unseen(
-        result,
-        tuple(map(Direction.parse, unseen)),
+    return (
+        {name: entry["sentences"] for name, entry in unseen.items()},
         tuple(told["too_small"]),
         sum(rates) / len(rates) if rates else None,
     )

@@ -3,7 +3,8 @@
 Language Arithmetics (arXiv 2507.22608) steers language models by what it adds to the neurons of a
 language and what it switches off. Here a program is written in roles, and a direction says which
 languages play them: `target` and `source` are its own, `pivot` is the corpus's. Every program is
-also done with as many random neurons at each site in place of the languages' (the control).
+also done with as many random neurons at each site, shared by as many languages, in place of the
+languages' (the control).
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
+from nsmt.errors import ConfigurationError
 from nsmt.evaluation.zero_shot import UnseenSettings
 from nsmt.languages import Direction
 from nsmt.neurons.language_selection import LanguageSelectionSettings, select_languages
-from nsmt.neurons.random_sets import random_like
+from nsmt.neurons.random_sets import permuted
 from nsmt.neurons.stack_languages import languages_of_stack
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.settings import Settings
@@ -144,6 +146,34 @@ def arms(settings: ArithmeticSettings) -> Iterator[Arm]:
                 yield Arm(f"{name}-random{seed}", f"{label}, random {seed}", steps, seed, name)
 
 
+def require_trained(
+    every: Sequence[Arm],
+    directions: Sequence[Direction],
+    trained: Sequence[Direction],
+    *,
+    pivot: str,
+) -> None:
+    """A ConfigurationError if an arm needs neurons of a language that its stack never saw."""
+    known = {
+        "encoder": {direction.source for direction in trained},
+        "decoder": {direction.target for direction in trained},
+    }
+    needed = dict.fromkeys(
+        (stack, language)
+        for arm in every
+        for programs in arm.programs(directions, pivot=pivot).values()
+        for stack, program in programs.items()
+        for step in program
+        for language in step.languages
+    )
+    lacking = [f"{language} in the {s}" for s, language in needed if language not in known[s]]
+    if lacking:
+        raise ConfigurationError(
+            f"the system was not trained with {', '.join(lacking)}, so there are no neurons of it",
+            fix="leave these languages out of eval.languages, or such steps out of eval.programs",
+        )
+
+
 def language_neurons(
     statistics: ActivationStatistics, selection: LanguageSelectionSettings
 ) -> dict[str, LanguageNeurons]:
@@ -158,8 +188,8 @@ def language_neurons(
 def random_neurons(
     neurons: Mapping[str, LanguageNeurons], *, seed: int
 ) -> dict[str, LanguageNeurons]:
-    """As many random neurons of each language at each site, with what is known of their own."""
+    """As many random neurons at each site, shared by as many languages, with their own means."""
     return {
-        stack: LanguageNeurons(random_like(of_stack.atlas, seed=seed), of_stack.statistics)
+        stack: LanguageNeurons(permuted(of_stack.atlas, seed=seed), of_stack.statistics)
         for stack, of_stack in neurons.items()
     }

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from nsmt.neurons import language_rules
 from nsmt.neurons.atlas import NeuronAtlas
-from nsmt.neurons.random_sets import random_like
+from nsmt.neurons.random_sets import permuted
 from nsmt.neurons.selection import Percent
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.settings import Settings
@@ -28,7 +28,7 @@ class LanguageSelectionSettings(Settings):
         language_rules.PERCENTILE, description="of all values: the bar of lape and lave"
     )
     k: Percent = 95.0
-    seed: int = Field(1, description="of random, which has as many as lape at each site")
+    seed: int = Field(1, description="of random: lape's, permuted at each site")
 
 
 def select_languages(
@@ -49,4 +49,4 @@ def select_languages(
             return language_rules.covering(statistics, percent=settings.k)
         case "random":
             found = language_rules.lape(statistics, rate=rate, percentile=percentile)
-            return random_like(found, seed=settings.seed)
+            return permuted(found, seed=settings.seed)

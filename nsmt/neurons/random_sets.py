@@ -4,6 +4,9 @@ The paper's "Random" (arXiv 2404.11201, Table 2) is reported as random neurons; 
 draws each weight by itself. Here neurons are drawn: as many as another atlas has at each site, or
 each with the same probability.
 
+Sets of several tasks that are used at once need a control with the same overlaps too: sets that are
+drawn one by one hardly overlap, so that their union is larger. `permuted` keeps both.
+
 The bits of Philox are the same on every machine and in every release of NumPy.
 """
 
@@ -27,11 +30,24 @@ def random_like(atlas: NeuronAtlas, *, seed: int | str) -> NeuronAtlas:
     for site in atlas.sites:
         masks[site.name] = torch.stack(
             [
-                _lowest(_draws(seed, task, site), int(chosen_F.sum()))
+                _lowest(_draws(f"{seed}/{task}/{site.name}", site.width), int(chosen_F.sum()))
                 for task, chosen_F in zip(atlas.tasks, atlas.masks(site), strict=True)
             ]
         )
     provenance = {"rule": "random", "seed": seed, "like": atlas.fingerprint}
+    return NeuronAtlas.from_masks(atlas.tasks, atlas.sites, masks, provenance=provenance)
+
+
+def permuted(atlas: NeuronAtlas, *, seed: int | str) -> NeuronAtlas:
+    """The neurons of each site permuted at random, in the same way for all tasks.
+
+    So the sizes at each site of sets, and of all unions and intersections of them, stay.
+    """
+    masks = {}
+    for site in atlas.sites:
+        order_F = np.argsort(_draws(f"{seed}/{site.name}", site.width), kind="stable")
+        masks[site.name] = atlas.masks(site)[:, torch.from_numpy(order_F.copy())]
+    provenance = {"rule": "permuted", "seed": seed, "like": atlas.fingerprint}
     return NeuronAtlas.from_masks(atlas.tasks, atlas.sites, masks, provenance=provenance)
 
 
@@ -43,7 +59,10 @@ def bernoulli(
         raise AtlasError(f"rate = {rate} is no probability", fix="choose a rate from 0 to 1")
     masks = {
         site.name: torch.stack(
-            [torch.from_numpy(_draws(seed, task, site) / 2.0**64 < rate) for task in tasks]
+            [
+                torch.from_numpy(_draws(f"{seed}/{task}/{site.name}", site.width) / 2.0**64 < rate)
+                for task in tasks
+            ]
         )
         for site in sites
     }
@@ -51,10 +70,10 @@ def bernoulli(
     return NeuronAtlas.from_masks(tasks, sites, masks, provenance=provenance)
 
 
-def _draws(seed: int | str, task: str, site: Site) -> np.ndarray:
-    """A random uint64 for each neuron."""
-    key = hashlib.sha256(f"{seed}/{task}/{site.name}".encode()).digest()[:16]
-    drawn: np.ndarray = np.random.Philox(key=int.from_bytes(key)).random_raw(site.width)
+def _draws(name: str, width: int) -> np.ndarray:
+    """A random uint64 for each neuron, of a name of its own."""
+    key = hashlib.sha256(name.encode()).digest()[:16]
+    drawn: np.ndarray = np.random.Philox(key=int.from_bytes(key)).random_raw(width)
     return drawn
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -50,7 +51,7 @@ def language_page(
     *,
     into: Path,
 ) -> Path:
-    """Write everything below a folder; the path of the page."""
+    """Write everything below a folder, in place of an earlier page's; the path of the page."""
     atlas = neurons.atlas
     tables = neuron_tables(neurons) | relation_tables(neurons, results)
     figures = {"layers": layer_figure(atlas), "overlap": overlap_figure(atlas)}
@@ -58,6 +59,9 @@ def language_page(
         if (found := results.get(step)) is not None:
             tables |= tables_of(found, atlas.tasks)
             figures |= figures_of(found, atlas.tasks)
+    for shown in ("tables", "figures"):
+        # What fewer steps do not write again would be of other neurons.
+        shutil.rmtree(into / shown, ignore_errors=True)
     save_tables(tables, into / "tables")
     for name, figure in figures.items():
         save_figure(figure, into / "figures", name)

@@ -109,7 +109,8 @@ class Stopwatch:
     def lap(self) -> tuple[float, float]:
         """Seconds since the last lap, and the share of them that waited for data."""
         now = time.perf_counter()
-        seconds, waited = now - self._since, self._waited
+        # A coarse clock may not have moved, and speeds are divided by this.
+        seconds, waited = max(now - self._since, 1e-9), self._waited
         self._since, self._waited = now, 0.0
         return seconds, min(1.0, waited / seconds)
 

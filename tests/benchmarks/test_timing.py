@@ -24,3 +24,12 @@ def test_the_machine_at_its_best_is_what_training_logs_the_best_of_some_products
     found = MatrixProduct("cpu", torch.float32)
     found()
     assert found.rates == [expected] == [pytest.approx(2 * throughput.matrix_side("cpu") ** 3)]
+
+
+def test_a_stretch_within_a_tick_of_the_clock_still_has_a_speed(monkeypatch):
+    monkeypatch.setattr(throughput.time, "perf_counter", lambda: 1.0)
+    watch = throughput.Stopwatch()
+    watch.batch_came()
+    seconds, waited = watch.lap()
+    assert seconds > 0
+    assert waited == 0

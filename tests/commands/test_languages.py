@@ -220,14 +220,24 @@ def test_other_text_and_damaged_statistics_are_gathered_again(place, tmp_path, c
         # A copy: what is loaded is the file itself, which is overwritten below.
         return ActivationStatistics.load(path).active["decoder.0"].clone()
 
-    first = counts()
+    def fingerprint():
+        return json.loads((tmp_path / "out" / "record.json").read_text())["data_fingerprint"]
+
+    first, text = counts(), fingerprint()
+    tables = tmp_path / "out" / "tables"
+    (tables / "of-a-step-before.md").touch()
     (tmp_path / "de.txt").write_text("Ganz andere Sätze stehen jetzt hier, viele davon.\n" * 600)
     languages(configured(place, *words))
-    second = counts()
+    second, other = counts(), fingerprint()
     assert not torch.equal(first, second)
+    assert len(text) == len(other) == 64
+    assert text != other
+    assert (tables / "neurons.md").is_file()
+    assert not (tables / "of-a-step-before.md").exists()
     path.write_bytes(b"torn")
     languages(configured(place, *words))
     assert torch.equal(counts(), second)
+    assert fingerprint() == other
     assert "gathered again" in caplog.text
 
 
@@ -332,3 +342,15 @@ def test_what_is_wrong_is_named(place, tmp_path, word, said, capsys):
         main(["languages", *words(place, f"output={tmp_path}/out", *word.split())])
     assert end.value.code == 2
     assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_what_has_no_value_is_named_all_at_once_with_what_it_is(capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["languages", "language_model=huggingface", "text=files"])
+    assert end.value.code == 2
+    said = capsys.readouterr().err
+    assert "'languages' has no value: codes of two or more languages of the catalogue" in said
+    for key in ("languages", "language_model.name", "language_model.path", "text.path"):
+        assert f"'{key}' has no value" in said
+        assert f"{key}=…" in said.partition("fix:")[2]
+    assert "object_type" not in said

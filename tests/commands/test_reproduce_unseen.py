@@ -156,6 +156,22 @@ def test_a_run_that_cannot_be_evaluated_is_named_and_the_others_are(make_plan):
     assert [outcome.method for outcome in unseen.result.outcomes] == [CONTROL]
 
 
+@pytest.mark.parametrize("changed", ["too_small", "sentences"])
+def test_evaluations_on_other_test_sets_are_not_averaged(make_plan, changed):
+    plan = make_plan(1)
+    assert evaluate_unseen(plan, gather(plan)) == {}
+    path = evaluations(plan, NS, 1) / "results" / "zero_shot.json"
+    told = json.loads(path.read_text())
+    if changed == "too_small":
+        told["too_small"]["de-nl"] = 1
+    else:
+        told["directions"]["de-fr"]["sentences"] -= 1
+    path.write_text(json.dumps(told))
+    with pytest.raises(DataError, match="other test sets than") as found:
+        gather_unseen(plan, gather(plan), {})
+    assert str(evaluations(plan, NS, 1)) in found.value.problem
+
+
 def test_what_was_not_evaluated_is_told(make_plan, words, capsys):
     plan = make_plan(1)
     found = gather(plan)

@@ -9,7 +9,7 @@ import torch
 
 from nsmt.data.corpus import Corpus, encoded_table
 from nsmt.data.pivot_join import unseen_texts
-from nsmt.errors import AdapterError, CheckpointError
+from nsmt.errors import AdapterError, CheckpointError, ConfigurationError
 from nsmt.evaluation.translation import likelihoods
 from nsmt.evaluation.zero_shot import variants
 from nsmt.languages import Direction, Halves
@@ -65,6 +65,12 @@ def test_a_trained_direction_has_its_own_halves_and_others_those_beside_the_pivo
         assert Halves.of(direction, trained, pivot="en") == (direction, direction)
     found = Halves.of(Direction("nl", "de"), trained, pivot="en")
     assert (str(found.encoder), str(found.decoder)) == ("nl-en", "en-de")
+
+
+@pytest.mark.parametrize("name", ["en-fr", "fr-en"])
+def test_an_untrained_direction_of_the_pivot_is_named(name):
+    with pytest.raises(ConfigurationError, match=f"{name} was not trained.*the pivot, en"):
+        Halves.of(Direction.parse(name), [Direction("de", "en")], pivot="en")
 
 
 def adapted(dense, run_corpus, *, family):

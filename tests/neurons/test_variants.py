@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from nsmt.errors import AtlasError
 from nsmt.languages import Direction
+from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.budget import layer_budget
 from nsmt.neurons.by_language import factorised, merged
-from nsmt.neurons.random_sets import bernoulli, random_like
+from nsmt.neurons.random_sets import bernoulli, permuted, random_like
 from nsmt.neurons.selection import SelectionSettings, StackPercent, select, smallest_prefix
 from nsmt.neurons.sites import Site
 from nsmt.neurons.statistics import ActivationStatistics
@@ -41,6 +42,29 @@ def test_random_sets_have_the_sizes_of_those_they_control(statistics, seed):
     for site in SITES:
         assert torch.equal(drawn.masks(site).sum(-1), atlas.masks(site).sum(-1))
     assert drawn == random_like(atlas, seed=seed)
+
+
+@settings(max_examples=50)
+@given(statistics_of(), st.integers(0, 5))
+def test_permuted_sets_have_the_sizes_and_overlaps_of_those_they_control(statistics, seed):
+    atlas = select(statistics, SelectionSettings(k=70.0), pivot="en")
+    drawn = permuted(atlas, seed=seed)
+    for site in SITES:
+        # The neurons as columns: which tasks each belongs to, and how often that comes.
+        own, others = (sorted(each.masks(site).T.tolist()) for each in (atlas, drawn))
+        assert own == others
+    assert drawn == permuted(atlas, seed=seed)
+
+
+def test_permutations_are_others_for_other_seeds_and_sites_and_reach_every_neuron():
+    one = {site.name: torch.arange(12)[None] == 0 for site in SITES}
+    atlas = NeuronAtlas.from_masks(["en-de"], SITES, one)
+    places = [
+        tuple(int(permuted(atlas, seed=seed).mask("en-de", site).nonzero()) for site in SITES)
+        for seed in range(100)
+    ]
+    assert len(set(places)) > 90
+    assert all({place[site] for place in places} == set(range(12)) for site in range(len(SITES)))
 
 
 def test_random_sets_are_the_same_on_every_machine_and_others_for_other_seeds_and_tasks():

@@ -18,7 +18,7 @@ from nsmt.errors import ConfigurationError, DataError
 from nsmt.evaluation.language_models.fallback import Level, Order, fall_back
 from nsmt.evaluation.language_models.forcing import STOPS, prompt, questions
 from nsmt.languages import CATALOGUE
-from nsmt.neurons.random_sets import random_like
+from nsmt.neurons.random_sets import permuted
 from nsmt.settings import Settings
 from nsmt.steering.generation import GenerationSettings, generate
 from nsmt.steering.interventions import Intervention, LanguageNeurons, Program
@@ -61,7 +61,7 @@ def fallback_step(
         )
         found = {"": levels}
         for seed in seeds:
-            random = LanguageNeurons(random_like(neurons.atlas, seed=seed), neurons.statistics)
+            random = LanguageNeurons(permuted(neurons.atlas, seed=seed), neurons.statistics)
             # The same languages in the same order, whatever comes.
             found[f"random {seed}"] = fall_back(
                 partial(answer, random),

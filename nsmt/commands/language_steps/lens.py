@@ -14,7 +14,7 @@ from rich.progress import Progress
 from nsmt.commands.language_steps.excerpt import ExcerptSettings
 from nsmt.commands.language_steps.subject import Add, Subject, held_out, once
 from nsmt.evaluation.language_models.lens import lens, vocabulary_scripts
-from nsmt.neurons.random_sets import random_like
+from nsmt.neurons.random_sets import permuted
 from nsmt.steering.interventions import Intervention, LanguageNeurons
 from nsmt.steering.steered import steered
 
@@ -66,7 +66,7 @@ def _changes(
     if settings.deactivate:
         changes["own neurons"] = partial(_off, subject, neurons, settings.value)
         for seed in settings.random_seeds:
-            random = LanguageNeurons(random_like(neurons.atlas, seed=seed), neurons.statistics)
+            random = LanguageNeurons(permuted(neurons.atlas, seed=seed), neurons.statistics)
             changes[f"random {seed}"] = partial(_off, subject, random, settings.value)
     return changes
 

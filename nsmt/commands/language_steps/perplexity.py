@@ -14,7 +14,7 @@ from rich.progress import Progress
 from nsmt.commands.language_steps.excerpt import ExcerptSettings
 from nsmt.commands.language_steps.subject import Add, Subject, held_out, once
 from nsmt.evaluation.language_models.perplexity import perplexities
-from nsmt.neurons.random_sets import random_like
+from nsmt.neurons.random_sets import permuted
 from nsmt.steering.interventions import Intervention, LanguageNeurons
 from nsmt.steering.steered import steered
 
@@ -83,9 +83,7 @@ def _deactivations(
     model = subject.model
     changes: dict[str, Callable[[], AbstractContextManager[None]]] = {"": nullcontext}
     sets = {"": neurons} | {
-        f"random {seed} ": LanguageNeurons(
-            random_like(neurons.atlas, seed=seed), neurons.statistics
-        )
+        f"random {seed} ": LanguageNeurons(permuted(neurons.atlas, seed=seed), neurons.statistics)
         for seed in settings.random_seeds
     }
     for name, members in sets.items():
