@@ -56,7 +56,7 @@ def questions(languages: Sequence[str], *, own: Path | None = None) -> dict[str,
 
 def _read(path: Path) -> dict[str, list[str]]:
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found: dict[str, list[str]] = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise DataError(
             f"{path} cannot be read: {error}", fix="correct forcing.questions"

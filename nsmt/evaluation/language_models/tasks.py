@@ -243,7 +243,8 @@ def squad_words(answer: str) -> list[str]:
 
 
 def _without_articles(text: str) -> list[str]:
-    return regex.sub(r"\b(a|an|the)\b", " ", text).split()
+    found: list[str] = regex.sub(r"\b(a|an|the)\b", " ", text).split()
+    return found
 
 
 def _f1(found: list[str], expected: list[str]) -> float:
