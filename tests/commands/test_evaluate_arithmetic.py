@@ -113,7 +113,7 @@ def test_means_are_those_of_one_sentence_after_the_other(results, finished_run, 
     row = measured.row(str(direction))
     for site, expected in sums.items():
         for kind, values_F in zip(("sum", "square"), expected, strict=True):
-            found_F = measured.moments[kind][site.name][row]
+            found_F = measured.moments[kind][site.name][row].double()
             torch.testing.assert_close(found_F, values_F, rtol=1e-4, atol=1e-3)
 
 
