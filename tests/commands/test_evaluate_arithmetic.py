@@ -2,7 +2,9 @@
 
 import csv
 import json
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -254,3 +256,15 @@ def test_a_system_of_several_models_is_refused(finished_run, tmp_path, monkeypat
     with pytest.raises(ConfigurationError, match=r"'dense' has other weights for each direction"):
         evaluated(finished_run, f"output={tmp_path}/none")
     assert not (tmp_path / "none").exists()
+
+
+def test_the_example_of_the_page_works(results, finished_run):
+    text = (Path(__file__).parents[2] / "docs" / "arithmetic.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    for written, here in (("runs/NAME", finished_run), ("RESULTS", results), ('"ru"', '"nl"')):
+        assert written in example
+        example = example.replace(written, str(here))
+    made = {}
+    exec(example, made)
+    assert {str(each) for each in made["found"]} == {"fr-de", "fr-nl"}
+    assert all(len(texts) == 1 for texts in made["found"].values())

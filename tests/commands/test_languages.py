@@ -2,6 +2,8 @@
 
 import csv
 import json
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -354,3 +356,17 @@ def test_what_has_no_value_is_named_all_at_once_with_what_it_is(capsys):
         assert f"'{key}' has no value" in said
         assert f"{key}=…" in said.partition("fix:")[2]
     assert "object_type" not in said
+
+
+def test_the_example_of_the_page_works(page, place):
+    text = (Path(__file__).parents[2] / "docs" / "languages.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    for written, here in (
+        ("meta-llama/Llama-3.1-8B", place / "model"),
+        ("runs/languages/llama-3.1-8b", page.parent),
+    ):
+        assert written in example
+        example = example.replace(written, str(here))
+    made = {}
+    exec(example, made)
+    assert len(made["answers"]) == 2
