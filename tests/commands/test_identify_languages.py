@@ -215,7 +215,10 @@ def test_what_ranks_cannot_do_is_named(place, tmp_path, monkeypatch, capsys, com
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (("steps=[forcing]", "forcing.operation=noise"), "gathering.moments=[sum,square]"),
+        (
+            ("steps=[forcing]", "forcing.operation=noise", "forcing.activate_value=1.0"),
+            "gathering.moments=[sum,square]",
+        ),
         (("selection.rule=lave", "gathering.moments=[]"), "gathering.moments=[sum]"),
     ],
 )

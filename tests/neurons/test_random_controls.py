@@ -63,6 +63,9 @@ def test_the_rule_random_has_the_sizes_and_overlaps_of_lape(neurons):
     assert sizes(LanguageNeurons(atlas, neurons.statistics)) == sizes(neurons)
 
 
+EXCERPT = {"tokens": 8, "context": 8}
+
+
 @pytest.fixture
 def steered_with(neurons, monkeypatch):
     """The other neurons that a step steers with; nothing is done to the model."""
@@ -93,10 +96,12 @@ def test_the_random_neurons_of_a_step_are_as_many_for_any_languages_together(
     subject = MagicMock(languages=LANGUAGES)
     seen = steered_with(step)
     if step is perplexity:
-        for change in perplexity._deactivations(subject, neurons, PerplexitySettings()).values():
+        for change in perplexity._deactivations(
+            subject, neurons, PerplexitySettings(**EXCERPT)
+        ).values():
             change()
     else:
-        for change in lens._changes(subject, neurons, LensSettings()).values():
+        for change in lens._changes(subject, neurons, LensSettings(**EXCERPT)).values():
             for language in LANGUAGES:
                 change(language)
     assert_as_many(seen, neurons)
