@@ -16,6 +16,7 @@ from nsmt.errors import AtlasError
 from nsmt.languages import Direction
 from nsmt.neurons.selection import ENCODER
 from nsmt.neurons.statistics import ActivationStatistics
+from nsmt.neurons.widths import wide
 
 
 def languages_of_stack(statistics: ActivationStatistics, stack: str) -> ActivationStatistics:
@@ -36,6 +37,8 @@ def languages_of_stack(statistics: ActivationStatistics, stack: str) -> Activati
     row_T = torch.tensor([languages.index(language) for language in of_direction])
 
     def summed(values: Tensor) -> Tensor:
+        # What was read from a file is narrow, and a sum of several may not fit.
+        values = wide(values)
         sums = values.new_zeros(len(languages), *values.shape[1:])
         return sums.index_add_(0, row_T.to(values.device), values)
 

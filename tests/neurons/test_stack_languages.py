@@ -42,6 +42,20 @@ def test_each_language_has_the_sums_of_its_directions(statistics, stack, side):
                 assert torch.equal(summed[site.name][row], expected)
 
 
+def test_counts_that_are_kept_in_four_bytes_add_up_to_more_than_fits_these(tmp_path):
+    made = ActivationStatistics(["en-de", "en-fr"], SITES)
+    most = 2**31 - 1
+    for site in SITES:
+        made.units[site.name] += most
+        made.active[site.name] += most
+    made.save(tmp_path / "statistics.safetensors")
+    kept = ActivationStatistics.load(tmp_path / "statistics.safetensors")
+    assert kept.active["encoder.0"].dtype == torch.int32
+    found = languages_of_stack(kept, "encoder")
+    assert found.active["encoder.0"].tolist() == [[2 * most] * 5]
+    assert found.units["encoder.0"].tolist() == [2 * most]
+
+
 def test_a_language_that_a_stack_never_meets_is_not_there(statistics):
     some = ActivationStatistics(["en-de", "en-fr"], SITES)
     assert languages_of_stack(some, "encoder").tasks == ("en",)
