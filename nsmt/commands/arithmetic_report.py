@@ -54,11 +54,16 @@ class Arithmetic:
 
     def difference(
         self, name: str, others: Sequence[str], metric: str, directions: Sequence[Direction]
-    ) -> Difference:
-        """A system's mean over directions less the mean of others', on the same resamples."""
+    ) -> Difference | None:
+        """A system's mean over directions less the mean of others', on the same resamples.
+
+        None if one of them has no such score in some direction, or there are no others.
+        """
         names = (name, *others)
         values = [self.against.system(each).mean(metric, directions) for each in names]
         drawn = [self.resamples.mean(each, metric, directions) for each in names]
+        if not others or None in values or any(each is None for each in drawn):
+            return None
         value_N, drawn_NS = np.array(values, float), np.array(drawn, float)
         return summarise(
             float(value_N[0] - value_N[1:].mean()), drawn_NS[0] - drawn_NS[1:].mean(axis=0)
@@ -68,9 +73,11 @@ class Arithmetic:
         """What a program changes over some directions."""
         controls = [each.name for each in self.arms if each.of == arm.name]
         to_plain, to_random = (
-            {m: self.difference(arm.name, others, m, directions) for m in self.against.metrics}
-            if others
-            else {}
+            {
+                metric: found
+                for metric in self.against.metrics
+                if (found := self.difference(arm.name, others, metric, directions)) is not None
+            }
             for others in ([self.plain], controls)
         )
         return Change(arm.label, to_plain, to_random)
@@ -113,11 +120,12 @@ def _by_target(report: Arithmetic, metric: str, notes: Sequence[str]) -> Table:
     every = {code: [d for d in report.sets.unseen if d.target == code] for code in languages}
     into = {code: directions for code, directions in every.items() if directions}
     system = report.against.system(report.plain)
-    values = {target: system.mean(metric, ways) or 0.0 for target, ways in into.items()}
+    values = {target: system.mean(metric, ways) for target, ways in into.items()}
     changes = {
         arm.label: {
-            target: report.difference(arm.name, [report.plain], metric, ways)
+            target: found
             for target, ways in into.items()
+            if (found := report.difference(arm.name, [report.plain], metric, ways)) is not None
         }
         for arm in report.programs
     }

@@ -59,7 +59,7 @@ def changes_table(
 
 
 def targets_table(
-    values: Mapping[str, float],
+    values: Mapping[str, float | None],
     changes: Mapping[str, Mapping[str, Difference]],
     *,
     metric: str,
@@ -72,7 +72,7 @@ def targets_table(
     """
     first = [plain, *(format_score(value, metric) for value in values.values())]
     rows = [
-        [label, *(format_difference(of_target[target], metric) for target in values)]
+        [label, *(format_difference(of_target.get(target), metric) for target in values)]
         for label, of_target in changes.items()
     ]
     widths = [found for of_target in changes.values() for found in of_target.values()]
