@@ -168,7 +168,8 @@ def _statistics(opened: OpenedRun, trained: TrainedModel) -> ActivationStatistic
     )
     statistics.save(path)
     _LOG.info("measured the neurons of %d directions", len(statistics.tasks))
-    return statistics
+    # As a second start has them: sums are kept in fewer bytes.
+    return ActivationStatistics.load(path)
 
 
 def _translated(
