@@ -173,7 +173,8 @@ def _by_entropy(
     rank = round(len(flat) * percentile)
     if not 1 <= rank <= len(flat):
         raise AtlasError(
-            f"{percentile} of {len(flat)} values is none of them", fix="choose from 0 to 1"
+            f"{percentile} of {len(flat)} values is none of them",
+            fix="choose a percentile above 0, and no more than 1",
         )
     bar = flat.kthvalue(rank).values
     above_NT = values_NT > bar

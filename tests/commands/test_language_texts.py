@@ -5,11 +5,13 @@ import io
 import json
 import tarfile
 
+import pytest
 from language_models import saved_model
 
 from nsmt.commands.compose import composed
 from nsmt.commands.languages import LanguagesConfig, languages
 from nsmt.data import monolingual
+from nsmt.errors import DataError
 
 # As long as those of the package.
 PARAGRAPHS = {"de": 90, "en": 95}
@@ -47,3 +49,26 @@ def test_the_declaration_is_enough_to_find_and_to_test_neurons(tmp_path, monkeyp
     fertility = json.loads((results / "fertility.json").read_text())["result"]
     assert all(found["characters"] >= 11 * 20 for found in fertility.values())
     assert (results / "perplexity.json").is_file()
+
+
+def test_a_text_of_which_nothing_is_held_out_is_named(tmp_path):
+    saved_model(tmp_path / "model")
+    for language in ("de", "en"):
+        lines = [f"{language} {number} {language * 40}\n" for number in range(7)]
+        (tmp_path / f"{language}.txt").write_text("".join(lines))
+    words = [
+        "language_model=huggingface",
+        "language_model.name=tiny",
+        f"language_model.path={tmp_path}/model",
+        "language_model.dtype=float32",
+        "text=files",
+        f"text.path={tmp_path}/LANGUAGE.txt",
+        "languages=[de,en]",
+        "gathering.context=64",
+        "selection.rate=0.1",
+        "steps=[fertility]",
+        "progress=false",
+        f"output={tmp_path}/out",
+    ]
+    with pytest.raises(DataError, match=r"no text of 'de' is held out\n.*eight paragraphs"):
+        languages(composed("languages", words, LanguagesConfig))

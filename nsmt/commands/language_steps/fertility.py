@@ -10,6 +10,7 @@ from rich.progress import Progress
 
 from nsmt.commands.language_steps.subject import Add, Count, Subject, once
 from nsmt.data.monolingual import paragraphs, part_of
+from nsmt.errors import DataError
 from nsmt.settings import Settings
 from nsmt.steering.interventions import LanguageNeurons
 
@@ -35,7 +36,11 @@ def fertility_step(
         found = {}
         for language in subject.languages:
             texts = part_of(paragraphs(subject.text, language, cache=subject.downloads), "held_out")
-            some = list(islice(texts, settings.paragraphs))
+            if not (some := list(islice(texts, settings.paragraphs))):
+                raise DataError(
+                    f"no text of '{language}' is held out",
+                    fix="give eight paragraphs or more, or leave fertility out of steps",
+                )
             ids = subject.model.tokenizer(some, add_special_tokens=False)["input_ids"]
             found[language] = {"characters": sum(map(len, some)), "tokens": sum(map(len, ids))}
             bar.update(task, advance=1, status=language)
