@@ -107,3 +107,21 @@ def saved_model(folder, family="llama"):
     model.save_pretrained(folder)
     byte_tokenizer().save_pretrained(folder)
     return folder
+
+
+def words_of(folder, *more):
+    """Words of `nsmt languages` for the model that was saved in `folder`/model, without a bar."""
+    return [
+        "language_model=huggingface",
+        "language_model.name=tiny",
+        f"language_model.path={folder}/model",
+        "language_model.dtype=float32",
+        "selection.rate=0.1",
+        "progress=false",
+        *more,
+    ]
+
+
+def words_of_files(folder, *more):
+    """The same for text in `folder`/LANGUAGE.txt."""
+    return words_of(folder, "text=files", f"text.path={folder}/LANGUAGE.txt", *more)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from language_models import saved_model
+from language_models import saved_model, words_of_files
 
 from nsmt.cli import main
 from nsmt.commands.compose import composed
@@ -33,24 +33,17 @@ def place(tmp_path_factory):
 
 
 def words(place, output, *more):
-    return [
-        "language_model=huggingface",
-        "language_model.name=tiny",
-        f"language_model.path={place}/model",
-        "language_model.dtype=float32",
-        "text=files",
-        f"text.path={place}/LANGUAGE.txt",
+    return words_of_files(
+        place,
         "languages=[de,en]",
         "gathering.tokens=2000",
         "gathering.context=64",
         "gathering.rows=2",
         "gathering.state_every=4",
-        "selection.rate=0.1",
         "steps=[]",
-        "progress=false",
         f"output={output}",
         *more,
-    ]
+    )
 
 
 def configured(place, output, *more):

@@ -6,7 +6,7 @@ import json
 import tarfile
 
 import pytest
-from language_models import saved_model
+from language_models import saved_model, words_of, words_of_files
 
 from nsmt.commands.compose import composed
 from nsmt.commands.languages import LanguagesConfig, languages
@@ -29,21 +29,16 @@ def test_the_declaration_is_enough_to_find_and_to_test_neurons(tmp_path, monkeyp
             package.addfile(entry, io.BytesIO(page))
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
     monkeypatch.setattr(monolingual, "_UDHR_SHA256", digest)
-    words = [
-        "language_model=huggingface",
-        "language_model.name=tiny",
-        f"language_model.path={tmp_path}/model",
-        "language_model.dtype=float32",
+    words = words_of(
+        tmp_path,
         "text=udhr",
         f"text.archive={archive}",
         "languages=[de,en]",
         "gathering.context=64",
-        "selection.rate=0.1",
         "perplexity.context=64",
         "steps=[perplexity,fertility]",
-        "progress=false",
         f"output={tmp_path}/out",
-    ]
+    )
     languages(composed("languages", words, LanguagesConfig))
     results = tmp_path / "out" / "results"
     fertility = json.loads((results / "fertility.json").read_text())["result"]
@@ -56,19 +51,12 @@ def test_a_text_of_which_nothing_is_held_out_is_named(tmp_path):
     for language in ("de", "en"):
         lines = [f"{language} {number} {language * 40}\n" for number in range(7)]
         (tmp_path / f"{language}.txt").write_text("".join(lines))
-    words = [
-        "language_model=huggingface",
-        "language_model.name=tiny",
-        f"language_model.path={tmp_path}/model",
-        "language_model.dtype=float32",
-        "text=files",
-        f"text.path={tmp_path}/LANGUAGE.txt",
+    words = words_of_files(
+        tmp_path,
         "languages=[de,en]",
         "gathering.context=64",
-        "selection.rate=0.1",
         "steps=[fertility]",
-        "progress=false",
         f"output={tmp_path}/out",
-    ]
+    )
     with pytest.raises(DataError, match=r"no text of 'de' is held out\n.*eight paragraphs"):
         languages(composed("languages", words, LanguagesConfig))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from language_models import saved_model
+from language_models import saved_model, words_of_files
 
 from nsmt.cli import main
 from nsmt.commands.compose import composed
@@ -44,17 +44,11 @@ def place(tmp_path_factory):
 
 
 def words(place, *more):
-    return [
-        "language_model=huggingface",
-        "language_model.name=tiny",
-        f"language_model.path={place}/model",
-        "language_model.dtype=float32",
-        "text=files",
-        f"text.path={place}/LANGUAGE.txt",
+    return words_of_files(
+        place,
         f"languages=[{','.join(LANGUAGES)}]",
         "gathering.tokens=2000",
         "gathering.context=64",
-        "selection.rate=0.1",
         "perplexity.tokens=256",
         "perplexity.context=64",
         "forcing.generation.max_new_tokens=4",
@@ -63,10 +57,9 @@ def words(place, *more):
         "lens.tokens=128",
         "lens.context=64",
         "steps=[perplexity,fertility,forcing,fallback,lens]",
-        "progress=false",
         f"paths.runs={place}/runs",
         *more,
-    ]
+    )
 
 
 def configured(place, *more):
