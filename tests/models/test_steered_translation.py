@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from naive_transformer import naive_forward
+from operations_by_hand import one_by_one
 
 from nsmt.errors import ConfigurationError
 from nsmt.models.decoding import DecodingSettings, search
@@ -67,34 +68,13 @@ def steering_of(neurons, directions, programs=PROGRAMS):
     return Steering(neurons, dict(zip(directions, programs, strict=True)))
 
 
-def one_by_one(neurons, programs):
-    """What programs do to the activations of a site, an operation after the other."""
+def by_hand(neurons, programs):
+    """What programs do to the activations of a site."""
 
     def change(name, activation):
-        stack, _, layer = name.partition(".")
-        own = neurons[stack]
+        own = neurons[name.partition(".")[0]]
         (site,) = (site for site in own.atlas.sites if site.name == name)
-        units = own.statistics.units[name].clamp(min=1)[:, None]
-        means = (own.statistics.moments["sum"][name] / units).to(activation.dtype)
-        for each in programs.get(stack, ()):
-            if each.layers is not None and int(layer) not in each.layers:
-                continue
-            member = torch.zeros(site.width, dtype=torch.bool)
-            for language in each.languages:
-                member |= own.atlas.mask(language, site)
-            row = own.statistics.tasks.index(each.languages[0])
-            others = [place for place in range(3) if place != row]
-            done = {
-                "constant": torch.full_like(activation, each.value),
-                "add": activation + means[row],
-                "replace": means[row].expand_as(activation),
-                "multiply": activation * each.value,
-                "diffmean": activation + means[row] - means[others].mean(0),
-                "mean": means.mean(0).expand_as(activation),
-            }[each.operation]
-            blended = activation + each.strength * (done - activation)
-            activation = torch.where(member, blended, activation)
-        return activation
+        return one_by_one(programs.get(site.stack, ()), own, site, activation)
 
     return change
 
@@ -137,7 +117,7 @@ def test_every_direction_is_steered_as_its_program_written_out(
         source = batch.source_BS[row][batch.source_real_BS[row]].tolist()
         length = int(batch.target_real_BT[row].sum())
         given = batch.target_in_BT[row, :length].tolist()
-        change = one_by_one(neurons, PROGRAMS[direction])
+        change = by_hand(neurons, PROGRAMS[direction])
         expected = naive_forward(model, source, given, change)
         torch.testing.assert_close(hidden[row, :length], expected, atol=5e-5, rtol=1e-4)
         assert not torch.allclose(hidden[row, :length], plain[row, :length], atol=1e-2)
@@ -186,7 +166,7 @@ def test_the_score_of_a_steered_hypothesis_is_that_of_the_written_out_model(
         source = batch.source_BS[row][batch.source_real_BS[row]].tolist()
         tag = int(batch.target_out_BT[row, 0])
         written = [tag, *hypothesis.tokens, EOS]
-        change = one_by_one(neurons, PROGRAMS[int(batch.direction_C[row])])
+        change = by_hand(neurons, PROGRAMS[int(batch.direction_C[row])])
         hidden = naive_forward(model, source, [EOS, *written[:-1]], change)
         scores = model.output(hidden).log_softmax(-1)[range(len(written)), written]
         assert hypothesis.score == pytest.approx(scores.mean().item(), abs=1e-4)

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from language_models import model_of, neurons_of
+from operations_by_hand import one_by_one
 
 from nsmt.errors import AtlasError, ConfigurationError
 from nsmt.steering.families import language_model_taps
@@ -33,28 +34,6 @@ def logits(ids, programs=None, **options):
             return MODEL(input_ids=ids).logits
 
 
-def one_by_one(program, site, activation):
-    """What a program does, as written: an operation after the other, blended by its strength."""
-    for step in program:
-        if step.layers is not None and site.layer not in step.layers:
-            continue
-        (language,) = step.languages
-        means = NEURONS.statistics.mean("sum", site)
-        own = LANGUAGES.index(language)
-        others = [row for row in range(3) if row != own]
-        done = {
-            "constant": torch.full_like(activation, step.value),
-            "add": activation + means[own],
-            "replace": means[own].expand_as(activation),
-            "multiply": activation * step.value,
-            "diffmean": activation + means[own] - means[others].mean(0),
-            "mean": means.mean(0).expand_as(activation),
-        }[step.operation]
-        blended = activation + step.strength * (done - activation)
-        activation = torch.where(NEURONS.atlas.mask(language, site), blended, activation)
-    return activation
-
-
 @settings(deadline=None)
 @given(program=st.lists(steps, max_size=4).map(tuple))
 def test_a_sequence_of_operations_is_one_step(program):
@@ -62,7 +41,7 @@ def test_a_sequence_of_operations_is_one_step(program):
     activation = torch.randn(5, site.width, dtype=torch.float64)
     done = affine(program, NEURONS, site)
     found = activation * done.scale_F + done.shift_F
-    torch.testing.assert_close(found, one_by_one(program, site, activation))
+    torch.testing.assert_close(found, one_by_one(program, NEURONS, site, activation))
     assert torch.equal(found[:, ~done.touched_F], activation[:, ~done.touched_F])
 
 
