@@ -1,6 +1,7 @@
 """Claims about tasks for language models: files in their authors' formats, prompts, scores."""
 
 import json
+import re
 from importlib.util import find_spec
 
 import pytest
@@ -221,6 +222,14 @@ def test_characters_are_the_words_of_answers_where_no_spaces_part_them():
     found = TASKS["answering"].score(["在1998年"], [Example("", ("1998年",))], "zh")
     assert found["f1"] == pytest.approx(100 * 2 * 2 / (3 + 2))
     assert found["f1 (squad 1.1)"] == 0
+
+
+def test_that_inference_is_of_the_dev_set_for_want_of_the_test_set_is_said(folder, caplog):
+    expected = TASKS["inference"].read(folder, "de")
+    assert not caplog.messages
+    (folder / "xnli/xnli.test.tsv").rename(folder / "xnli/xnli.dev.tsv")
+    assert TASKS["inference"].read(folder, "de") == expected
+    assert re.search(r"xnli\.test\.tsv is not there: scores are of .*xnli\.dev\.tsv", caplog.text)
 
 
 def test_inference_is_the_first_relation_that_is_named(folder):

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import csv
 import json
+import logging
 import string
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -35,6 +36,7 @@ from nsmt.errors import DataError
 from nsmt.evaluation.scoring import DEFAULT_TOKENIZER, metrics, score, signature_of
 from nsmt.languages import CATALOGUE
 
+_LOG = logging.getLogger(__name__)
 TaskName = Literal["translation", "comprehension", "answering", "inference"]
 # By the language's code: what BLEU needs where words are not parted by spaces.
 _TOKENIZERS: Final = {"zh": "zh", "ja": "ja-mecab", "ko": "char", "bo": "char", "th": "char"}
@@ -257,6 +259,8 @@ def inference(folder: Path, language: str) -> list[Example]:
     """Premises and hypotheses, with what one says of the other; XNLI, test if it is there."""
     files = [folder / "xnli" / f"xnli.{part}.tsv" for part in ("test", "dev")]
     path = next((file for file in files if file.is_file()), files[0])
+    if path != files[0]:
+        _LOG.warning("%s is not there: scores are of %s", files[0], path)
     rows = csv.DictReader(_lines(path), delimiter="\t", quoting=csv.QUOTE_NONE)
     found = [
         Example(
