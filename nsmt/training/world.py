@@ -8,6 +8,7 @@ process, whatever number of tasks it was granted (pitfall 3).
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -120,8 +121,7 @@ def join_ranks(settings: TrainerSettings) -> None:
     if settings.accelerator == "gpu":
         device = torch.device("cuda", environment.local_rank())
         torch.cuda.set_device(device)
-        # NCCL warns of a group that is left.
-        atexit.register(torch.distributed.destroy_process_group)
+    atexit.register(_leave_ranks)
     torch.distributed.init_process_group(
         backend_of(settings),
         timeout=default_pg_timeout,
@@ -129,6 +129,18 @@ def join_ranks(settings: TrainerSettings) -> None:
         world_size=environment.world_size(),
         device_id=device,
     )
+
+
+def _leave_ranks() -> None:
+    """End the group while Python still runs.
+
+    NCCL warns of a group that is left. Gloo's threads may still hold what the last collective was
+    given, and abort the process if they let go of it once the interpreter is being taken down
+    (pytorch issue 190489); they end with the last reference to the group.
+    """
+    gc.collect()
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def backend_of(settings: TrainerSettings) -> str:

@@ -48,6 +48,27 @@ assert (state is None) == (rank() > 0)
 assert (going.update, going.rollbacks) == (3, 2)
 """
 
+# A group that a cycle holds, as a trainer does: what Python says of it after all handlers of ours.
+LEAVING = """
+import atexit
+import sys
+import weakref
+from pathlib import Path
+
+import torch
+
+from nsmt.training.settings import TrainerSettings
+from nsmt.training.world import join_ranks, rank
+
+atexit.register(lambda: (Path(sys.argv[1]) / f"{rank()}.txt").write_text(str(group())))
+join_ranks(TrainerSettings(devices=2))
+cycle = [torch.distributed.group.WORLD]
+cycle.append(cycle)
+group = weakref.ref(cycle[0])
+del cycle
+torch.distributed.all_reduce(torch.ones(1))
+"""
+
 # `train.py`, whose second rank does not see yet what the first wrote.
 BLIND = """
 import os
@@ -84,6 +105,14 @@ def test_all_ranks_get_the_answer_of_the_first_and_its_errors(tmp_path):
     script = tmp_path / "together.py"
     script.write_text(TOGETHER)
     torchrun(script, str(tmp_path))
+
+
+@pytest.mark.slow
+def test_ranks_leave_their_group_before_python_ends(tmp_path):
+    script = tmp_path / "leaving.py"
+    script.write_text(LEAVING)
+    torchrun(script, str(tmp_path))
+    assert [(tmp_path / f"{rank}.txt").read_text() for rank in range(2)] == ["None", "None"]
 
 
 @pytest.mark.slow
