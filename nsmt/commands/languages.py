@@ -44,7 +44,7 @@ from nsmt.progress import progress_bar, result_console
 from nsmt.records import certificate, command_line, now, write_record
 from nsmt.reporting.language_neurons import language_page
 from nsmt.settings import Settings
-from nsmt.steering.interventions import MOMENTS, LanguageNeurons, Operation
+from nsmt.steering.interventions import MOMENTS, Change, LanguageNeurons
 from nsmt.steering.loading import LanguageModelSettings, load_language_model
 from nsmt.training.world import launched
 from nsmt.turns import taking_turns
@@ -84,8 +84,9 @@ class LanguagesConfig(Settings):
     def _gathers_what_is_needed(self) -> LanguagesConfig:
         users = {f"selection.rule={self.selection.rule}": _RULES.get(self.selection.rule, ())}
         for name in self.steps:
-            operation: Operation = getattr(getattr(self, name), "operation", "constant")
-            users[f"{name}.operation={operation}"] = MOMENTS[operation]
+            for key, change in dict(getattr(self, name)).items():
+                if isinstance(change, Change):
+                    users[f"{name}.{key}.operation={change.operation}"] = MOMENTS[change.operation]
         for user, needed in users.items():
             if lacking := set(needed) - set(self.gathering.moments):
                 more = ",".join([*self.gathering.moments, *sorted(lacking)])

@@ -19,11 +19,10 @@ from nsmt.errors import ConfigurationError
 from nsmt.evaluation.zero_shot import UnseenSettings
 from nsmt.languages import Direction
 from nsmt.neurons.language_selection import LanguageSelectionSettings, select_languages
-from nsmt.neurons.random_sets import permuted
 from nsmt.neurons.stack_languages import languages_of_stack
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.settings import Settings
-from nsmt.steering.interventions import Intervention, LanguageNeurons, Operation
+from nsmt.steering.interventions import Intervention, LanguageNeurons, OperationSettings
 from nsmt.steering.translation_models import Programs
 
 Role = Literal["source", "target", "pivot"]
@@ -32,14 +31,11 @@ STACKS: Final = ("encoder", "decoder")
 _OF_ONE: Final = ("add", "replace", "diffmean")
 
 
-class Step(Settings):
+class Step(OperationSettings):
     """An operation on the neurons of the languages that play some roles in a direction."""
 
-    operation: Operation
     of: Annotated[tuple[Role, ...], Field(min_length=1)]
-    value: float = Field(0.0, description="for constant, multiply, random and noise")
     strength: float | None = Field(None, description="null: each of eval.strengths")
-    layers: tuple[int, ...] | None = Field(None, description="from 0; null: all")
     stack: Literal["encoder", "decoder"] = "decoder"
 
     @model_validator(mode="after")
@@ -56,11 +52,8 @@ class Step(Settings):
         players = {"source": direction.source, "target": direction.target, "pivot": pivot}
         assert self.strength is not None  # noqa: S101 -- an arm has a strength for each step
         return Intervention(
-            operation=self.operation,
             languages=tuple(dict.fromkeys(players[role] for role in self.of)),
-            value=self.value,
-            strength=self.strength,
-            layers=self.layers,
+            **self.model_dump(exclude={"of", "stack"}),
         )
 
 
@@ -189,7 +182,4 @@ def random_neurons(
     neurons: Mapping[str, LanguageNeurons], *, seed: int
 ) -> dict[str, LanguageNeurons]:
     """As many random neurons at each site, shared by as many languages, with their own means."""
-    return {
-        stack: LanguageNeurons(permuted(of_stack.atlas, seed=seed), of_stack.statistics)
-        for stack, of_stack in neurons.items()
-    }
+    return {stack: of_stack.permuted(seed=seed) for stack, of_stack in neurons.items()}

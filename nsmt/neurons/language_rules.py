@@ -150,6 +150,20 @@ def entropy(values_NT: Tensor) -> Tensor:
     return entropy_N
 
 
+def specificity(atlas: NeuronAtlas, statistics: ActivationStatistics) -> dict[str, Tensor]:
+    """Each neuron's place among those of any language: int64 [F] by site name.
+
+    In the order of `lape`, the lowest entropy first; neurons of no language come after all others.
+    """
+    spread_N = entropy(joined(atlas.sites, probabilities(statistics))).round(decimals=12)
+    member_N = torch.cat([atlas.masks(site).any(0) for site in atlas.sites])
+    order_N = torch.sort(torch.where(member_N, spread_N, torch.inf), stable=True).indices
+    rank_N = torch.empty_like(order_N)
+    rank_N[order_N] = torch.arange(len(order_N))
+    parts = torch.split(rank_N, [site.width for site in atlas.sites])
+    return {site.name: part for site, part in zip(atlas.sites, parts, strict=True)}
+
+
 def highest(
     tasks: Sequence[str], sites: Sequence[Site], scores_NT: Tensor, *, rate: float, rule: str
 ) -> NeuronAtlas:

@@ -43,12 +43,15 @@ def permuted(atlas: NeuronAtlas, *, seed: int | str) -> NeuronAtlas:
 
     So the sizes at each site of sets, and of all unions and intersections of them, stay.
     """
-    masks = {}
-    for site in atlas.sites:
-        order_F = np.argsort(_draws(f"{seed}/{site.name}", site.width), kind="stable")
-        masks[site.name] = atlas.masks(site)[:, torch.from_numpy(order_F.copy())]
+    masks = {site.name: atlas.masks(site)[:, permutation(site, seed=seed)] for site in atlas.sites}
     provenance = {"rule": "permuted", "seed": seed, "like": atlas.fingerprint}
     return NeuronAtlas.from_masks(atlas.tasks, atlas.sites, masks, provenance=provenance)
+
+
+def permutation(site: Site, *, seed: int | str) -> Tensor:
+    """The neurons of a site in the order in which `permuted` has them: int64 [F]."""
+    order_F = np.argsort(_draws(f"{seed}/{site.name}", site.width), kind="stable")
+    return torch.from_numpy(order_F.copy())
 
 
 def bernoulli(

@@ -27,17 +27,20 @@ Shape suffixes: F neurons of a site, P programs, B rows of a batch, S positions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Final, Literal
+from functools import cached_property
+from typing import Annotated, Final, Literal, Self
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from nsmt.errors import ConfigurationError
 from nsmt.neurons.atlas import NeuronAtlas
+from nsmt.neurons.language_rules import specificity
 from nsmt.neurons.moments import Moment
+from nsmt.neurons.random_sets import permutation, permuted
 from nsmt.neurons.sites import Site
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.settings import Settings
@@ -52,18 +55,48 @@ MOMENTS: Final[dict[Operation, tuple[Moment, ...]]] = {
     **dict.fromkeys(("random", "noise"), ("sum", "square")),
 }
 
+# Those which do nothing, or switch off, where nobody says how much.
+_VALUED: Final = frozenset[Operation]({"constant", "multiply", "random", "noise"})
 
-class Intervention(Settings):
-    """An operation on the neurons of some languages; neurons of several count once.
+
+class OperationSettings(Settings):
+    """An operation, and on which of a language's neurons."""
+
+    operation: Operation
+    value: float | None = Field(
+        None, description="of constant, multiply, random and noise, which need one"
+    )
+    layers: tuple[int, ...] | None = Field(None, description="from 0; null: all")
+    ratio: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="of all languages' neurons, the most specific ones by entropy"
+    )
+
+    @model_validator(mode="after")
+    def _has_its_value(self) -> Self:
+        if self.operation in _VALUED and self.value is None:
+            raise ValueError(f"operation={self.operation} needs a value, as 2.0 of multiply")
+        if self.operation not in _VALUED and self.value is not None:
+            raise ValueError(f"a value means nothing to operation={self.operation}")
+        return self
+
+
+class Change(OperationSettings):
+    """What is done to the neurons of whichever language it is done to."""
+
+    strength: float = 1.0
+
+    def of(self, *languages: str) -> Intervention:
+        """The same, done to these languages."""
+        return Intervention(languages=languages, **dict(self))
+
+
+class Intervention(Change):
+    """A change of the neurons of some languages; neurons of several count once.
 
     Where the operation needs a language's mean, `languages` has to be one.
     """
 
-    operation: Operation
     languages: Annotated[tuple[str, ...], Field(min_length=1)]
-    value: float = Field(0.0, description="for constant, multiply, random and noise")
-    strength: float = 1.0
-    layers: tuple[int, ...] | None = Field(None, description="from 0; null: all")
 
     def touches(self, site: Site) -> bool:
         """Whether any neuron of a site may be changed."""
@@ -74,16 +107,50 @@ class Intervention(Settings):
 Program = tuple[Intervention, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LanguageNeurons:
-    """Languages' neurons and what is known of their activations; both of the same model."""
+    """Languages' neurons and what is known of their activations; both of the same model.
+
+    `given_ranks` are in place of those that the statistics tell.
+    """
 
     atlas: NeuronAtlas
     statistics: ActivationStatistics
+    given_ranks: Mapping[str, Tensor] | None = None
 
-    def members(self, languages: Sequence[str], site: Site) -> Tensor:
-        """The neurons of any of some languages: bool [F]."""
-        return torch.stack([self.atlas.mask(language, site) for language in languages]).any(0)
+    @cached_property
+    def ranks(self) -> Mapping[str, Tensor]:
+        """Each neuron's place among those of any language, the most specific first: int64 [F]."""
+        if self.given_ranks is not None:
+            return self.given_ranks
+        return specificity(self.atlas, self.statistics)
+
+    @cached_property
+    def count(self) -> int:
+        """How many neurons are of any language."""
+        return sum(int(self.atlas.masks(site).any(0).sum()) for site in self.atlas.sites)
+
+    def permuted(self, *, seed: int) -> LanguageNeurons:
+        """As many random neurons at each site, shared by as many languages: the control.
+
+        They keep the ranks of those whose place they take, and have means of their own.
+        """
+        ranks = {
+            site.name: self.ranks[site.name][permutation(site, seed=seed)]
+            for site in self.atlas.sites
+        }
+        return LanguageNeurons(permuted(self.atlas, seed=seed), self.statistics, ranks)
+
+    def members(self, languages: Sequence[str], site: Site, *, ratio: float = 1.0) -> Tensor:
+        """The neurons of any of some languages: bool [F].
+
+        With a `ratio`, those alone that are among the round(ratio·n) most specific of the n neurons
+        of all languages. For LAPE at a rate, these are the neurons of LAPE at ratio·rate.
+        """
+        member_F = torch.stack([self.atlas.mask(language, site) for language in languages]).any(0)
+        if ratio < 1:
+            member_F &= self.ranks[site.name] < round(ratio * self.count)
+        return member_F
 
     def mean(self, language: str, site: Site) -> Tensor:
         """μ of a language: float64 [F]."""
@@ -146,7 +213,7 @@ def affine(program: Program, neurons: LanguageNeurons, site: Site) -> Affine:
     for intervention in program:
         if not intervention.touches(site):
             continue
-        member_F = neurons.members(intervention.languages, site)
+        member_F = neurons.members(intervention.languages, site, ratio=intervention.ratio)
         scale, shift_F, noise_F = _operation(intervention, neurons, site)
         strength = intervention.strength
         done.then(member_F, 1 + strength * (scale - 1), strength * shift_F, strength * noise_F)
@@ -157,7 +224,7 @@ def _operation(
     intervention: Intervention, neurons: LanguageNeurons, site: Site
 ) -> tuple[float, Tensor, Tensor]:
     """Scale, shift and noise of an operation at full strength."""
-    zero_F, value = torch.zeros(site.width, dtype=torch.float64), intervention.value
+    zero_F, value = torch.zeros(site.width, dtype=torch.float64), intervention.value or 0.0
     match intervention.operation:
         case "constant":
             return 0.0, zero_F + value, zero_F

@@ -209,7 +209,7 @@ def test_what_ranks_cannot_do_is_named(place, tmp_path, monkeypatch, capsys, com
     ("more", "said"),
     [
         (
-            ("steps=[forcing]", "forcing.operation=noise", "forcing.activate_value=1.0"),
+            ("steps=[forcing]", "intervention@forcing.activate=noise"),
             "gathering.moments=[sum,square]",
         ),
         (("selection.rule=lave", "gathering.moments=[]"), "gathering.moments=[sum]"),

@@ -11,37 +11,37 @@ from nsmt.commands.language_steps import (
     TasksSettings,
     check_steps,
 )
+from nsmt.commands.language_steps.deactivating import Deactivation
 from nsmt.commands.language_steps.forcing import _program
 from nsmt.errors import ConfigurationError, DataError
 from nsmt.evaluation.language_models import forcing as force_module
 from nsmt.evaluation.language_models.forcing import questions
 from nsmt.steering.generation import GenerationSettings
+from nsmt.steering.interventions import Change, Intervention
 
 GENERATION = GenerationSettings()
 
 
-@pytest.mark.parametrize("settings_of", [ForcingSettings, TasksSettings])
-def test_activation_by_a_factor_has_the_factor(settings_of):
-    settings = settings_of(operation="multiply", activate_value=2.0, generation=GENERATION)
-    found = settings.activation("de")
-    assert (found.operation, found.value, found.languages) == ("multiply", 2.0, ("de",))
-
-
-def test_forcing_switches_off_with_its_own_value_and_activates_with_another():
+def test_forcing_switches_off_first_and_then_activates():
     settings = ForcingSettings(
-        operation="multiply", activate_value=3.0, value=-1.0, strength=0.5, generation=GENERATION
+        deactivate=Deactivation(value=-1.0),
+        activate=Change(operation="multiply", value=3.0, strength=0.5, layers=(1,), ratio=0.2),
+        generation=GENERATION,
     )
-    silence, activate = _program(settings, "en", "de")
-    assert (silence.value, silence.strength, activate.value, activate.strength) == (-1, 1, 3, 0.5)
+    assert _program(settings, "en", "de") == (
+        Intervention(operation="constant", value=-1.0, languages=("en",)),
+        Intervention(
+            operation="multiply", value=3.0, strength=0.5, layers=(1,), ratio=0.2, languages=("de",)
+        ),
+    )
+    alone = settings.model_copy(update={"deactivate": None})
+    assert _program(alone, "en", "de") == _program(settings, "de", "de")
+    assert len(_program(alone, "en", "de")) == 1
 
 
-@pytest.mark.parametrize("settings_of", [ForcingSettings, TasksSettings])
-@pytest.mark.parametrize("operation", ["constant", "multiply", "random", "noise"])
-def test_an_operation_that_would_switch_off_or_do_nothing_needs_a_value(settings_of, operation):
-    with pytest.raises(ValidationError, match="activates nothing without a value"):
-        settings_of(operation=operation, generation=GENERATION)
-    with pytest.raises(ValidationError, match="means nothing to operation=add"):
-        settings_of(activate_value=1.0, generation=GENERATION)
+def test_several_languages_are_not_switched_off_by_the_mean_of_one():
+    with pytest.raises(ValidationError, match="should be 'constant', 'multiply'"):
+        Deactivation(operation="add")
 
 
 def test_a_set_without_some_of_the_languages_is_tested_in_the_others(tmp_path, caplog):

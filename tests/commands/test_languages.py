@@ -114,11 +114,14 @@ def test_the_same_command_again_measures_nothing(page, place, monkeypatch):
     assert languages(configured(place, "perplexity.rows=2", "lens.rows=1")) == page
     assert all(path.read_bytes() == found for path, found in before.items())
     for word in (
-        "forcing.strength=2.0",
+        "forcing.activate.strength=2.0",
+        "forcing.deactivate=null",
+        "intervention@forcing.activate=replace",
+        "perplexity.deactivate.ratio=0.5",
         "gathering.tokens=1000",
         "fertility.paragraphs=9",
         "fallback.order=outcome",
-        "lens.value=1.0",
+        "lens.deactivate.value=1.0",
     ):
         with pytest.raises(AssertionError, match="measured again"):
             languages(configured(place, word))
@@ -329,7 +332,9 @@ def test_what_a_step_cannot_do_is_told_before_the_model_is_read(
         ("lens.context=100000 lens.tokens=100000", "no held-out context of de, en, hi"),
         ("lens.context=100000", "tokens=128 does not fill a context of 100000"),
         ("perplexity.tokens=63", "tokens=63 does not fill a context of 64"),
-        ("forcing.operation=multiply", "activates nothing without a value"),
+        ("forcing.activate.operation=multiply", "needs a value"),
+        ("intervention@fallback.deactivate=add", 'fallback.deactivate.operation="add"'),
+        ("intervention@lens.deactivate=of", "intervention=of is not there (choices: add"),
     ],
 )
 def test_what_is_wrong_is_named(place, tmp_path, word, said, capsys):

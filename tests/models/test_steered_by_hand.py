@@ -61,7 +61,7 @@ def neurons(model):
 
 
 ADD = Intervention(operation="add", languages=("de",))
-OFF = Intervention(operation="constant", languages=("en",))
+OFF = Intervention(operation="constant", value=0.0, languages=("en",))
 
 
 @pytest.mark.parametrize(

@@ -4,23 +4,45 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from language_models import model_of, neurons_of
+from language_models import model_of, neurons_of, statistics_of
 from operations_by_hand import one_by_one
+from pydantic import ValidationError
 
 from nsmt.errors import AtlasError, ConfigurationError
+from nsmt.neurons.language_rules import lape
 from nsmt.steering.families import language_model_taps
-from nsmt.steering.interventions import Affine, Intervention, affine
+from nsmt.steering.interventions import (
+    Affine,
+    Change,
+    Intervention,
+    LanguageNeurons,
+    OperationSettings,
+    affine,
+)
 from nsmt.steering.steered import Rows, steered
 
 MODEL = model_of("llama")
 TAPS = language_model_taps(MODEL)
 NEURONS = neurons_of(TAPS)
 LANGUAGES = ("de", "en", "fr")
+RATIOS = (1.0, 0.7, 0.2)
+operations = st.one_of(
+    st.builds(
+        OperationSettings,
+        operation=st.sampled_from(["constant", "multiply"]),
+        value=st.floats(-3, 3),
+        ratio=st.sampled_from(RATIOS),
+    ),
+    st.builds(
+        OperationSettings,
+        operation=st.sampled_from(["add", "replace", "diffmean", "mean"]),
+        ratio=st.sampled_from(RATIOS),
+    ),
+)
 steps = st.builds(
-    Intervention,
-    operation=st.sampled_from(["constant", "add", "replace", "multiply", "diffmean", "mean"]),
+    lambda done, **more: Intervention(**dict(done) | more),
+    done=operations,
     languages=st.sampled_from([(language,) for language in LANGUAGES]),
-    value=st.floats(-3, 3),
     strength=st.floats(-2, 2),
     layers=st.sampled_from([None, (0,), (0, 2)]),
 )
@@ -48,7 +70,8 @@ def test_a_sequence_of_operations_is_one_step(program):
 @pytest.mark.parametrize("operation", ["constant", "add", "replace", "diffmean", "noise"])
 def test_nothing_is_changed_at_strength_zero(operation):
     ids = torch.randint(3, 64, (2, 9))
-    step = Intervention(operation=operation, languages=("en",), value=2.0, strength=0.0)
+    value = 2.0 if operation in ("constant", "noise") else None
+    step = Intervention(operation=operation, languages=("en",), value=value, strength=0.0)
     assert torch.equal(logits(ids, [(step,)]), logits(ids))
     # Beside a row that is changed, too.
     other = step.model_copy(update={"strength": 1.0})
@@ -161,3 +184,38 @@ def test_the_rows_of_a_batch_are_looked_up_once_and_not_at_every_token(monkeypat
             MODEL.generate(ids, max_new_tokens=6, num_beams=beams, do_sample=False, pad_token_id=0)
     # Two sites of the three have neurons.
     assert asked == [2, 2, 4, 4]
+
+
+@pytest.mark.parametrize("operation", ["constant", "multiply", "random", "noise"])
+def test_an_operation_that_would_switch_off_or_do_nothing_needs_a_value(operation):
+    with pytest.raises(ValidationError, match=f"operation={operation} needs a value"):
+        Change(operation=operation)
+    with pytest.raises(ValidationError, match="means nothing to operation=add"):
+        Change(operation="add", value=1.0)
+
+
+@pytest.mark.parametrize("ratio", [0.25, 0.5, 0.9])
+def test_a_ratio_of_the_neurons_of_lape_is_lape_at_so_much_of_its_rate(ratio):
+    statistics = statistics_of(TAPS, seed=3)
+    whole = LanguageNeurons(lape(statistics, rate=0.5, percentile=0.2), statistics)
+    part = lape(statistics, rate=0.5 * ratio, percentile=0.2)
+    assert whole.count == round(0.5 * sum(site.width for site in TAPS))
+    for site in TAPS:
+        for language in LANGUAGES:
+            found = whole.members([language], site, ratio=ratio)
+            assert torch.equal(found, part.mask(language, site))
+
+
+@pytest.mark.parametrize("ratio", [1.0, 0.3])
+def test_random_neurons_are_as_many_at_each_site_whatever_the_ratio(ratio):
+    random = NEURONS.permuted(seed=1)
+    sizes = []
+    for site in TAPS:
+        own, drawn = (
+            [each.members([language], site, ratio=ratio) for language in LANGUAGES]
+            for each in (NEURONS, random)
+        )
+        sizes.append([int(each.sum()) for each in own])
+        assert sizes[-1] == [int(each.sum()) for each in drawn]
+    assert 0 < sum(map(sum, sizes)) <= NEURONS.count * len(LANGUAGES)
+    assert random.permuted(seed=2).count == NEURONS.count

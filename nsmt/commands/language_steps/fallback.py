@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 from rich.progress import Progress
 
+from nsmt.commands.language_steps.deactivating import Deactivation, controls
 from nsmt.commands.language_steps.identifying import step_identifier
 from nsmt.commands.language_steps.subject import Add, Subject, once
 from nsmt.data.identification import LanguageIdentifier
@@ -18,10 +19,9 @@ from nsmt.errors import ConfigurationError, DataError
 from nsmt.evaluation.language_models.fallback import Level, Order, fall_back
 from nsmt.evaluation.language_models.forcing import STOPS, prompt, questions
 from nsmt.languages import CATALOGUE
-from nsmt.neurons.random_sets import permuted
 from nsmt.settings import Settings
 from nsmt.steering.generation import GenerationSettings, generate
-from nsmt.steering.interventions import Intervention, LanguageNeurons, Program
+from nsmt.steering.interventions import LanguageNeurons, Program
 from nsmt.steering.steered import steered
 
 
@@ -31,8 +31,7 @@ class FallbackSettings(Settings):
     asked: str = Field("en", description="the questions' language")
     questions: str | None = Field(None, description="a file, one a line; null: those of forcing")
     order: Order = "released"
-    operation: Literal["constant", "multiply", "mean", "random", "noise"] = "constant"
-    value: float = -1.5
+    deactivate: Deactivation = Deactivation(value=-1.5)
     random_seeds: tuple[int, ...] = Field((1,), description="sets of as many random neurons")
     generation: GenerationSettings
 
@@ -60,10 +59,9 @@ def fallback_step(
             order=settings.order,
         )
         found = {"": levels}
-        for seed in seeds:
-            random = LanguageNeurons(permuted(neurons.atlas, seed=seed), neurons.statistics)
+        for name, random in controls(neurons, seeds).items():
             # The same languages in the same order, whatever comes.
-            found[f"random {seed}"] = fall_back(
+            found[name] = fall_back(
                 partial(answer, random),
                 levels[-1].off,
                 identifier,
@@ -127,10 +125,7 @@ def _answers(
     tell: Callable[[int], None],
 ) -> list[str]:
     model = subject.model
-    program: Program = ()
-    if off:
-        step = Intervention(operation=settings.operation, languages=off, value=settings.value)
-        program = (step,)
+    program: Program = (settings.deactivate.of(*off),) if off else ()
     with steered(model.model, model.taps, [program], neurons):
         prompts = [prompt(question) for question in asked]
         return generate(model, prompts, settings.generation, stops=STOPS, tell=tell)

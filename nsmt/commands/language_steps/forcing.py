@@ -12,28 +12,29 @@ from typing import Any
 from pydantic import Field
 from rich.progress import Progress
 
-from nsmt.commands.language_steps.activating import ActivatingSettings
+from nsmt.commands.language_steps.deactivating import Deactivation
 from nsmt.commands.language_steps.identifying import step_identifier
 from nsmt.commands.language_steps.subject import Add, Subject, once
 from nsmt.data.identification import LanguageIdentifier
 from nsmt.evaluation.language_models.forcing import force, questions
 from nsmt.languages import CATALOGUE
+from nsmt.settings import Settings
 from nsmt.steering.generation import GenerationSettings, Steer
-from nsmt.steering.interventions import Intervention, LanguageNeurons, Program
+from nsmt.steering.interventions import Change, LanguageNeurons, Program
 from nsmt.steering.loading import LanguageModel
 from nsmt.steering.steered import steered
 
 
-class ForcingSettings(ActivatingSettings):
+class ForcingSettings(Settings):
     """Questions in each language to be answered in each other."""
 
     questions: str | None = Field(
         None, description="a YAML file, {language: [question, …]}, before the questions of ours"
     )
-    deactivate: bool = Field(
-        default=True, description="switch the question's language off first, to `value`"
+    deactivate: Deactivation | None = Field(
+        Deactivation(value=0.0), description="of the question's language, first"
     )
-    value: float = 0.0
+    activate: Change = Field(Change(operation="add"), description="of the language wanted")
     generation: GenerationSettings
 
 
@@ -110,8 +111,7 @@ def _steer(
 
 def _program(settings: ForcingSettings, asked: str, wanted: str) -> Program:
     """Deactivate first, then add: a neuron of both languages ends at value + mean."""
-    activate = settings.activation(wanted)
-    if not settings.deactivate or asked == wanted:
+    activate = settings.activate.of(wanted)
+    if settings.deactivate is None or asked == wanted:
         return (activate,)
-    silence = Intervention(operation="constant", languages=(asked,), value=settings.value)
-    return silence, activate
+    return settings.deactivate.of(asked), activate

@@ -11,21 +11,20 @@ from typing import Any
 from pydantic import Field
 from rich.progress import Progress
 
+from nsmt.commands.language_steps.deactivating import Deactivation, controls
 from nsmt.commands.language_steps.excerpt import ExcerptSettings
 from nsmt.commands.language_steps.subject import Add, Subject, held_out, once
 from nsmt.evaluation.language_models.lens import lens, vocabulary_scripts
-from nsmt.neurons.random_sets import permuted
-from nsmt.steering.interventions import Intervention, LanguageNeurons
+from nsmt.steering.interventions import LanguageNeurons
 from nsmt.steering.steered import steered
 
 
 class LensSettings(ExcerptSettings):
     """How much is read, and what is switched off."""
 
-    deactivate: bool = Field(
-        default=True, description="read again with the language's own neurons set to `value`"
+    deactivate: Deactivation | None = Field(
+        Deactivation(value=0.0), description="read again without the language's own neurons"
     )
-    value: float = 0.0
     random_seeds: tuple[int, ...] = Field((1,), description="sets of as many random neurons")
 
 
@@ -63,16 +62,16 @@ def _changes(
     changes: dict[str, Callable[[str], AbstractContextManager[None]]] = {
         "": lambda _: nullcontext()
     }
-    if settings.deactivate:
-        changes["own neurons"] = partial(_off, subject, neurons, settings.value)
-        for seed in settings.random_seeds:
-            random = LanguageNeurons(permuted(neurons.atlas, seed=seed), neurons.statistics)
-            changes[f"random {seed}"] = partial(_off, subject, random, settings.value)
+    if settings.deactivate is not None:
+        off = partial(_off, subject, settings.deactivate)
+        changes["own neurons"] = partial(off, neurons)
+        for name, random in controls(neurons, settings.random_seeds).items():
+            changes[name] = partial(off, random)
     return changes
 
 
 def _off(
-    subject: Subject, neurons: LanguageNeurons, value: float, language: str
+    subject: Subject, change: Deactivation, neurons: LanguageNeurons, language: str
 ) -> AbstractContextManager[None]:
-    step = Intervention(operation="constant", languages=(language,), value=value)
-    return steered(subject.model.model, subject.model.taps, [(step,)], neurons)
+    program = (change.of(language),)
+    return steered(subject.model.model, subject.model.taps, [program], neurons)

@@ -6,24 +6,23 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 from rich.progress import Progress
 
+from nsmt.commands.language_steps.deactivating import Deactivation, controls
 from nsmt.commands.language_steps.excerpt import ExcerptSettings
 from nsmt.commands.language_steps.subject import Add, Subject, held_out, once
 from nsmt.evaluation.language_models.perplexity import perplexities
-from nsmt.neurons.random_sets import permuted
-from nsmt.steering.interventions import Intervention, LanguageNeurons
+from nsmt.steering.interventions import LanguageNeurons
 from nsmt.steering.steered import steered
 
 
 class PerplexitySettings(ExcerptSettings):
     """Deactivation of each language's neurons, on held-out text of all languages."""
 
-    operation: Literal["constant", "multiply", "mean"] = "constant"
-    value: float = 0.0
+    deactivate: Deactivation = Deactivation(value=0.0)
     random_seeds: tuple[int, ...] = Field((1,), description="sets of as many random neurons")
 
 
@@ -82,16 +81,10 @@ def _deactivations(
 ) -> dict[str, Callable[[], AbstractContextManager[None]]]:
     model = subject.model
     changes: dict[str, Callable[[], AbstractContextManager[None]]] = {"": nullcontext}
-    sets = {"": neurons} | {
-        f"random {seed} ": LanguageNeurons(permuted(neurons.atlas, seed=seed), neurons.statistics)
-        for seed in settings.random_seeds
-    }
-    for name, members in sets.items():
+    for name, members in {"": neurons, **controls(neurons, settings.random_seeds)}.items():
         for language in subject.languages:
-            step = Intervention(
-                operation=settings.operation, languages=(language,), value=settings.value
-            )
-            changes[f"{name}{language}"] = partial(
+            step = settings.deactivate.of(language)
+            changes[f"{name} {language}".strip()] = partial(
                 steered, model.model, model.taps, [(step,)], members
             )
     return changes

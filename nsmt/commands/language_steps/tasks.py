@@ -14,7 +14,6 @@ from typing import Any
 from pydantic import Field
 from rich.progress import Progress
 
-from nsmt.commands.language_steps.activating import ActivatingSettings
 from nsmt.commands.language_steps.subject import Add, Count, Subject, once
 from nsmt.errors import ConfigurationError, DataError
 from nsmt.evaluation.language_models.tasks import (
@@ -24,8 +23,9 @@ from nsmt.evaluation.language_models.tasks import (
     TaskName,
 )
 from nsmt.languages import CATALOGUE
+from nsmt.settings import Settings
 from nsmt.steering.generation import GenerationSettings, generate
-from nsmt.steering.interventions import LanguageNeurons
+from nsmt.steering.interventions import Change, LanguageNeurons
 from nsmt.steering.steered import steered
 
 _LOG = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ _LOG = logging.getLogger(__name__)
 Examples = dict[TaskName, dict[str, list[Example]]]
 
 
-class TasksSettings(ActivatingSettings):
+class TasksSettings(Settings):
     """Tasks in each language, with each language activated."""
 
     names: tuple[TaskName, ...] = tuple(TASKS)
@@ -42,6 +42,7 @@ class TasksSettings(ActivatingSettings):
         None, description="tested in, with neurons or without; null: those of `languages`"
     )
     examples: Count | None = Field(None, description="the first of each task; null: all")
+    activate: Change = Field(Change(operation="add"), description="of each language in turn")
     generation: GenerationSettings
 
 
@@ -161,7 +162,7 @@ def _task(
     generation = settings.generation.model_copy(update={"max_new_tokens": task.max_new_tokens})
     found = {}
     for activated in ("", *subject.languages):
-        program = (settings.activation(activated),) if activated else ()
+        program = (settings.activate.of(activated),) if activated else ()
         with steered(model.model, model.taps, [program], neurons):
             texts = generate(
                 model, [each.prompt for each in examples], generation, stops=task.stops
