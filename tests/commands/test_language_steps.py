@@ -101,6 +101,7 @@ def test_every_language_has_as_many_questions():
         "da",
         "no",
         "en",
+        "mt",
     ]
     assert {len(own) for own in questions(paper).values()} == {6}
 

@@ -299,7 +299,7 @@ def test_tasks_are_done_as_the_model_is_and_with_each_language(place, tmp_path, 
 @pytest.mark.parametrize(
     ("step", "word", "said"),
     [
-        ("forcing", "languages=[de,en,mt]", "there are no questions in mt"),
+        ("forcing", "languages=[de,en,bo]", "there are no questions in bo"),
         ("forcing", "languages=[de,en,ti]", "there are no questions in ti"),
         ("fallback", "languages=[de,en,ti]", "leave fallback out of steps"),
         ("fallback", "fallback.asked=fr", "'fr' is none of the languages"),
