@@ -165,6 +165,33 @@ def test_perplexities_go_on_from_the_changes_that_are_there(page, place, monkeyp
     whole.write_text(before)
 
 
+@pytest.mark.parametrize(
+    ("step", "module", "name", "part"),
+    [
+        ("forcing", forcing, "force", "hi"),
+        ("fallback", fallback, "generate", "random-1/en-de"),
+    ],
+)
+def test_answers_go_on_from_those_that_are_there(
+    page, place, monkeypatch, step, module, name, part
+):
+    folder = page.parent / "results"
+    whole = folder / f"{step}.json"
+    before = whole.read_text()
+    whole.unlink()
+    (folder / step / f"{part}.json").unlink()
+    calls, real = [], getattr(module, name)
+
+    def counted(*given, **named):
+        calls.append(given)
+        return real(*given, **named)
+
+    monkeypatch.setattr(module, name, counted)
+    languages(configured(place))
+    assert len(calls) == 1
+    assert whole.read_text() == before
+
+
 def test_fallback_switches_off_one_language_after_the_other_beside_random_neurons(page):
     found = json.loads((page.parent / "results" / "fallback.json").read_text())["result"]
     off = [[], ["en"], ["en", "de"], ["en", "de", "hi"]]

@@ -50,9 +50,9 @@ def fallback_step(
     def measure() -> dict[str, Any]:
         languages, seeds = subject.languages, settings.random_seeds
         task = add("fallback", total=(1 + len(seeds)) * (1 + len(languages)) * len(asked))
-        answer = partial(_answers, subject, settings, asked, tell=partial(bar.advance, task))
+        answers = partial(_answers, subject, settings, asked, tell=partial(bar.advance, task))
         levels: list[Level] = fall_back(
-            partial(answer, neurons),
+            partial(answers, "own", neurons),
             languages,
             identifier,
             asked=settings.asked,
@@ -62,7 +62,7 @@ def fallback_step(
         for name, random in controls(neurons, seeds).items():
             # The same languages in the same order, whatever comes.
             found[name] = fall_back(
-                partial(answer, random),
+                partial(answers, name.replace(" ", "-"), random),
                 levels[-1].off,
                 identifier,
                 asked=settings.asked,
@@ -119,6 +119,7 @@ def _answers(
     subject: Subject,
     settings: FallbackSettings,
     asked: list[str],
+    name: str,
     neurons: LanguageNeurons,
     off: tuple[str, ...],
     *,
@@ -126,6 +127,20 @@ def _answers(
 ) -> list[str]:
     model = subject.model
     program: Program = (settings.deactivate.of(*off),) if off else ()
-    with steered(model.model, model.taps, [program], neurons):
-        prompts = [prompt(question) for question in asked]
-        return generate(model, prompts, settings.generation, stops=STOPS, tell=tell)
+
+    def measure() -> dict[str, Any]:
+        with steered(model.model, model.taps, [program], neurons):
+            prompts = [prompt(question) for question in asked]
+            texts = generate(model, prompts, settings.generation, stops=STOPS, tell=tell)
+        return {"texts": texts}
+
+    # Whatever is switched off later, what is there is not measured again.
+    found: list[str] = once(
+        subject,
+        "/".join(("fallback", name, "-".join(off) or "unchanged")),
+        neurons,
+        settings.model_copy(update={"random_seeds": (), "order": "listed"}),
+        measure,
+        questions="\n".join(asked),
+    )["texts"]
+    return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -47,41 +47,36 @@ def forcing_step(
     add: Add,
 ) -> dict[str, Any]:
     """Answers without and with the intervention, and what the identifier is."""
-
     languages = subject.languages
     identifier = _identifier(languages)
     asked = _questions(settings, languages)
+
+    kept = partial(
+        once,
+        subject,
+        neurons=neurons,
+        settings=settings,
+        questions=json.dumps(asked),
+        identifier=identifier.signature,
+    )
 
     def measure() -> dict[str, Any]:
         count = sum(map(len, asked.values()))
         task = add("forcing", total=count * (1 + len(languages)))
         tell = partial(bar.advance, task)
-        run = partial(
-            force,
-            subject.model,
-            asked,
-            languages,
-            identifier=identifier,
-            settings=settings.generation,
-        )
-        plain = run(steer=None, tell=tell)
+        answers = partial(_answers, subject, settings, asked, identifier, tell=tell)
+        # Whatever comes after, what is there is not measured again.
+        plain = kept("forcing/unchanged", measure=partial(answers, languages, steer=None))
         steer = partial(_steer, subject.model, neurons, settings)
-        forced = run(steer=steer, tell=tell)
-        return {
-            "identifier": identifier.signature,
-            "plain": [asdict(answer) for answer in plain],
-            "forced": [asdict(answer) for answer in forced],
-        }
+        forced = []
+        for done, wanted in enumerate(languages, start=1):
+            bar.update(task, completed=done * count)
+            own = kept(f"forcing/{wanted}", measure=partial(answers, (wanted,), steer=steer))
+            forced += own["answers"]
+        bar.update(task, completed=(1 + len(languages)) * count)
+        return {"identifier": identifier.signature, "plain": plain["answers"], "forced": forced}
 
-    return once(
-        subject,
-        "forcing",
-        neurons,
-        settings,
-        measure,
-        questions=json.dumps(asked),
-        identifier=identifier.signature,
-    )
+    return kept("forcing", measure=measure)
 
 
 def check_forcing(settings: ForcingSettings, languages: Sequence[str]) -> None:
@@ -97,6 +92,28 @@ def _questions(settings: ForcingSettings, languages: Sequence[str]) -> dict[str,
 def _identifier(languages: Sequence[str]) -> LanguageIdentifier:
     entries = [CATALOGUE[code] for code in languages]
     return step_identifier("forcing", entries, required=languages)
+
+
+def _answers(
+    subject: Subject,
+    settings: ForcingSettings,
+    asked: Mapping[str, Sequence[str]],
+    identifier: LanguageIdentifier,
+    wanted: tuple[str, ...],
+    *,
+    steer: Callable[[Sequence[tuple[str, str]]], Steer] | None,
+    tell: Callable[[int], None],
+) -> dict[str, Any]:
+    found = force(
+        subject.model,
+        asked,
+        wanted,
+        steer=steer,
+        identifier=identifier,
+        settings=settings.generation,
+        tell=tell,
+    )
+    return {"answers": [asdict(answer) for answer in found]}
 
 
 def _steer(
