@@ -115,7 +115,7 @@ def translation(folder: Path, language: str) -> list[Example]:
             f"FLORES has {len(sides[0])} sentences in English and {len(sides[1])} in '{language}'",
             fix="fetch both from the same release",
         )
-    return [translated(*pair, language) for pair in zip(*sides, strict=True)]
+    return [translated(source, target, language) for source, target in zip(*sides, strict=True)]
 
 
 def translated(source: str, target: str, language: str) -> Example:
