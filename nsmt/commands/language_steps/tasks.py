@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 from rich.progress import Progress
@@ -22,6 +22,7 @@ from nsmt.evaluation.language_models.tasks import (
     MissingLanguageError,
     TaskName,
 )
+from nsmt.evaluation.language_models.tasks_hub import HubSets, hub_examples
 from nsmt.languages import CATALOGUE
 from nsmt.settings import Settings
 from nsmt.steering.generation import GenerationSettings, generate
@@ -37,13 +38,20 @@ class TasksSettings(Settings):
     """Tasks in each language, with each language activated."""
 
     names: tuple[TaskName, ...] = tuple(TASKS)
+    source: Literal["files", "hub"] = "files"
     folder: str = Field("tasks", description="with data as nsmt.evaluation.language_models.tasks")
+    hub: HubSets = HubSets()
     languages: tuple[str, ...] | None = Field(
         None, description="tested in, with neurons or without; null: those of `languages`"
     )
     examples: Count | None = Field(None, description="the first of each task; null: all")
     activate: Change = Field(Change(operation="add"), description="of each language in turn")
     generation: GenerationSettings
+
+    def decisive(self, **changes: object) -> TasksSettings:
+        """What decides scores beside the examples, wherever these come from."""
+        unsaid = {"source": "files", "folder": "", "hub": HubSets()}
+        return self.model_copy(update=unsaid | changes)
 
 
 def tasks_step(
@@ -75,7 +83,7 @@ def tasks_step(
                     subject,
                     f"tasks/{name}-{language}",
                     neurons,
-                    settings.model_copy(update={"names": (name,), "languages": (language,)}),
+                    settings.decisive(names=(name,), languages=(language,)),
                     partial(_task, subject, neurons, settings, name, language, some),
                     examples=_digest(some),
                     signatures=json.dumps(signatures[name][language]),
@@ -87,7 +95,7 @@ def tasks_step(
         subject,
         "tasks",
         neurons,
-        settings,
+        settings.decisive(),
         measure,
         examples=_digest(examples),
         signatures=json.dumps(signatures),
@@ -115,28 +123,37 @@ def _examples(
 ) -> tuple[Examples, dict[str, list[str]]]:
     """What is tested, and which languages a set lacks; a DataError if it lacks all."""
     found: Examples = {}
+    where = "folder" if settings.source == "files" else "hub"
     lacking: dict[str, list[str]] = {}
     for name in settings.names:
-        found[name], missing = {}, []
+        found[name], missing, said = {}, [], ""
         for language in settings.languages or languages:
             # Nothing is translated out of English into English.
             if (name, language) == ("translation", "en"):
                 continue
             try:
-                some = TASKS[name].read(Path(settings.folder), language)
-            except MissingLanguageError:
+                some = _read(settings, name, language)
+            except MissingLanguageError as error:
                 missing.append(language)
+                said = f": {error.problem}"
             else:
                 found[name][language] = some[: settings.examples]
         if not found[name]:
             raise DataError(
-                f"{name} cannot be tested in any of {', '.join(settings.languages or languages)}",
-                fix=f"name languages of its set in tasks.languages, or leave {name} out of "
-                "tasks.names",
+                f"{name} cannot be tested in any of {', '.join(settings.languages or languages)}"
+                f"{said}",
+                fix=f"name languages of its set in tasks.languages, correct where tasks.{where} "
+                f"says that it is, or leave {name} out of tasks.names",
             )
         if missing:
             lacking[name] = missing
     return found, lacking
+
+
+def _read(settings: TasksSettings, name: TaskName, language: str) -> list[Example]:
+    if settings.source == "hub":
+        return hub_examples(name, settings.hub, language)
+    return TASKS[name].read(Path(settings.folder), language)
 
 
 def _signatures(examples: Examples) -> dict[str, dict[str, dict[str, str]]]:

@@ -5,7 +5,8 @@ FLORES-200, comprehension on Belebele, question answering on XQuAD, inference on
 a repetition penalty. Of the prompts only the gist is known; the wording here is ours, and so is
 that an answer, but for a translation, is its first line that is not blank.
 
-Data are files in the formats in which their authors give them, below one folder:
+Data are of the Hugging Face hub (see `tasks_hub`), or files in the formats in which their authors
+give them, below one folder:
 
 | task | files |
 |---|---|
@@ -22,7 +23,7 @@ import json
 import logging
 import string
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
@@ -65,7 +66,7 @@ class Example:
 class MissingLanguageError(DataError):
     """A set is there, and has no examples in the language."""
 
-    def __init__(self, where: Path, language: str) -> None:
+    def __init__(self, where: Path | str, language: str) -> None:
         super().__init__(f"{where} has no '{language}'", fix="leave it out of tasks.languages")
 
 
@@ -114,11 +115,15 @@ def translation(folder: Path, language: str) -> list[Example]:
             f"FLORES has {len(sides[0])} sentences in English and {len(sides[1])} in '{language}'",
             fix="fetch both from the same release",
         )
+    return [translated(source, target, language) for source, target in zip(*sides, strict=True)]
+
+
+def translated(source: str, target: str, language: str) -> Example:
+    """An English sentence, and what it is in a language."""
     name = CATALOGUE[language].name
-    return [
-        Example(f"Translate this English sentence into {name}: {source}\nTranslation:", (target,))
-        for source, target in zip(*sides, strict=True)
-    ]
+    return Example(
+        f"Translate this English sentence into {name}: {source}\nTranslation:", (target,)
+    )
 
 
 def translation_scores(
@@ -154,10 +159,11 @@ def _tokenizer(language: str) -> str:
 def comprehension(folder: Path, language: str) -> list[Example]:
     """Passages with a question and four answers; Belebele."""
     lines = _lines_of(folder / "belebele" / f"{CATALOGUE[language].flores}.jsonl", language)
-    return [_choice(json.loads(line)) for line in lines if line]
+    return [chosen(json.loads(line)) for line in lines if line]
 
 
-def _choice(row: dict[str, Any]) -> Example:
+def chosen(row: Mapping[str, Any]) -> Example:
+    """A row of Belebele, which has the same columns in files and on the hub."""
     options = "\n".join(
         f"{letter}: {row[f'mc_answer{number}']}" for number, letter in enumerate(_LETTERS, start=1)
     )
@@ -193,15 +199,22 @@ def answering(folder: Path, language: str) -> list[Example]:
     lines = _lines_of(folder / "xquad" / f"xquad.{language}.json", language)
     data = json.loads("\n".join(lines))["data"]
     return [
-        Example(
-            f"Context: {paragraph['context']}\nQuestion: {asked['question']}\n"
-            "Extract the exact answer from the context.\nAnswer:",
-            tuple(dict.fromkeys(answer["text"] for answer in asked["answers"])),
-        )
+        asked(paragraph["context"], row["question"], [each["text"] for each in row["answers"]])
         for article in data
         for paragraph in article["paragraphs"]
-        for asked in paragraph["qas"]
+        for row in paragraph["qas"]
     ]
+
+
+def asked(context: str, question: str, answers: Sequence[str]) -> Example:
+    """A question, and answers any of which is right; a ValueError without one."""
+    if not answers:
+        raise ValueError(f"'{question}' has no answer")
+    prompt = (
+        f"Context: {context}\nQuestion: {question}\n"
+        "Extract the exact answer from the context.\nAnswer:"
+    )
+    return Example(prompt, tuple(dict.fromkeys(answers)))
 
 
 def answer_scores(
@@ -263,17 +276,24 @@ def inference(folder: Path, language: str) -> list[Example]:
         _LOG.warning("%s is not there: scores are of %s", files[0], path)
     rows = csv.DictReader(_lines(path), delimiter="\t", quoting=csv.QUOTE_NONE)
     found = [
-        Example(
-            f"Premise: {row['sentence1']}\nHypothesis: {row['sentence2']}\n"
-            "Is the hypothesis an entailment of the premise, a contradiction, or neutral?\nAnswer:",
-            (row["gold_label"],),
-        )
+        inferred(row["sentence1"], row["sentence2"], row["gold_label"])
         for row in rows
         if row["language"] == language
     ]
     if not found:
         raise MissingLanguageError(path, language)
     return found
+
+
+def inferred(premise: str, hypothesis: str, relation: str) -> Example:
+    """Two sentences and how they are related; a ValueError if that is no relation."""
+    if relation not in _RELATIONS:
+        raise ValueError(f"'{relation}' is none of {', '.join(_RELATIONS)}")
+    prompt = (
+        f"Premise: {premise}\nHypothesis: {hypothesis}\n"
+        "Is the hypothesis an entailment of the premise, a contradiction, or neutral?\nAnswer:"
+    )
+    return Example(prompt, (relation,))
 
 
 def relation_scores(
