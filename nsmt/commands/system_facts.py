@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from nsmt.errors import DataError
 from nsmt.methods import CONTROL
@@ -67,11 +68,13 @@ def _files(system: Path, name: str) -> list[Path]:
 
 
 def _elements(path: Path) -> int:
-    count = 0
-    with safe_open(path, framework="pt") as file:
-        for name in file.keys():  # noqa: SIM118 -- no mapping
-            size = 1
-            for extent in file.get_slice(name).get_shape():
-                size *= extent
-            count += size
-    return count
+    try:
+        with safe_open(path, framework="pt") as file:
+            return sum(
+                math.prod(file.get_slice(name).get_shape())
+                for name in file.keys()  # noqa: SIM118 -- no mapping
+            )
+    except SafetensorError as error:
+        raise DataError(
+            f"{path} is damaged: {error}", fix="delete its stage's folder, and run it again"
+        ) from error
