@@ -1,8 +1,9 @@
 """The steps of `nsmt languages`: each measured once for the same weights, text and settings.
 
-`gathering_step` makes the statistics that neurons are found by. Each of `STEPS` takes a subject,
-its neurons and the settings of the step's name, and gives plain data, from its file if that is of
-the same key. `check_steps` tells what they would stop at, before anything is done.
+`gathering_step` makes the statistics that neurons are found by, `selected` chooses neurons and the
+folder of what is found with them. Each of `STEPS` takes a subject, its neurons and the settings of
+the step's name, and gives plain data, from its file if that is of the same key. `check_steps` tells
+what they would stop at, before anything is done.
 """
 
 from __future__ import annotations
@@ -17,9 +18,14 @@ from nsmt.commands.language_steps.fallback import (
 )
 from nsmt.commands.language_steps.fertility import FertilitySettings, fertility_step
 from nsmt.commands.language_steps.forcing import ForcingSettings, check_forcing, forcing_step
-from nsmt.commands.language_steps.gathering import GatheringSettings, gathering_step
+from nsmt.commands.language_steps.gathering import (
+    GatheringSettings,
+    gathering_step,
+    statistics_folder,
+)
 from nsmt.commands.language_steps.lens import LensSettings, lens_step
 from nsmt.commands.language_steps.perplexity import PerplexitySettings, perplexity_step
+from nsmt.commands.language_steps.selecting import ATLAS, selected
 from nsmt.commands.language_steps.subject import Subject
 from nsmt.commands.language_steps.tasks import TasksSettings, check_tasks, tasks_step
 from nsmt.settings import Settings
@@ -48,6 +54,7 @@ def check_steps(steps: Mapping[StepName, Settings], languages: Sequence[str]) ->
 
 
 __all__ = [
+    "ATLAS",
     "STEPS",
     "FallbackSettings",
     "FertilitySettings",
@@ -60,4 +67,6 @@ __all__ = [
     "TasksSettings",
     "check_steps",
     "gathering_step",
+    "selected",
+    "statistics_folder",
 ]
