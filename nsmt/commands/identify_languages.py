@@ -12,7 +12,7 @@ from __future__ import annotations
 from functools import partial
 
 from nsmt.commands.language_steps import ATLAS, gathering_step, selected, statistics_folder
-from nsmt.commands.languages import LanguagesConfig, opened, require_catalogued
+from nsmt.commands.languages import LanguagesConfig, opened
 from nsmt.errors import ConfigurationError
 from nsmt.progress import progress_bar, result_console
 from nsmt.training.settings import TrainerSettings
@@ -23,7 +23,7 @@ _MIB = 1 << 20
 
 def identify_languages(config: LanguagesConfig) -> None:
     """Gather what is missing, select, write both."""
-    require_catalogued(config.languages)
+    config.known()
     _join(config)
     with progress_bar(shown=config.progress and rank() == 0) as bar:
         subject = opened(config)

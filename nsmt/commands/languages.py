@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -36,7 +36,13 @@ from nsmt.commands.language_steps import (
 )
 from nsmt.data.monolingual import TextSettings, text_digest
 from nsmt.errors import ConfigurationError
-from nsmt.languages import CATALOGUE, validate_code
+from nsmt.languages import (
+    CATALOGUE,
+    Language,
+    LanguageSettings,
+    catalogue_with,
+    validate_code,
+)
 from nsmt.neurons.language_selection import LanguageRule, LanguageSelectionSettings
 from nsmt.neurons.moments import Moment
 from nsmt.progress import progress_bar, result_console
@@ -60,7 +66,10 @@ class LanguagesConfig(Settings):
     language_model: LanguageModelSettings
     text: TextSettings = Field(description="what neurons are found on, and, held out, tested on")
     languages: Annotated[tuple[str, ...], Field(min_length=2)] = Field(
-        description="codes of two or more languages of the catalogue, as in [de,en]"
+        description="codes of two or more languages of the catalogue or described, as in [de,en]"
+    )
+    described: dict[str, LanguageSettings] = Field(
+        default_factory=dict, description="what the catalogue lacks, as data.languages"
     )
     gathering: GatheringSettings
     selection: LanguageSelectionSettings
@@ -91,6 +100,21 @@ class LanguagesConfig(Settings):
                 raise ValueError(f"{user} needs gathering.moments=[{more}]")
         return self
 
+    def known(self) -> Mapping[str, Language]:
+        """The catalogue's languages, and those described; a ConfigurationError if one is neither.
+
+        Resource tiers mean nothing here.
+        """
+        known = catalogue_with(self.described)
+        if unknown := [code for code in self.languages if validate_code(code) not in known]:
+            one = unknown[0]
+            raise ConfigurationError(
+                f"languages: {', '.join(map(repr, unknown))} is not in the catalogue",
+                fix=f"describe each, as in described.{one}.name=… described.{one}.family=… "
+                f"described.{one}.flores={one}_Latn, or use {', '.join(sorted(CATALOGUE))}",
+            )
+        return known
+
 
 def languages(config: LanguagesConfig) -> Path:
     """Find the neurons, then do the steps asked for; the path of the page."""
@@ -99,8 +123,8 @@ def languages(config: LanguagesConfig) -> Path:
             "nsmt languages runs as one process, and a launcher started several",
             fix="have the launcher start `nsmt identify` with the same words, then run this alone",
         )
-    require_catalogued(config.languages)
-    check_steps({name: getattr(config, name) for name in config.steps}, config.languages)
+    known = config.known()
+    check_steps({name: getattr(config, name) for name in config.steps}, config.languages, known)
     record = certificate(
         command=command_line(),
         config=config.model_dump(mode="json"),
@@ -125,7 +149,7 @@ def languages(config: LanguagesConfig) -> Path:
                 "finished": now(),
             }
             write_record(subject.output, record)
-            page = language_page(neurons, results, record, into=subject.output)
+            page = language_page(neurons, results, record, into=subject.output, known=known)
     result_console().print(f"page: {page.resolve()}", soft_wrap=True, highlight=False, markup=False)
     return page
 
@@ -143,16 +167,6 @@ def text_fingerprint(config: LanguagesConfig) -> str:
     return hashlib.sha256(json.dumps([named, read], sort_keys=True).encode()).hexdigest()
 
 
-def require_catalogued(languages: Sequence[str]) -> None:
-    """A ConfigurationError for a language that nobody has described."""
-    for code in languages:
-        if validate_code(code) not in CATALOGUE:
-            raise ConfigurationError(
-                f"languages: '{code}' is not in the catalogue",
-                fix=f"use {', '.join(sorted(CATALOGUE))}",
-            )
-
-
 def opened(config: LanguagesConfig) -> Subject:
     """The model on its device, and the text."""
     downloads = Path(config.paths.downloads)
@@ -161,4 +175,11 @@ def opened(config: LanguagesConfig) -> Subject:
         cache=downloads,
         device="cuda" if config.accelerator == "gpu" else "cpu",
     )
-    return Subject(model, config.text, config.languages, Path(config.output), downloads)
+    return Subject(
+        model,
+        config.text,
+        config.languages,
+        Path(config.output),
+        downloads,
+        config.known(),
+    )

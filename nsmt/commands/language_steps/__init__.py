@@ -28,6 +28,7 @@ from nsmt.commands.language_steps.perplexity import PerplexitySettings, perplexi
 from nsmt.commands.language_steps.selecting import ATLAS, selected
 from nsmt.commands.language_steps.subject import Subject
 from nsmt.commands.language_steps.tasks import TasksSettings, check_tasks, tasks_step
+from nsmt.languages import CATALOGUE, Language
 from nsmt.settings import Settings
 
 StepName = Literal["perplexity", "fertility", "forcing", "fallback", "lens", "tasks"]
@@ -39,18 +40,23 @@ STEPS: Final[dict[StepName, Callable[..., dict[str, Any]]]] = {
     "lens": lens_step,
     "tasks": tasks_step,
 }
-_CHECKS: Final[dict[StepName, Callable[[Any, Sequence[str]], None]]] = {
+_CHECKS: Final[dict[StepName, Callable[[Any, Sequence[str], Mapping[str, Language]], None]]] = {
     "forcing": check_forcing,
     "fallback": check_fallback,
-    "tasks": check_tasks,
+    # Sets name languages as the catalogue does.
+    "tasks": lambda settings, languages, _: check_tasks(settings, languages),
 }
 
 
-def check_steps(steps: Mapping[StepName, Settings], languages: Sequence[str]) -> None:
+def check_steps(
+    steps: Mapping[StepName, Settings],
+    languages: Sequence[str],
+    known: Mapping[str, Language] = CATALOGUE,
+) -> None:
     """An error if one of some steps cannot be done in these languages with its settings."""
     for name, settings in steps.items():
         if name in _CHECKS:
-            _CHECKS[name](settings, languages)
+            _CHECKS[name](settings, languages, known)
 
 
 __all__ = [

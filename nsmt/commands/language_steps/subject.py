@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +20,7 @@ from nsmt.commands.kept_result import kept_result
 from nsmt.data.monolingual import Part, TextSettings, contexts, paragraphs, part_of
 from nsmt.errors import DataError
 from nsmt.files import replace_text
+from nsmt.languages import CATALOGUE, Language
 from nsmt.settings import Settings
 from nsmt.steering.interventions import LanguageNeurons
 from nsmt.steering.loading import LanguageModel
@@ -36,7 +37,8 @@ _VERSION = 2
 class Subject:
     """A model, text in some languages, and where what is found of them is kept.
 
-    `output` holds statistics and a folder of each atlas; for steps it is the latter.
+    `output` holds statistics and a folder of each atlas; for steps it is the latter. `known` tells
+    of all languages, those of the text and others.
     """
 
     model: LanguageModel
@@ -44,6 +46,7 @@ class Subject:
     languages: tuple[str, ...]
     output: Path
     downloads: Path
+    known: Mapping[str, Language] = field(default_factory=lambda: CATALOGUE)
 
     def contexts(self, language: str, part: Part, **size: int) -> Any:  # noqa: ANN401
         """Contexts of a language's text, as `nsmt.data.monolingual.contexts` makes them."""
