@@ -111,7 +111,7 @@ class LanguagesConfig(Settings):
             raise ConfigurationError(
                 f"languages: {', '.join(map(repr, unknown))} is not in the catalogue",
                 fix=f"describe each, as in described.{one}.name=… described.{one}.family=… "
-                f"described.{one}.flores={one}_Latn, or use {', '.join(sorted(CATALOGUE))}",
+                f"described.{one}.flores=…, or use {', '.join(sorted(CATALOGUE))}",
             )
         return known
 

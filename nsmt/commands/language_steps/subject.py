@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +20,7 @@ from nsmt.commands.kept_result import kept_result
 from nsmt.data.monolingual import Part, TextSettings, contexts, paragraphs, part_of
 from nsmt.errors import DataError
 from nsmt.files import replace_text
-from nsmt.languages import CATALOGUE, Language
+from nsmt.languages import Language
 from nsmt.settings import Settings
 from nsmt.steering.interventions import LanguageNeurons
 from nsmt.steering.loading import LanguageModel
@@ -46,7 +46,7 @@ class Subject:
     languages: tuple[str, ...]
     output: Path
     downloads: Path
-    known: Mapping[str, Language] = field(default_factory=lambda: CATALOGUE)
+    known: Mapping[str, Language]
 
     def contexts(self, language: str, part: Part, **size: int) -> Any:  # noqa: ANN401
         """Contexts of a language's text, as `nsmt.data.monolingual.contexts` makes them."""
