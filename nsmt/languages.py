@@ -1,7 +1,8 @@
 """Languages and translation directions: the ground floor, known to every other room.
 
 A language is known by its code and never by its position. The catalogue below only saves typing:
-any well-formed code can be described in a configuration (`data.languages`) and used like these.
+any well-formed code can be described in a configuration (`data.languages`, or `described` for
+language models) and used like these.
 Families are the branches in which the EC30 corpus groups its languages (Neuron Specialization,
 section 4.1), with the same naming continued for the rest.
 """
@@ -125,6 +126,9 @@ def both_ways(pairs: Iterable[Direction]) -> list[Direction]:
 
 _GERMANIC, _ROMANCE, _SLAVIC = "Germanic", "Romance", "Slavic"
 _INDO_ARYAN, _AFRO_ASIATIC = "Indo-Aryan", "Afro-Asiatic"
+_BALTIC, _URALIC = "Baltic", "Uralic"
+# The family of languages of which nobody has said any.
+OTHER = "other"
 
 _CATALOGUE: dict[str, tuple[str, str, str]] = {
     "en": ("English", _GERMANIC, "eng_Latn"),
@@ -177,15 +181,28 @@ _CATALOGUE: dict[str, tuple[str, str, str]] = {
     "vi": ("Vietnamese", "Austroasiatic", "vie_Latn"),
     "id": ("Indonesian", "Austronesian", "ind_Latn"),
     "tl": ("Tagalog", "Austronesian", "tgl_Latn"),
-    "fi": ("Finnish", "Uralic", "fin_Latn"),
-    "hu": ("Hungarian", "Uralic", "hun_Latn"),
+    "fi": ("Finnish", _URALIC, "fin_Latn"),
+    "hu": ("Hungarian", _URALIC, "hun_Latn"),
     "el": ("Greek", "Hellenic", "ell_Grek"),
     "bo": ("Tibetan", "Sino-Tibetan", "bod_Tibt"),
     "th": ("Thai", "Kra-Dai", "tha_Thai"),
+    "lv": ("Latvian", _BALTIC, "lvs_Latn"),
+    "lt": ("Lithuanian", _BALTIC, "lit_Latn"),
+    "et": ("Estonian", _URALIC, "est_Latn"),
+    "ka": ("Georgian", "Kartvelian", "kat_Geor"),
+    "cy": ("Welsh", "Celtic", "cym_Latn"),
+    "mk": ("Macedonian", _SLAVIC, "mkd_Cyrl"),
+    "sl": ("Slovenian", _SLAVIC, "slv_Latn"),
+    "sk": ("Slovak", _SLAVIC, "slk_Latn"),
 }
 CATALOGUE: Mapping[str, Language] = {
     code: Language(code, *entry) for code, entry in _CATALOGUE.items()
 }
+
+
+def catalogue_with(described: Mapping[str, LanguageSettings]) -> Mapping[str, Language]:
+    """The catalogue, amended by what a configuration says of some languages."""
+    return {**CATALOGUE, **LanguageTable(described, described)}
 
 
 class LanguageTable(Mapping[str, Language]):
@@ -224,7 +241,7 @@ def _describe(code: str, settings: LanguageSettings | None) -> Language:
             f"unknown language code '{code}'",
             fix=f"{hint}describe an own language by data.languages.{code}.name and .family",
         )
-    known = known or Language(code, code, "other", code)
+    known = known or Language(code, code, OTHER, code)
     if settings is None:
         return known
     return Language(

@@ -9,48 +9,42 @@ gather each language together; each holds the whole model.
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from functools import partial
-from pathlib import Path
 
-from nsmt.commands.language_steps import gathering_step
-from nsmt.commands.languages import LanguagesConfig, opened, require_catalogued
+from nsmt.commands.language_steps import ATLAS, gathering_step, selected, statistics_folder
+from nsmt.commands.languages import LanguagesConfig, opened
 from nsmt.errors import ConfigurationError
-from nsmt.neurons.language_selection import select_languages
 from nsmt.progress import progress_bar, result_console
 from nsmt.training.settings import TrainerSettings
 from nsmt.training.world import found_world, join_ranks, rank
-from nsmt.turns import taking_turns
 
 _MIB = 1 << 20
 
 
 def identify_languages(config: LanguagesConfig) -> None:
     """Gather what is missing, select, write both."""
-    require_catalogued(config.languages)
+    config.known()
     _join(config)
-    output, first = Path(config.output), rank() == 0
-    # The first rank's turn is that of all.
-    turn = taking_turns(output.parent / f".{output.name}.lock") if first else nullcontext()
-    with turn, progress_bar(shown=config.progress and first) as bar:
-        subject = opened(config, output)
+    with progress_bar(shown=config.progress and rank() == 0) as bar:
+        subject = opened(config)
         work = partial(bar.add_task, status="")
         statistics = gathering_step(subject, config.gathering, bar=bar, add=work)
         if statistics is None:
             return
-        atlas = select_languages(statistics, config.selection)
-        atlas.save(output / "atlas.safetensors")
+        with selected(subject, statistics, config.selection) as (chosen, neurons):
+            atlas = neurons.atlas
     site = statistics.sites[0].name
-    tokens, neurons = statistics.units[site].tolist(), sum(each.width for each in atlas.sites)
-    chosen = [
+    tokens, width = statistics.units[site].tolist(), sum(each.width for each in atlas.sites)
+    counts = [
         sum(int(atlas.mask(task, each).sum()) for each in atlas.sites) for task in atlas.tasks
     ]
     lines = [
-        f"{task}: {looked:,} tokens, {found:,} of {neurons:,} neurons"
-        for task, looked, found in zip(atlas.tasks, tokens, chosen, strict=True)
+        f"{task}: {looked:,} tokens, {found:,} of {width:,} neurons"
+        for task, looked, found in zip(atlas.tasks, tokens, counts, strict=True)
     ]
-    lines += [f"statistics: {statistics.nbytes / _MIB:.1f} MiB in {output / 'statistics'}"]
-    lines += [f"atlas: {output / 'atlas.safetensors'}"]
+    folder = statistics_folder(subject, config.gathering)
+    lines += [f"statistics: {statistics.nbytes / _MIB:.1f} MiB in {folder}"]
+    lines += [f"atlas: {chosen.output / ATLAS}"]
     result_console().print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
 
 

@@ -1,15 +1,16 @@
 """`languages`: the language neurons of a language model, found, looked at and switched.
 
 Steps are done once for the same weights, text and settings; the same command again goes on with
-what is missing. `output` holds statistics/LANGUAGE.safetensors, atlas.safetensors, results, tables,
-figures, a page and the certificate.
+what is missing. `output` holds statistics in a folder of their model, text and settings, and in
+one of its rule and selection each atlas, with results, tables, figures, a page and the certificate
+(`nsmt.commands.language_steps.gathering` and `.selecting`).
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -30,24 +31,27 @@ from nsmt.commands.language_steps import (
     TasksSettings,
     check_steps,
     gathering_step,
+    selected,
+    statistics_folder,
 )
 from nsmt.data.monolingual import TextSettings, text_digest
 from nsmt.errors import ConfigurationError
-from nsmt.languages import CATALOGUE, validate_code
-from nsmt.neurons.language_selection import (
-    LanguageRule,
-    LanguageSelectionSettings,
-    select_languages,
+from nsmt.languages import (
+    CATALOGUE,
+    Language,
+    LanguageSettings,
+    catalogue_with,
+    validate_code,
 )
+from nsmt.neurons.language_selection import LanguageRule, LanguageSelectionSettings
 from nsmt.neurons.moments import Moment
 from nsmt.progress import progress_bar, result_console
 from nsmt.records import certificate, command_line, now, write_record
 from nsmt.reporting.language_neurons import language_page
 from nsmt.settings import Settings
-from nsmt.steering.interventions import MOMENTS, Change, LanguageNeurons
+from nsmt.steering.interventions import MOMENTS, Change
 from nsmt.steering.loading import LanguageModelSettings, load_language_model
 from nsmt.training.world import launched
-from nsmt.turns import taking_turns
 
 # Those of the rules that need more than counts.
 _RULES: Final[Mapping[LanguageRule, tuple[Moment, ...]]] = {
@@ -62,7 +66,10 @@ class LanguagesConfig(Settings):
     language_model: LanguageModelSettings
     text: TextSettings = Field(description="what neurons are found on, and, held out, tested on")
     languages: Annotated[tuple[str, ...], Field(min_length=2)] = Field(
-        description="codes of two or more languages of the catalogue, as in [de,en]"
+        description="codes of two or more languages of the catalogue or described, as in [de,en]"
+    )
+    described: dict[str, LanguageSettings] = Field(
+        default_factory=dict, description="what the catalogue lacks, as data.languages"
     )
     gathering: GatheringSettings
     selection: LanguageSelectionSettings
@@ -93,6 +100,21 @@ class LanguagesConfig(Settings):
                 raise ValueError(f"{user} needs gathering.moments=[{more}]")
         return self
 
+    def known(self) -> Mapping[str, Language]:
+        """The catalogue's languages, and those described; a ConfigurationError if one is neither.
+
+        Resource tiers mean nothing here.
+        """
+        known = catalogue_with(self.described)
+        if unknown := [code for code in self.languages if validate_code(code) not in known]:
+            one = unknown[0]
+            raise ConfigurationError(
+                f"languages: {', '.join(map(repr, unknown))} is not in the catalogue",
+                fix=f"describe each, as in described.{one}.name=… described.{one}.family=… "
+                f"described.{one}.flores=…, or use {', '.join(sorted(CATALOGUE))}",
+            )
+        return known
+
 
 def languages(config: LanguagesConfig) -> Path:
     """Find the neurons, then do the steps asked for; the path of the page."""
@@ -101,34 +123,33 @@ def languages(config: LanguagesConfig) -> Path:
             "nsmt languages runs as one process, and a launcher started several",
             fix="have the launcher start `nsmt identify` with the same words, then run this alone",
         )
-    require_catalogued(config.languages)
-    check_steps({name: getattr(config, name) for name in config.steps}, config.languages)
-    output = Path(config.output)
+    known = config.known()
+    check_steps({name: getattr(config, name) for name in config.steps}, config.languages, known)
     record = certificate(
         command=command_line(),
         config=config.model_dump(mode="json"),
         seed=config.selection.seed,
         fingerprint=text_fingerprint(config),
     )
-    with (
-        taking_turns(output.parent / f".{output.name}.lock"),
-        progress_bar(shown=config.progress) as bar,
-    ):
-        subject = opened(config, output)
+    with progress_bar(shown=config.progress) as bar:
+        subject = opened(config)
+        gathered = statistics_folder(subject, config.gathering)
         work = partial(bar.add_task, status="")
         statistics = gathering_step(subject, config.gathering, bar=bar, add=work)
         assert statistics is not None  # noqa: S101 -- one process has them
-        atlas = select_languages(statistics, config.selection)
-        atlas.save(output / "atlas.safetensors")
-        neurons = LanguageNeurons(atlas, statistics)
-        results: dict[str, dict[str, Any]] = {
-            name: step(subject, neurons, getattr(config, name), bar=bar, add=work)
-            for name, step in STEPS.items()
-            if name in config.steps
-        }
-    record |= {"model": subject.model.fingerprint, "finished": now()}
-    write_record(output, record)
-    page = language_page(neurons, results, record, into=output)
+        with selected(subject, statistics, config.selection) as (subject, neurons):
+            results: dict[str, dict[str, Any]] = {
+                name: step(subject, neurons, getattr(config, name), bar=bar, add=work)
+                for name, step in STEPS.items()
+                if name in config.steps
+            }
+            record |= {
+                "model": subject.model.fingerprint,
+                "statistics": str(gathered),
+                "finished": now(),
+            }
+            write_record(subject.output, record)
+            page = language_page(neurons, results, record, into=subject.output, known=known)
     result_console().print(f"page: {page.resolve()}", soft_wrap=True, highlight=False, markup=False)
     return page
 
@@ -146,17 +167,7 @@ def text_fingerprint(config: LanguagesConfig) -> str:
     return hashlib.sha256(json.dumps([named, read], sort_keys=True).encode()).hexdigest()
 
 
-def require_catalogued(languages: Sequence[str]) -> None:
-    """A ConfigurationError for a language that nobody has described."""
-    for code in languages:
-        if validate_code(code) not in CATALOGUE:
-            raise ConfigurationError(
-                f"languages: '{code}' is not in the catalogue",
-                fix=f"use {', '.join(sorted(CATALOGUE))}",
-            )
-
-
-def opened(config: LanguagesConfig, output: Path) -> Subject:
+def opened(config: LanguagesConfig) -> Subject:
     """The model on its device, and the text."""
     downloads = Path(config.paths.downloads)
     model = load_language_model(
@@ -164,4 +175,11 @@ def opened(config: LanguagesConfig, output: Path) -> Subject:
         cache=downloads,
         device="cuda" if config.accelerator == "gpu" else "cpu",
     )
-    return Subject(model, config.text, config.languages, output, downloads)
+    return Subject(
+        model,
+        config.text,
+        config.languages,
+        Path(config.output),
+        downloads,
+        config.known(),
+    )

@@ -123,7 +123,8 @@ class LanguageIdentifier:
         self._model.set_languages(list(self._codes))
         self.languages = tuple(found)
         version = metadata.version("py3langid")
-        self.signature = f"py3langid:{version}|languages:{','.join(sorted(found))}"
+        names = (code if code == name else f"{code}={name}" for code, name in found.items())
+        self.signature = f"py3langid:{version}|languages:{','.join(sorted(names))}"
 
     def identify(self, text: str) -> str:
         """The code of the likeliest language."""

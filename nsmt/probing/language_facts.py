@@ -8,7 +8,7 @@ Shape suffixes: L languages.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -16,8 +16,7 @@ from typing import Final
 import numpy as np
 import yaml
 
-from nsmt.data.identification import script_of
-from nsmt.languages import CATALOGUE
+from nsmt.languages import CATALOGUE, OTHER, Language
 from nsmt.probing.ranks import Floats
 
 _TABLE: Final = Path(__file__).parent / "languages.yaml"
@@ -49,31 +48,36 @@ def order_distance(one: str, other: str) -> float | None:
     return sum(mine != theirs for mine, theirs in pairs) / len(pairs)
 
 
-def same_family(one: str, other: str) -> float:
-    """1 or 0, by the catalogue's families."""
-    return float(CATALOGUE[one].family == CATALOGUE[other].family)
+def same_family(one: Language, other: Language) -> float | None:
+    """1 or 0; None if one's family is not known."""
+    if OTHER in (one.family, other.family):
+        return None
+    return float(one.family == other.family)
 
 
-def same_script(one: str, other: str) -> float:
-    """1 or 0, by the scripts of the FLORES codes."""
-    return float(script_of(CATALOGUE[one]) == script_of(CATALOGUE[other]))
+def same_script(one: Language, other: Language) -> float | None:
+    """1 or 0, by the scripts of the FLORES codes; None if one has none."""
+    scripts = [language.flores.partition("_")[2] for language in (one, other)]
+    return float(scripts[0] == scripts[1]) if all(scripts) else None
 
 
-def order_nearness(one: str, other: str) -> float | None:
+def order_nearness(one: Language, other: Language) -> float | None:
     """The share of word orders that two languages have in common; None if too few are known."""
-    distance = order_distance(one, other)
+    distance = order_distance(one.code, other.code)
     return None if distance is None else 1 - distance
 
 
-RELATIONS: Final[dict[str, Callable[[str, str], float | None]]] = {
+RELATIONS: Final[dict[str, Callable[[Language, Language], float | None]]] = {
     "same family": same_family,
     "same script": same_script,
     "word order in common": order_nearness,
 }
 
 
-def relation_matrix(codes: Sequence[str], relation: str) -> Floats:
+def relation_matrix(
+    codes: Sequence[str], relation: str, known: Mapping[str, Language] = CATALOGUE
+) -> Floats:
     """A relation between every two languages: [L, L], NaN where it is not known."""
     of = RELATIONS[relation]
-    found = [[of(one, other) for other in codes] for one in codes]
+    found = [[of(known[one], known[other]) for other in codes] for one in codes]
     return np.array([[np.nan if each is None else each for each in row] for row in found])

@@ -16,6 +16,7 @@ from typing import Final
 
 import numpy as np
 
+from nsmt.languages import CATALOGUE, Language
 from nsmt.probing.language_facts import RELATIONS, relation_matrix, same_family, same_script
 from nsmt.probing.ranks import Floats, PermutationTest, mantel, rank_test
 
@@ -24,7 +25,7 @@ PERMUTATIONS: Final = 40_320
 SEED: Final = 1
 # With fewer languages nothing can come out.
 LEAST: Final = 4
-GROUPS: Final = {
+GROUPS: Final[dict[tuple[float | None, float | None], str]] = {
     (1.0, 1.0): "same family and script",
     (1.0, 0.0): "same family, other script",
     (0.0, 1.0): "other family, same script",
@@ -37,17 +38,26 @@ def symmetric(matrix_LL: Floats) -> Floats:
     return (matrix_LL + matrix_LL.T) / 2
 
 
-def pair_groups(matrix_LL: Floats, codes: Sequence[str]) -> dict[str, tuple[int, float | None]]:
-    """The number of pairs of each group, and the mean of their values, both ways."""
+def pair_groups(
+    matrix_LL: Floats, codes: Sequence[str], known: Mapping[str, Language] = CATALOGUE
+) -> dict[str, tuple[int, float | None]]:
+    """The number of pairs of each group, and the mean of their values, both ways.
+
+    Pairs of languages of unknown family or script are of none.
+    """
     found: dict[str, list[float]] = {name: [] for name in GROUPS.values()}
     both_LL = symmetric(matrix_LL)
     for (i, one), (j, other) in combinations(enumerate(codes), 2):
-        group = GROUPS[same_family(one, other), same_script(one, other)]
-        found[group].append(float(both_LL[i, j]))
+        pair = known[one], known[other]
+        group = GROUPS.get((same_family(*pair), same_script(*pair)))
+        if group is not None:
+            found[group].append(float(both_LL[i, j]))
     return {name: (len(some), fmean(some) if some else None) for name, some in found.items()}
 
 
-def related(matrix_LL: Floats, codes: Sequence[str]) -> dict[str, tuple[int, PermutationTest]]:
+def related(
+    matrix_LL: Floats, codes: Sequence[str], known: Mapping[str, Language] = CATALOGUE
+) -> dict[str, tuple[int, PermutationTest]]:
     """Mantel's test of a matrix against each relation, and of how many languages it is.
 
     Languages of which a relation is not known are left out of its test; one of fewer than `LEAST`
@@ -56,7 +66,7 @@ def related(matrix_LL: Floats, codes: Sequence[str]) -> dict[str, tuple[int, Per
     both_LL = symmetric(matrix_LL)
     found = {}
     for relation in RELATIONS:
-        known_LL = relation_matrix(codes, relation)
+        known_LL = relation_matrix(codes, relation, known)
         kept = [place for place in range(len(codes)) if not np.isnan(known_LL[place, place])]
         if len(kept) < LEAST:
             continue

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from nsmt.files import replace_text
-from nsmt.languages import CATALOGUE
+from nsmt.languages import CATALOGUE, Language
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.records import certificate_entries
 from nsmt.reporting.figures import layer_curves, save_figure
@@ -33,13 +33,13 @@ from nsmt.reporting.tables import Table, save_tables
 from nsmt.steering.interventions import LanguageNeurons
 
 Tables = Callable[[Mapping[str, Any], Sequence[str]], dict[str, Table]]
-Figures = Callable[[Mapping[str, Any], Sequence[str]], dict[str, Figure]]
+Figures = Callable[[Mapping[str, Any], Sequence[str], Mapping[str, Language]], dict[str, Figure]]
 # By step.
 _SHOWN: Final[dict[str, tuple[Tables, Figures]]] = {
     "perplexity": (perplexity_tables, perplexity_figures),
     "forcing": (forcing_tables, forcing_figures),
-    "fallback": (fallback_tables, fallback_figures),
-    "lens": (lens_tables, lens_figures),
+    "fallback": (fallback_tables, lambda found, codes, _: fallback_figures(found, codes)),
+    "lens": (lens_tables, lambda found, codes, _: lens_figures(found, codes)),
     "tasks": (task_tables, task_figures),
 }
 
@@ -50,15 +50,19 @@ def language_page(
     record: Mapping[str, Any],
     *,
     into: Path,
+    known: Mapping[str, Language] = CATALOGUE,
 ) -> Path:
-    """Write everything below a folder, in place of an earlier page's; the path of the page."""
+    """Write everything below a folder, in place of an earlier page's; the path of the page.
+
+    `known` tells name, family and script of each language.
+    """
     atlas = neurons.atlas
-    tables = neuron_tables(neurons) | relation_tables(neurons, results)
-    figures = {"layers": layer_figure(atlas), "overlap": overlap_figure(atlas)}
+    tables = neuron_tables(neurons, known) | relation_tables(neurons, results, known)
+    figures = {"layers": layer_figure(atlas), "overlap": overlap_figure(atlas, known)}
     for step, (tables_of, figures_of) in _SHOWN.items():
         if (found := results.get(step)) is not None:
             tables |= tables_of(found, atlas.tasks)
-            figures |= figures_of(found, atlas.tasks)
+            figures |= figures_of(found, atlas.tasks, known)
     for shown in ("tables", "figures"):
         # What fewer steps do not write again would be of other neurons.
         shutil.rmtree(into / shown, ignore_errors=True)
@@ -107,15 +111,17 @@ _SAID = {
 _OF_TASK = "Change of the score: the language tested (row), the language activated (column)."
 
 
-def neuron_tables(neurons: LanguageNeurons) -> dict[str, Table]:
+def neuron_tables(
+    neurons: LanguageNeurons, known: Mapping[str, Language] = CATALOGUE
+) -> dict[str, Table]:
     """How many neurons each language has, where, and with whom it shares them."""
     atlas, statistics = neurons.atlas, neurons.statistics
     members_LN = members(atlas)
     count_N = members_LN.sum(0)
     rows = [
         [
-            CATALOGUE[language].name,
-            CATALOGUE[language].family,
+            known[language].name,
+            known[language].family,
             str(int(own.sum())),
             str(int((own & (count_N > 1)).sum())),
             f"{int(statistics.units[atlas.sites[0].name][statistics.row(language)]):,}",
@@ -151,9 +157,9 @@ def layer_figure(atlas: NeuronAtlas) -> Figure:
     return layer_curves({"": series}, meaning="neurons")
 
 
-def overlap_figure(atlas: NeuronAtlas) -> Figure:
+def overlap_figure(atlas: NeuronAtlas, known: Mapping[str, Language] = CATALOGUE) -> Figure:
     """The IoU of every two languages' neurons."""
-    order = by_family(atlas.tasks)
+    order = by_family(atlas.tasks, known)
     names = [atlas.tasks[place] for place in order]
     panels = {"": iou(members(atlas))[np.ix_(order, order)]}
-    return direction_heatmaps(panels, names, families_of(names), meaning="IoU", scale=(0, 1))
+    return direction_heatmaps(panels, names, families_of(names, known), meaning="IoU", scale=(0, 1))

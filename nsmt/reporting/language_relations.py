@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from nsmt.languages import CATALOGUE, Language
 from nsmt.probing.language_facts import relation_matrix, resource_class
 from nsmt.probing.language_relations import correlated, pair_groups, related
 from nsmt.probing.ranks import PermutationTest
@@ -26,17 +27,19 @@ _UNCORRECTED = "p is not corrected for the number of tests."
 
 
 def relation_tables(
-    neurons: LanguageNeurons, results: Mapping[str, Mapping[str, Any]]
+    neurons: LanguageNeurons,
+    results: Mapping[str, Mapping[str, Any]],
+    known: Mapping[str, Language] = CATALOGUE,
 ) -> dict[str, Table]:
     """Pairs of languages by family and script, Mantel's tests, and correlations of numbers."""
     codes = neurons.atlas.tasks
     matrices = pair_matrices(neurons, results)
-    measured, known = measures(neurons, results), properties(codes, results)
+    measured, given = measures(neurons, results), properties(codes, results, known)
     return {
-        "families": _pair_table(matrices, codes),
-        "relations": _relation_table(matrices, codes),
-        "resources": _language_table(measured | known, codes),
-        "correlations": _correlation_table(measured, known),
+        "families": _pair_table(matrices, codes, known),
+        "relations": _relation_table(matrices, codes, known),
+        "resources": _language_table(measured | given, codes),
+        "correlations": _correlation_table(measured, given),
     }
 
 
@@ -66,13 +69,17 @@ def measures(neurons: LanguageNeurons, results: Mapping[str, Mapping[str, Any]])
     return {name: dict(zip(codes, row.tolist(), strict=True)) for name, row in found.items()}
 
 
-def properties(codes: Sequence[str], results: Mapping[str, Mapping[str, Any]]) -> Numbers:
+def properties(
+    codes: Sequence[str],
+    results: Mapping[str, Mapping[str, Any]],
+    known: Mapping[str, Language] = CATALOGUE,
+) -> Numbers:
     """What is known of each language, and how well the model reads it."""
     found: Numbers = {
         "resource class": {
-            code: float(known) for code in codes if (known := resource_class(code)) is not None
+            code: float(level) for code in codes if (level := resource_class(code)) is not None
         },
-        "word order in common": _mean_nearness(codes),
+        "word order in common": _mean_nearness(codes, known),
     }
     if "fertility" in results:
         found["tokens a character"] = tokens = {
@@ -84,8 +91,8 @@ def properties(codes: Sequence[str], results: Mapping[str, Mapping[str, Any]]) -
     return found
 
 
-def _mean_nearness(codes: Sequence[str]) -> dict[str, float]:
-    near_LL = relation_matrix(codes, "word order in common")
+def _mean_nearness(codes: Sequence[str], known: Mapping[str, Language]) -> dict[str, float]:
+    near_LL = relation_matrix(codes, "word order in common", known)
     kept = [place for place in range(len(codes)) if not np.isnan(near_LL[place, place])]
     if len(kept) < 2:
         return {}
@@ -94,8 +101,10 @@ def _mean_nearness(codes: Sequence[str]) -> dict[str, float]:
     return {codes[place]: float(mean) for place, mean in zip(kept, mean_L, strict=True)}
 
 
-def _pair_table(matrices: Mapping[str, Floats], codes: Sequence[str]) -> Table:
-    groups = {name: pair_groups(matrix, codes) for name, matrix in matrices.items()}
+def _pair_table(
+    matrices: Mapping[str, Floats], codes: Sequence[str], known: Mapping[str, Language]
+) -> Table:
+    groups = {name: pair_groups(matrix, codes, known) for name, matrix in matrices.items()}
     first = next(iter(groups.values()))
     rows = [
         [group, str(count), *(_number(of_matrix[group][1]) for of_matrix in groups.values())]
@@ -107,11 +116,13 @@ def _pair_table(matrices: Mapping[str, Floats], codes: Sequence[str]) -> Table:
     )
 
 
-def _relation_table(matrices: Mapping[str, Floats], codes: Sequence[str]) -> Table:
+def _relation_table(
+    matrices: Mapping[str, Floats], codes: Sequence[str], known: Mapping[str, Language]
+) -> Table:
     rows = [
         [name, relation, str(count), *_test(test)]
         for name, matrix in matrices.items()
-        for relation, (count, test) in related(matrix, codes).items()
+        for relation, (count, test) in related(matrix, codes, known).items()
     ]
     note = "Spearman's rho over pairs; Mantel's test, one-sided. The relations go together."
     return Table(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from nsmt.languages import CATALOGUE, Language
 from nsmt.reporting.heatmaps import direction_heatmaps, signed_heatmaps
 from nsmt.reporting.language_matrices import (
     Means,
@@ -58,15 +59,17 @@ def perplexity_tables(found: Mapping[str, Any], languages: Sequence[str]) -> dic
     }
 
 
-def perplexity_figures(found: Mapping[str, Any], languages: Sequence[str]) -> dict[str, Figure]:
+def perplexity_figures(
+    found: Mapping[str, Any], languages: Sequence[str], known: Mapping[str, Language] = CATALOGUE
+) -> dict[str, Figure]:
     """Changes in nats a token: a row a language switched off, a column a language of text."""
     means = token_means(found)
-    names = [languages[place] for place in by_family(languages)]
+    names = [languages[place] for place in by_family(languages, known)]
     panels = {
         kind or "language neurons": harm(means, names, kind=kind)
         for kind in dict.fromkeys(kind_of(change) for change in means if change)
     }
-    figure = signed_heatmaps(panels, names, families_of(names), meaning="nats a token")
+    figure = signed_heatmaps(panels, names, families_of(names, known), meaning="nats a token")
     return {"perplexity": figure}
 
 
@@ -108,14 +111,18 @@ def forcing_tables(found: Mapping[str, Any], languages: Sequence[str]) -> dict[s
     return tables
 
 
-def forcing_figures(found: Mapping[str, Any], languages: Sequence[str]) -> dict[str, Figure]:
+def forcing_figures(
+    found: Mapping[str, Any], languages: Sequence[str], known: Mapping[str, Language] = CATALOGUE
+) -> dict[str, Figure]:
     """Shares of answers in the language wanted."""
-    names = [languages[place] for place in by_family(languages)]
+    names = [languages[place] for place in by_family(languages, known)]
     panels = {
         "as it is": success(found["plain"], names),
         "under intervention": success(found["forced"], names),
     }
-    figure = direction_heatmaps(panels, names, families_of(names), meaning="share", scale=(0, 1))
+    figure = direction_heatmaps(
+        panels, names, families_of(names, known), meaning="share", scale=(0, 1)
+    )
     return {"forcing": figure}
 
 
@@ -145,9 +152,11 @@ def task_tables(found: Mapping[str, Any], languages: Sequence[str]) -> dict[str,
     return tables
 
 
-def task_figures(found: Mapping[str, Any], languages: Sequence[str]) -> dict[str, Figure]:
+def task_figures(
+    found: Mapping[str, Any], languages: Sequence[str], known: Mapping[str, Language] = CATALOGUE
+) -> dict[str, Figure]:
     """One heat map a task: changes of each metric by language tested (row) and activated."""
-    names = [languages[place] for place in by_family(languages)]
+    names = [languages[place] for place in by_family(languages, known)]
     figures: dict[str, dict[str, np.ndarray]] = {}
     for task, metric, of_metric in _metrics(found):
         figures.setdefault(f"task-{task}", {})[metric] = np.array(
@@ -160,7 +169,7 @@ def task_figures(found: Mapping[str, Any], languages: Sequence[str]) -> dict[str
             ]
         )
     return {
-        name: signed_heatmaps(panels, names, families_of(names), meaning="points")
+        name: signed_heatmaps(panels, names, families_of(names, known), meaning="points")
         for name, panels in figures.items()
     }
 

@@ -1,6 +1,8 @@
 """Claims about `nsmt identify` of a language model: stopped, gone on with, and by several ranks."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -58,7 +60,8 @@ def whole(place):
 
 
 def found(output, language):
-    return ActivationStatistics.load(output / "statistics" / f"{language}.safetensors")
+    (path,) = output.glob(f"statistics/*/{language}.safetensors")
+    return ActivationStatistics.load(path)
 
 
 def same(output, other, *, sums):
@@ -78,13 +81,16 @@ def close(mine, theirs):
 
 
 def test_statistics_and_atlas_are_left_and_nothing_else(whole, capsys, place):
-    left = {str(path.relative_to(whole)) for path in whole.rglob("*") if path.is_file()}
-    assert left == {"atlas.safetensors", "statistics/de.safetensors", "statistics/en.safetensors"}
-    assert NeuronAtlas.load(whole / "atlas.safetensors").tasks == ("de", "en")
+    left = sorted(path for path in whole.rglob("[a-z]*") if path.is_file())
+    assert [path.name for path in left] == ["atlas.safetensors", "de.safetensors", "en.safetensors"]
+    assert re.fullmatch(r"lape-[0-9a-f]{8}", left[0].parent.name)
+    assert re.fullmatch(r"[0-9a-f]{8}", left[1].parent.name)
+    assert NeuronAtlas.load(left[0]).tasks == ("de", "en")
     main(["identify", *words(place, whole)])
     said = capsys.readouterr().out
     assert "de: 1,984 tokens" in said
-    assert "MiB" in said
+    assert f"MiB in {left[1].parent}\n" in said
+    assert f"atlas: {left[0]}\n" in said
 
 
 def test_languages_goes_on_from_what_identify_left(whole, place, monkeypatch):
@@ -127,19 +133,29 @@ def test_what_was_stopped_within_a_language_goes_on_and_ends_the_same(
     assert sum(before) + sum(again) == 2 * CONTEXTS
     assert sum(before) == min(4 * after, CONTEXTS) + 4 * max(0, after - 8)
     same(tmp_path, whole, sums=torch.equal)
-    assert not list(tmp_path.glob("statistics/*.state*"))
+    assert not list(tmp_path.rglob("*.state*"))
 
 
 def test_a_state_of_other_settings_or_a_damaged_one_is_not_gone_on_with(
     whole, place, tmp_path, monkeypatch, caplog
 ):
-    interrupted(monkeypatch, configured(place, tmp_path, "gathering.tokens=1000"), after=2)
+    other = configured(place, tmp_path, "gathering.tokens=1000")
+    before = interrupted(monkeypatch, other, after=2)
+    (state,) = tmp_path.rglob("*.state*")
     interrupted(monkeypatch, configured(place, tmp_path), after=2)
-    (tmp_path / "statistics" / "de.state.safetensors").write_bytes(b"torn")
-    seen = stopped(monkeypatch, after=None)
-    identify_languages(configured(place, tmp_path))
+    (torn,) = set(tmp_path.rglob("*.state*")) - {state}
+    torn.write_bytes(b"torn")
+    with monkeypatch.context() as patch:
+        seen = stopped(patch, after=None)
+        identify_languages(configured(place, tmp_path))
     assert sum(seen) == 2 * CONTEXTS
     assert "gathered again" in caplog.text
+    # Which is as it was, for whoever goes on with it.
+    with monkeypatch.context() as patch:
+        again = stopped(patch, after=None)
+        identify_languages(other)
+    assert sum(before) + sum(again) == 2 * 15
+    shutil.rmtree(state.parent)
     same(tmp_path, whole, sums=torch.equal)
 
 
@@ -172,12 +188,12 @@ def test_two_ranks_count_what_one_counts_and_go_on_from_its_state(
     whole, place, tmp_path, monkeypatch
 ):
     interrupted(monkeypatch, configured(place, tmp_path), after=3)
-    assert (tmp_path / "statistics" / "de.state.safetensors").is_file()
+    assert list(tmp_path.glob("statistics/*/de.state.safetensors"))
     ended = ranks(place=place, output=tmp_path)
     assert ended.returncode == 0, ended.stderr
     same(tmp_path, whole, sums=close)
-    atlases = [NeuronAtlas.load(folder / "atlas.safetensors") for folder in (whole, tmp_path)]
-    assert atlases[0] == atlases[1]
+    one, other = (NeuronAtlas.load(*folder.rglob("atlas.*")) for folder in (whole, tmp_path))
+    assert one == other
     # The first rank speaks for both.
     assert ended.stdout.count("atlas:") == 1
 

@@ -39,8 +39,8 @@ def test_the_declaration_is_enough_to_find_and_to_test_neurons(tmp_path, monkeyp
         "steps=[perplexity,fertility]",
         f"output={tmp_path}/out",
     )
-    languages(composed("languages", words, LanguagesConfig))
-    results = tmp_path / "out" / "results"
+    page = languages(composed("languages", words, LanguagesConfig))
+    results = page.parent / "results"
     fertility = json.loads((results / "fertility.json").read_text())["result"]
     assert all(found["characters"] >= 11 * 20 for found in fertility.values())
     assert (results / "perplexity.json").is_file()

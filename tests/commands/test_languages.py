@@ -80,7 +80,8 @@ def test_statistics_atlas_results_tables_and_a_page_are_left(page):
     atlas = NeuronAtlas.load(folder / "atlas.safetensors")
     assert atlas.tasks == LANGUAGES
     for language in LANGUAGES:
-        found = ActivationStatistics.load(folder / "statistics" / f"{language}.safetensors")
+        (path,) = folder.parent.glob(f"statistics/*/{language}.safetensors")
+        found = ActivationStatistics.load(path)
         assert found.tasks == (language,)
         # Whole contexts of 64 within 2,000 tokens.
         assert found.units["decoder.0"].tolist() == [31 * 64]
@@ -95,6 +96,7 @@ def test_statistics_atlas_results_tables_and_a_page_are_left(page):
         assert (folder / "results" / f"{step}.json").is_file()
     record = json.loads((folder / "record.json").read_text())
     assert record["model"]
+    assert record["statistics"] == str(path.parent)
     assert "Language neurons of tiny" in page.read_text()
 
 
@@ -238,40 +240,39 @@ def test_other_text_and_damaged_statistics_are_gathered_again(place, tmp_path, c
     for language, sentence in SENTENCES.items():
         (tmp_path / f"{language}.txt").write_text(f"{sentence}\n" * 600)
     words = (f"text.path={tmp_path}/LANGUAGE.txt", "steps=[]", f"output={tmp_path}/out")
-    languages(configured(place, *words))
-    path = tmp_path / "out" / "statistics" / "de.safetensors"
+    page = languages(configured(place, *words))
+    (path,) = (tmp_path / "out" / "statistics").glob("*/de.safetensors")
 
     def counts():
         # A copy: what is loaded is the file itself, which is overwritten below.
         return ActivationStatistics.load(path).active["decoder.0"].clone()
 
-    def fingerprint():
-        return json.loads((tmp_path / "out" / "record.json").read_text())["data_fingerprint"]
+    def fingerprint(page):
+        return json.loads((page.parent / "record.json").read_text())["data_fingerprint"]
 
-    first, text = counts(), fingerprint()
-    tables = tmp_path / "out" / "tables"
-    (tables / "of-a-step-before.md").touch()
+    first, text = counts(), fingerprint(page)
     (tmp_path / "de.txt").write_text("Ganz andere Sätze stehen jetzt hier, viele davon.\n" * 600)
-    languages(configured(place, *words))
-    second, other = counts(), fingerprint()
+    after = languages(configured(place, *words))
+    second, other = counts(), fingerprint(after)
     assert not torch.equal(first, second)
     assert len(text) == len(other) == 64
     assert text != other
-    assert (tables / "neurons.md").is_file()
-    assert not (tables / "of-a-step-before.md").exists()
+    # What was found in the text before it was edited is left.
+    assert after != page
+    assert fingerprint(page) == text
     path.write_bytes(b"torn")
-    languages(configured(place, *words))
+    assert languages(configured(place, *words)) == after
     assert torch.equal(counts(), second)
-    assert fingerprint() == other
+    assert fingerprint(after) == other
     assert "gathered again" in caplog.text
 
 
 def test_a_damaged_result_is_named(place, tmp_path):
-    path = tmp_path / "out" / "results" / "forcing.json"
-    path.parent.mkdir(parents=True)
-    path.write_text("[]")
+    words = (f"output={tmp_path}/out", "perplexity.random_seeds=[]")
+    page = languages(configured(place, "steps=[perplexity]", *words))
+    (page.parent / "results" / "forcing.json").write_text("[]")
     with pytest.raises(DataError, match=r"forcing\.json is damaged"):
-        languages(configured(place, "steps=[forcing]", f"output={tmp_path}/out"))
+        languages(configured(place, "steps=[forcing]", *words))
 
 
 def test_tasks_are_done_as_the_model_is_and_with_each_language(place, tmp_path, monkeypatch):
@@ -286,19 +287,20 @@ def test_tasks_are_done_as_the_model_is_and_with_each_language(place, tmp_path, 
         "tasks.languages=[de,fr,en,hi]",
     )
     page = languages(configured(place, "steps=[tasks]", *more, f"output={tmp_path}/out"))
-    found = json.loads((tmp_path / "out" / "results" / "tasks.json").read_text())["result"]
+    results = page.parent / "results"
+    found = json.loads((results / "tasks.json").read_text())["result"]
     assert found["scores"].keys() == {"inference"}
     assert found["lacking"] == {"inference": ["fr"]}
     for language in LANGUAGES:
         assert list(found["scores"]["inference"][language]) == ["", *LANGUAGES]
-    assert (tmp_path / "out" / "tables" / "task-inference-accuracy.csv").is_file()
+    assert (page.parent / "tables" / "task-inference-accuracy.csv").is_file()
     assert "inference: accuracy" in page.read_text()
-    assert sorted(path.stem for path in (tmp_path / "out" / "results" / "tasks").iterdir()) == [
+    assert sorted(path.stem for path in (results / "tasks").iterdir()) == [
         f"inference-{language}" for language in LANGUAGES
     ]
     # What was done goes on from there, and is not done again.
-    (tmp_path / "out" / "results" / "tasks.json").unlink()
-    (tmp_path / "out" / "results" / "tasks" / "inference-hi.json").unlink()
+    (results / "tasks.json").unlink()
+    (results / "tasks" / "inference-hi.json").unlink()
     tested, generate = [], tasks.generate
 
     def generated(model, prompts, *more, **named):
@@ -311,11 +313,8 @@ def test_tasks_are_done_as_the_model_is_and_with_each_language(place, tmp_path, 
     assert tested == [2] * 4
     languages(configured(place, *words, "tasks.languages=[hi,de]"))
     assert tested == [2] * 4
-    assert json.loads((tmp_path / "out" / "results" / "tasks.json").read_text())["result"][
-        "scores"
-    ]["inference"] == {
-        language: found["scores"]["inference"][language] for language in ("hi", "de")
-    }
+    some = json.loads((results / "tasks.json").read_text())["result"]["scores"]["inference"]
+    assert some == {language: found["scores"]["inference"][language] for language in ("hi", "de")}
     # Other examples are another task.
     (tmp_path / "xnli" / "xnli.dev.tsv").write_text("\n".join(lines).replace("One.", "1.") + "\n")
     monkeypatch.setattr(tasks, "generate", never)
@@ -384,11 +383,14 @@ def test_what_has_no_value_is_named_all_at_once_with_what_it_is(capsys):
 
 
 def test_the_example_of_the_page_works(page, place):
+    (gathered,) = {path.parent for path in page.parent.parent.glob("statistics/*/hi.*")}
     text = (Path(__file__).parents[2] / "docs" / "languages.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     for written, here in (
         ("meta-llama/Llama-3.1-8B", place / "model"),
-        ("runs/languages/llama-3.1-8b", page.parent),
+        ("runs/languages/llama-3.1-8b", page.parent.parent),
+        ("lape-1a2b3c4d", page.parent.name),
+        ("5e6f7a8b", gathered.name),
     ):
         assert written in example
         example = example.replace(written, str(here))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 
-from nsmt.languages import CATALOGUE
+from nsmt.languages import CATALOGUE, Language
 from nsmt.probing import language_facts
 from nsmt.probing.language_facts import (
     RELATIONS,
@@ -47,8 +47,10 @@ def test_a_distance_is_the_share_of_orders_that_differ():
 
 
 def test_languages_are_related_by_family_script_and_class():
-    assert (same_family("es", "it"), same_family("es", "de")) == (1, 0)
-    assert (same_script("hi", "mr"), same_script("hi", "ur"), same_script("ru", "bg")) == (1, 0, 1)
+    codes = ("es", "it", "de", "hi", "mr", "ur", "ru", "bg")
+    es, it, de, hi, mr, ur, ru, bg = (CATALOGUE[code] for code in codes)
+    assert (same_family(es, it), same_family(es, de)) == (1, 0)
+    assert (same_script(hi, mr), same_script(hi, ur), same_script(ru, bg)) == (1, 0, 1)
     assert [resource_class(code) for code in ("en", "ru", "tl", "am", "ku")] == [5, 4, 3, 2, None]
     matrix = relation_matrix(("en", "af", "de"), "word order in common")
     assert np.isnan(matrix[1]).all()
@@ -97,3 +99,22 @@ def test_numbers_of_languages_are_correlated_where_both_are_known():
     assert (count, test.correlation) == (4, pytest.approx(-1))
     assert test.p == pytest.approx(2 / 24)
     assert correlated(left, {"en": 1.0, "de": 2.0, "fr": 3.0}) is None
+
+
+def test_a_language_of_unknown_family_or_script_is_of_no_group():
+    known = CATALOGUE | {
+        "xx": Language("xx", "X", "other", "xxx_Latn"),
+        "yy": Language("yy", "Y", "Romance", "yyy"),
+    }
+    codes = ("es", "it", "xx", "yy")
+    found = pair_groups(np.ones((4, 4)), codes, known)
+    assert sum(count for count, _ in found.values()) == 1
+    family, script = (
+        np.isnan(relation_matrix(codes, name, known)) for name in ("same family", "same script")
+    )
+    assert family.tolist() == [[False, False, True, False]] * 2 + [
+        [True] * 4,
+        [False, False, True, False],
+    ]
+    assert script[3].all()
+    assert not script[:3, :3].any()

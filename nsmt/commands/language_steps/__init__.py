@@ -1,8 +1,9 @@
 """The steps of `nsmt languages`: each measured once for the same weights, text and settings.
 
-`gathering_step` makes the statistics that neurons are found by. Each of `STEPS` takes a subject,
-its neurons and the settings of the step's name, and gives plain data, from its file if that is of
-the same key. `check_steps` tells what they would stop at, before anything is done.
+`gathering_step` makes the statistics that neurons are found by, `selected` chooses neurons and the
+folder of what is found with them. Each of `STEPS` takes a subject, its neurons and the settings of
+the step's name, and gives plain data, from its file if that is of the same key. `check_steps` tells
+what they would stop at, before anything is done.
 """
 
 from __future__ import annotations
@@ -17,11 +18,17 @@ from nsmt.commands.language_steps.fallback import (
 )
 from nsmt.commands.language_steps.fertility import FertilitySettings, fertility_step
 from nsmt.commands.language_steps.forcing import ForcingSettings, check_forcing, forcing_step
-from nsmt.commands.language_steps.gathering import GatheringSettings, gathering_step
+from nsmt.commands.language_steps.gathering import (
+    GatheringSettings,
+    gathering_step,
+    statistics_folder,
+)
 from nsmt.commands.language_steps.lens import LensSettings, lens_step
 from nsmt.commands.language_steps.perplexity import PerplexitySettings, perplexity_step
+from nsmt.commands.language_steps.selecting import ATLAS, selected
 from nsmt.commands.language_steps.subject import Subject
 from nsmt.commands.language_steps.tasks import TasksSettings, check_tasks, tasks_step
+from nsmt.languages import CATALOGUE, Language
 from nsmt.settings import Settings
 
 StepName = Literal["perplexity", "fertility", "forcing", "fallback", "lens", "tasks"]
@@ -33,21 +40,27 @@ STEPS: Final[dict[StepName, Callable[..., dict[str, Any]]]] = {
     "lens": lens_step,
     "tasks": tasks_step,
 }
-_CHECKS: Final[dict[StepName, Callable[[Any, Sequence[str]], None]]] = {
+_CHECKS: Final[dict[StepName, Callable[[Any, Sequence[str], Mapping[str, Language]], None]]] = {
     "forcing": check_forcing,
     "fallback": check_fallback,
-    "tasks": check_tasks,
+    # Sets name languages as the catalogue does.
+    "tasks": lambda settings, languages, _: check_tasks(settings, languages),
 }
 
 
-def check_steps(steps: Mapping[StepName, Settings], languages: Sequence[str]) -> None:
+def check_steps(
+    steps: Mapping[StepName, Settings],
+    languages: Sequence[str],
+    known: Mapping[str, Language] = CATALOGUE,
+) -> None:
     """An error if one of some steps cannot be done in these languages with its settings."""
     for name, settings in steps.items():
         if name in _CHECKS:
-            _CHECKS[name](settings, languages)
+            _CHECKS[name](settings, languages, known)
 
 
 __all__ = [
+    "ATLAS",
     "STEPS",
     "FallbackSettings",
     "FertilitySettings",
@@ -60,4 +73,6 @@ __all__ = [
     "TasksSettings",
     "check_steps",
     "gathering_step",
+    "selected",
+    "statistics_folder",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -18,7 +18,7 @@ from nsmt.data.identification import LanguageIdentifier
 from nsmt.errors import ConfigurationError, DataError
 from nsmt.evaluation.language_models.fallback import Level, Order, fall_back
 from nsmt.evaluation.language_models.forcing import STOPS, prompt, questions
-from nsmt.languages import CATALOGUE
+from nsmt.languages import Language
 from nsmt.settings import Settings
 from nsmt.steering.generation import GenerationSettings, generate
 from nsmt.steering.interventions import LanguageNeurons, Program
@@ -45,7 +45,7 @@ def fallback_step(
     add: Add,
 ) -> dict[str, Any]:
     """{"identifier", "asked", "levels": {"" or "random SEED": the levels, nothing off first}}."""
-    asked, identifier = _questions(settings), _identifier(subject.languages)
+    asked, identifier = _questions(settings), _identifier(subject.languages, subject.known)
 
     def measure() -> dict[str, Any]:
         languages, seeds = subject.languages, settings.random_seeds
@@ -85,7 +85,9 @@ def fallback_step(
     )
 
 
-def check_fallback(settings: FallbackSettings, languages: Sequence[str]) -> None:
+def check_fallback(
+    settings: FallbackSettings, languages: Sequence[str], known: Mapping[str, Language]
+) -> None:
     """An error before any work: questions in no language here, or an identifier that lacks one."""
     if settings.asked not in languages:
         raise ConfigurationError(
@@ -93,12 +95,12 @@ def check_fallback(settings: FallbackSettings, languages: Sequence[str]) -> None
             fix=f"ask in one of {', '.join(languages)}",
         )
     _questions(settings)
-    _identifier(languages)
+    _identifier(languages, known)
 
 
-def _identifier(languages: Sequence[str]) -> LanguageIdentifier:
+def _identifier(languages: Sequence[str], known: Mapping[str, Language]) -> LanguageIdentifier:
     # Among all that can be told apart: what comes may be none of the model's languages here.
-    return step_identifier("fallback", CATALOGUE.values(), required=languages)
+    return step_identifier("fallback", known.values(), required=languages)
 
 
 def _questions(settings: FallbackSettings) -> list[str]:

@@ -17,7 +17,7 @@ from nsmt.commands.language_steps.identifying import step_identifier
 from nsmt.commands.language_steps.subject import Add, Subject, once
 from nsmt.data.identification import LanguageIdentifier
 from nsmt.evaluation.language_models.forcing import force, questions
-from nsmt.languages import CATALOGUE
+from nsmt.languages import Language
 from nsmt.settings import Settings
 from nsmt.steering.generation import GenerationSettings, Steer
 from nsmt.steering.interventions import Change, LanguageNeurons, Program
@@ -48,7 +48,7 @@ def forcing_step(
 ) -> dict[str, Any]:
     """Answers without and with the intervention, and what the identifier is."""
     languages = subject.languages
-    identifier = _identifier(languages)
+    identifier = _identifier(languages, subject.known)
     asked = _questions(settings, languages)
 
     kept = partial(
@@ -79,18 +79,20 @@ def forcing_step(
     return kept("forcing", measure=measure)
 
 
-def check_forcing(settings: ForcingSettings, languages: Sequence[str]) -> None:
+def check_forcing(
+    settings: ForcingSettings, languages: Sequence[str], known: Mapping[str, Language]
+) -> None:
     """An error before any work: questions, and an identifier, that lack a language."""
     _questions(settings, languages)
-    _identifier(languages)
+    _identifier(languages, known)
 
 
 def _questions(settings: ForcingSettings, languages: Sequence[str]) -> dict[str, list[str]]:
     return questions(languages, own=Path(settings.questions) if settings.questions else None)
 
 
-def _identifier(languages: Sequence[str]) -> LanguageIdentifier:
-    entries = [CATALOGUE[code] for code in languages]
+def _identifier(languages: Sequence[str], known: Mapping[str, Language]) -> LanguageIdentifier:
+    entries = [known[code] for code in languages]
     return step_identifier("forcing", entries, required=languages)
 
 

@@ -1,5 +1,9 @@
 """Statistics of every language: from its file, or from its text, going on where it was stopped.
 
+The files lie in a folder of their model, text, settings and moments, a file a language, so that no
+command replaces those of another. How many languages there are decides nothing; a text that was
+edited in place is gathered again.
+
 A language's contexts are gone through in rounds. After each, what was counted so far is written as
 a state with the number of contexts, so that a process that is killed repeats one round at most.
 Ranks take disjoint batches of a round, and their sums are added up at its end: the state, and so
@@ -12,6 +16,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -22,7 +27,7 @@ from pydantic import Field
 from rich.progress import Progress
 from torch import distributed
 
-from nsmt.commands.language_steps.subject import Add, Count, Subject
+from nsmt.commands.language_steps.subject import Add, Count, Subject, one_at_a_time, short_digest
 from nsmt.data.monolingual import text_digest
 from nsmt.errors import AtlasError, DataError
 from nsmt.neurons.moments import Moment
@@ -48,31 +53,45 @@ class GatheringSettings(Settings):
     state_every: Count = Field(64, description="contexts of a rank from a state to the next")
 
 
+def statistics_folder(subject: Subject, settings: GatheringSettings) -> Path:
+    """Where statistics of the subject's model and text are, by language."""
+    digest = short_digest(subject.key(gathering=_decisive(settings)))
+    return subject.output / "statistics" / digest
+
+
 def gathering_step(
     subject: Subject, settings: GatheringSettings, *, bar: Progress, add: Add
 ) -> ActivationStatistics | None:
     """Statistics of every language; None in ranks other than the first, which has them."""
     task = add("identify", total=len(subject.languages) * settings.tokens)
     parts = []
-    for language in subject.languages:
-        bar.update(task, status=language)
-        part = _of_language(subject, language, settings, tell=partial(bar.advance, task))
-        if part is not None:
-            parts.append(part)
+    # The first rank's turn is that of all.
+    first = _ranks()[0] == 0
+    folder = statistics_folder(subject, settings)
+    with one_at_a_time(folder) if first else nullcontext():
+        for language in subject.languages:
+            bar.update(task, status=language)
+            part = _of_language(subject, language, settings, tell=partial(bar.advance, task))
+            if part is not None:
+                parts.append(part)
     bar.update(task, total=1, completed=1, status="")
     return ActivationStatistics.beside(parts) if parts else None
+
+
+def _decisive(settings: GatheringSettings) -> dict[str, Any]:
+    # How many contexts go together decides the last bits of sums, as the number of ranks does.
+    return settings.model_dump(mode="json", exclude={"state_every", "rows"})
 
 
 def _of_language(
     subject: Subject, language: str, settings: GatheringSettings, *, tell: Callable[[int], None]
 ) -> ActivationStatistics | None:
-    folder = subject.output / "statistics"
+    folder = statistics_folder(subject, settings)
     path, state = (folder / f"{language}{kind}.safetensors" for kind in ("", ".state"))
     made_by = subject.key(
         language=language,
         sha256=text_digest(subject.text, language),
-        # How many contexts go together decides the last bits of sums, as the number of ranks does.
-        gathering=settings.model_dump(mode="json", exclude={"state_every", "rows"}),
+        gathering=_decisive(settings),
     )
     empty = partial(_empty, subject, language, settings.moments)
     kept, total, done = None, None, 0

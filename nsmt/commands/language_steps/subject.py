@@ -1,10 +1,14 @@
-"""A model, text in some languages, and results that are kept for what decided them."""
+"""A model, text in some languages, and results that are kept for what decided them.
+
+A folder whose files others must not replace is named by a short digest of what decides them.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,9 +20,11 @@ from nsmt.commands.kept_result import kept_result
 from nsmt.data.monolingual import Part, TextSettings, contexts, paragraphs, part_of
 from nsmt.errors import DataError
 from nsmt.files import replace_text
+from nsmt.languages import Language
 from nsmt.settings import Settings
 from nsmt.steering.interventions import LanguageNeurons
 from nsmt.steering.loading import LanguageModel
+from nsmt.turns import taking_turns
 
 Count = Annotated[int, Field(ge=1)]
 # Adds a bar.
@@ -29,13 +35,18 @@ _VERSION = 2
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A model, text in some languages, and where results are kept."""
+    """A model, text in some languages, and where what is found of them is kept.
+
+    `output` holds statistics and a folder of each atlas; for steps it is the latter. `known` tells
+    of all languages, those of the text and others.
+    """
 
     model: LanguageModel
     text: TextSettings
     languages: tuple[str, ...]
     output: Path
     downloads: Path
+    known: Mapping[str, Language]
 
     def contexts(self, language: str, part: Part, **size: int) -> Any:  # noqa: ANN401
         """Contexts of a language's text, as `nsmt.data.monolingual.contexts` makes them."""
@@ -46,6 +57,18 @@ class Subject:
         """What decides a result."""
         text = self.text.model_dump(mode="json", exclude={"archive"})
         return {"version": _VERSION, "model": self.model.fingerprint, "text": text} | more
+
+
+def short_digest(key: object) -> str:
+    """Eight digits by which a folder's name tells what decides its files."""
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:8]
+
+
+@contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Keep other processes from writing into a folder; each other folder is free."""
+    with taking_turns(folder.parent / f".{folder.name}.lock"):
+        yield
 
 
 def held_out(subject: Subject, *, length: int, limit: int) -> dict[str, list[list[int]]]:

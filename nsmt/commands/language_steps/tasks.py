@@ -103,14 +103,14 @@ def tasks_step(
 
 
 def check_tasks(settings: TasksSettings, languages: Sequence[str]) -> None:
-    """An error before any work: sets that cannot be read, languages that nobody has described.
+    """An error before any work: sets that cannot be read, languages that the catalogue lacks.
 
     What a set lacks is logged.
     """
-    if unknown := [code for code in settings.languages or () if code not in CATALOGUE]:
+    if unknown := [code for code in settings.languages or languages if code not in CATALOGUE]:
         raise ConfigurationError(
             f"tasks.languages: {', '.join(unknown)} is not in the catalogue",
-            fix=f"use {', '.join(sorted(CATALOGUE))}",
+            fix=f"name in tasks.languages some of {', '.join(sorted(CATALOGUE))}",
         )
     examples, lacking = _examples(settings, languages)
     _signatures(examples)
