@@ -1,9 +1,10 @@
 """`languages`: the language neurons of a language model, found, looked at and switched.
 
 Steps are done once for the same weights, text and settings; the same command again goes on with
-what is missing. `output` holds statistics in a folder of their model, text and settings, and in
-one of its rule and selection each atlas, with results, tables, figures, a page and the certificate
-(`nsmt.commands.language_steps.gathering` and `.selecting`).
+what is missing. `output` holds statistics in a folder of their model, text and settings, in one of
+its rule and selection each atlas with what was measured with it, and there a folder for the page of
+some steps: results, tables, figures and the certificate
+(`nsmt.commands.language_steps.gathering`, `.selecting` and `.subject`).
 """
 
 from __future__ import annotations
@@ -32,10 +33,12 @@ from nsmt.commands.language_steps import (
     check_steps,
     gathering_step,
     selected,
+    short_digest,
     statistics_folder,
 )
 from nsmt.data.monolingual import TextSettings, text_digest
 from nsmt.errors import ConfigurationError
+from nsmt.files import replace_text
 from nsmt.languages import (
     CATALOGUE,
     Language,
@@ -115,6 +118,13 @@ class LanguagesConfig(Settings):
             )
         return known
 
+    def asked(self) -> dict[str, Any]:
+        """The steps and their settings, which decide a page of given neurons."""
+        return {
+            name: getattr(self, name).model_dump(mode="json", exclude={"rows"})
+            for name in self.steps
+        }
+
 
 def languages(config: LanguagesConfig) -> Path:
     """Find the neurons, then do the steps asked for; the path of the page."""
@@ -148,8 +158,12 @@ def languages(config: LanguagesConfig) -> Path:
                 "statistics": str(gathered),
                 "finished": now(),
             }
-            write_record(subject.output, record)
-            page = language_page(neurons, results, record, into=subject.output, known=known)
+            folder = subject.output / f"page-{short_digest(config.asked())}"
+            for name, result in results.items():
+                text = json.dumps(result, ensure_ascii=False, allow_nan=False)
+                replace_text(folder / "results" / f"{name}.json", text + "\n")
+            write_record(folder, record)
+            page = language_page(neurons, results, record, into=folder, known=known)
     result_console().print(f"page: {page.resolve()}", soft_wrap=True, highlight=False, markup=False)
     return page
 

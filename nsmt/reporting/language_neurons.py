@@ -64,7 +64,7 @@ def language_page(
             tables |= tables_of(found, atlas.tasks)
             figures |= figures_of(found, atlas.tasks, known)
     for shown in ("tables", "figures"):
-        # What fewer steps do not write again would be of other neurons.
+        # An earlier release may have written others.
         shutil.rmtree(into / shown, ignore_errors=True)
     save_tables(tables, into / "tables")
     for name, figure in figures.items():

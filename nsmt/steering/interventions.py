@@ -66,7 +66,9 @@ class OperationSettings(Settings):
     value: float | None = Field(
         None, description="of constant, multiply, random and noise, which need one"
     )
-    layers: tuple[int, ...] | None = Field(None, description="from 0; null: all")
+    layers: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
+        None, description="from 0; null: all"
+    )
     ratio: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0, description="of all languages' neurons, the most specific ones by entropy"
     )
@@ -76,7 +78,9 @@ class OperationSettings(Settings):
         if self.operation in _VALUED and self.value is None:
             raise ValueError(f"operation={self.operation} needs a value, as 2.0 of multiply")
         if self.operation not in _VALUED and self.value is not None:
-            raise ValueError(f"a value means nothing to operation={self.operation}")
+            raise ValueError(
+                f"a value means nothing to operation={self.operation}: leave it out, or null"
+            )
         return self
 
 
@@ -118,6 +122,14 @@ class LanguageNeurons:
     statistics: ActivationStatistics
     given_ranks: Mapping[str, Tensor] | None = None
 
+    def __post_init__(self) -> None:
+        chosen_of = self.atlas.provenance.get("statistics")
+        if chosen_of not in (None, self.statistics.provenance):
+            raise ConfigurationError(
+                "the neurons were chosen by other statistics than these",
+                fix="give both of one command, or let it choose neurons again",
+            )
+
     @cached_property
     def ranks(self) -> Mapping[str, Tensor]:
         """Each neuron's place among those of any language, the most specific first: int64 [F]."""
@@ -145,7 +157,8 @@ class LanguageNeurons:
         """The neurons of any of some languages: bool [F].
 
         With a `ratio`, those alone that are among the round(ratio·n) most specific of the n neurons
-        of all languages. For LAPE at a rate, these are the neurons of LAPE at ratio·rate.
+        of all languages. Of LAPE at a rate these are, to rounding, LAPE's at ratio·rate, if its bar
+        left as many as the rate asked for.
         """
         member_F = torch.stack([self.atlas.mask(language, site) for language in languages]).any(0)
         if ratio < 1:
@@ -205,6 +218,22 @@ class Affine:
         # Two draws of independent noise are one draw of both variances.
         both_F = torch.hypot(scale * self.noise_F, noise_F)
         self.noise_F = torch.where(member_F, both_F, self.noise_F)
+
+
+def require_effective(program: Program, neurons: LanguageNeurons) -> None:
+    """A ConfigurationError for an intervention that would be none, whatever its strength."""
+    layers = {site.layer for site in neurons.atlas.sites}
+    for step in program:
+        if unknown := sorted(set(step.layers or ()) - layers):
+            raise ConfigurationError(
+                f"layers: there is no layer {', '.join(map(str, unknown))}",
+                fix=f"choose from {min(layers)} to {max(layers)}",
+            )
+        if step.ratio < 1 and round(step.ratio * neurons.count) == 0:
+            raise ConfigurationError(
+                f"ratio={step.ratio:g} of {neurons.count} neurons is none",
+                fix="choose a larger ratio, or a larger rate of the selection",
+            )
 
 
 def affine(program: Program, neurons: LanguageNeurons, site: Site) -> Affine:

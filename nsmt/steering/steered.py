@@ -22,7 +22,13 @@ from torch import Tensor, nn
 from nsmt.errors import ConfigurationError
 from nsmt.neurons.sites import Site
 from nsmt.neurons.taps import Look, Taps, attached
-from nsmt.steering.interventions import Affine, LanguageNeurons, Program, affine
+from nsmt.steering.interventions import (
+    Affine,
+    LanguageNeurons,
+    Program,
+    affine,
+    require_effective,
+)
 
 
 class Placing(Protocol):
@@ -98,6 +104,8 @@ def steered(
     have the same program. `seed` is for the operations that draw noise.
     """
     distinct = list(dict.fromkeys(programs))
+    for program in distinct:
+        require_effective(program, neurons)
     rows = Rows([distinct.index(program) for program in programs], beams=beams)
     looks: dict[Site, Look] = {}
     for site in taps:

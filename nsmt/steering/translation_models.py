@@ -26,7 +26,7 @@ from nsmt.models.transformer import Transformer
 from nsmt.neurons.selection import ENCODER
 from nsmt.neurons.sites import Site
 from nsmt.neurons.taps import Look, Tap, attached
-from nsmt.steering.interventions import LanguageNeurons, Program, affine
+from nsmt.steering.interventions import LanguageNeurons, Program, affine, require_effective
 from nsmt.steering.steered import applied
 
 # By stack.
@@ -129,6 +129,8 @@ def steered_directions(
     for stack in steering.neurons:
         programs = [steering.of(direction, stack) for direction in directions]
         distinct[stack] = list(dict.fromkeys(programs))
+        for program in distinct[stack]:
+            require_effective(program, steering.neurons[stack])
         places[stack] = torch.tensor([distinct[stack].index(program) for program in programs])
     rows = DirectionRows(places)
     taps = translation_taps(model)

@@ -72,7 +72,7 @@ def test_a_language_that_was_described_is_found_and_looked_at(place, tmp_path):
     assert pairs["same family and script"][0] == "1"
     assert pairs["other family, same script"][0] == "2"
     assert "ltg" in rows_of(page, "resources")
-    perplexity = json.loads((page.parent / "results" / "perplexity.json").read_text())["result"]
+    perplexity = json.loads((page.parent / "results" / "perplexity.json").read_text())
     assert perplexity["ltg"].keys() == {"de", "lv", "ltg"}
 
 
@@ -130,7 +130,7 @@ def test_answers_are_identified_by_the_code_that_the_identifier_has(place, tmp_p
         "steps=[forcing]",
     )
     page = page_of(place, tmp_path, *more)
-    found = json.loads((page.parent / "results" / "forcing.json").read_text())["result"]
+    found = json.loads((page.parent / "results" / "forcing.json").read_text())
     assert found["identifier"].endswith("|languages:de,xx=lv")
     assert {each["came"] for each in found["plain"]} <= {"", "de", "xx"}
 

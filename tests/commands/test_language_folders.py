@@ -88,8 +88,8 @@ def test_what_another_command_found_is_left_as_it_is(page, place, word, monkeypa
     monkeypatch.setattr(gathering, "gather", gathered)
     other = languages(configured(place, word.replace("PLACE", str(place))))
     after = contents(place / "out")
-    assert other.parent != page.parent
-    assert other.parent.parent == page.parent.parent
+    assert other.parents[1] != page.parents[1]
+    assert other.parents[2] == page.parents[2]
     assert all(after[path] == was for path, was in before.items())
     if word in OF_THE_SAME:
         assert seen <= {"fr"}
@@ -98,9 +98,9 @@ def test_what_another_command_found_is_left_as_it_is(page, place, word, monkeypa
 
 
 def test_a_folder_is_named_by_its_rule_and_the_record_names_its_statistics(page, place):
-    assert re.fullmatch(r"lape-[0-9a-f]{8}", page.parent.name)
+    assert re.fullmatch(r"lape-[0-9a-f]{8}", page.parents[1].name)
     cumulative = languages(configured(place, "selection.rule=cumulative")).parent
-    assert re.fullmatch(r"cumulative-[0-9a-f]{8}", cumulative.name)
+    assert re.fullmatch(r"cumulative-[0-9a-f]{8}", cumulative.parent.name)
     one, other = (
         json.loads((folder / "record.json").read_text())["statistics"]
         for folder in (page.parent, cumulative)
@@ -109,19 +109,26 @@ def test_a_folder_is_named_by_its_rule_and_the_record_names_its_statistics(page,
     assert {path.name for path in Path(one).iterdir()} >= {"de.safetensors", "en.safetensors"}
 
 
-def test_tables_and_figures_of_steps_that_are_not_asked_for_do_not_stay(page, place):
+@pytest.mark.parametrize(
+    "word", ["steps=[]", "perplexity.deactivate.value=1.0", "perplexity.deactivate.ratio=0.5"]
+)
+def test_other_steps_and_interventions_have_a_page_of_their_own(page, place, word):
     folder = page.parent
     assert (folder / "tables" / "perplexity.csv").is_file()
-    assert languages(configured(place, "steps=[]")) == page
-    assert (folder / "tables" / "neurons.csv").is_file()
-    assert not list(folder.glob("tables/perplexity.*"))
-    assert not list(folder.glob("figures/perplexity.*"))
-    assert json.loads((folder / "record.json").read_text())["config"]["steps"] == []
-    # Results are not measured again when they are asked for.
-    results = contents(folder / "results")
-    assert languages(configured(place)) == page
-    assert contents(folder / "results") == results
-    assert (folder / "tables" / "perplexity.csv").is_file()
+    before = contents(page.parents[1])
+    other = languages(configured(place, word))
+    assert (other.parents[1], other.parent) == (page.parents[1], other.parent)
+    assert other != page
+    assert (other.parent / "tables" / "neurons.csv").is_file()
+    assert (other.parent / "tables" / "perplexity.csv").is_file() == (word != "steps=[]")
+    del before[page.parents[1] / "atlas.safetensors"]
+    assert contents(page.parents[1]).items() >= before.items()
+
+
+def test_a_page_has_the_results_that_it_shows(page):
+    assert [path.name for path in (page.parent / "results").iterdir()] == ["perplexity.json"]
+    found = json.loads((page.parent / "results" / "perplexity.json").read_text())
+    assert list(found) == ["", "de", "en"]
 
 
 def test_identify_says_where_both_are_and_languages_goes_on_from_them(place, tmp_path, capsys):
@@ -132,7 +139,7 @@ def test_identify_says_where_both_are_and_languages_goes_on_from_them(place, tmp
     atlas = Path(re.search(r"atlas: (.*)", said)[1])
     assert (gathered / "de.safetensors").is_file()
     assert NeuronAtlas.load(atlas).tasks == ("de", "en")
-    assert languages(configured(place, *more)).parent == atlas.parent
+    assert languages(configured(place, *more)).parents[1] == atlas.parent
 
 
 @pytest.mark.slow
@@ -143,7 +150,7 @@ def test_a_sweep_leaves_a_page_for_each_rate_and_gathers_once(place, tmp_path, m
     main(["languages", "-m", *swept, rates, f"output={tmp_path}/out"])
     (sweep,) = (place / "runs" / "sweeps").iterdir()
     assert [job.state for job in Sweep(sweep).jobs()] == ["finished"] * 3
-    pages = list((tmp_path / "out").glob("lape-*/report.html"))
+    pages = list((tmp_path / "out").glob("lape-*/page-*/report.html"))
     assert len(pages) == 3
     found = [json.loads((page.parent / "record.json").read_text()) for page in pages]
     assert {each["config"]["selection"]["rate"] for each in found} == {0.1, 0.2, 0.3}

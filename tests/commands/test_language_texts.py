@@ -41,7 +41,7 @@ def test_the_declaration_is_enough_to_find_and_to_test_neurons(tmp_path, monkeyp
     )
     page = languages(composed("languages", words, LanguagesConfig))
     results = page.parent / "results"
-    fertility = json.loads((results / "fertility.json").read_text())["result"]
+    fertility = json.loads((results / "fertility.json").read_text())
     assert all(found["characters"] >= 11 * 20 for found in fertility.values())
     assert (results / "perplexity.json").is_file()
 

@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -77,18 +78,18 @@ def page(place):
 
 def test_statistics_atlas_results_tables_and_a_page_are_left(page):
     folder = page.parent
-    atlas = NeuronAtlas.load(folder / "atlas.safetensors")
+    atlas = NeuronAtlas.load(folder.parent / "atlas.safetensors")
     assert atlas.tasks == LANGUAGES
     for language in LANGUAGES:
-        (path,) = folder.parent.glob(f"statistics/*/{language}.safetensors")
+        (path,) = page.parents[2].glob(f"statistics/*/{language}.safetensors")
         found = ActivationStatistics.load(path)
         assert found.tasks == (language,)
         # Whole contexts of 64 within 2,000 tokens.
         assert found.units["decoder.0"].tolist() == [31 * 64]
-    perplexity = json.loads((folder / "results" / "perplexity.json").read_text())["result"]
+    perplexity = json.loads((folder / "results" / "perplexity.json").read_text())
     assert list(perplexity) == ["", *LANGUAGES, *(f"random 1 {each}" for each in LANGUAGES)]
     assert perplexity[""]["de"]["tokens"] == 4 * 63
-    forcing = json.loads((folder / "results" / "forcing.json").read_text())["result"]
+    forcing = json.loads((folder / "results" / "forcing.json").read_text())
     assert len(forcing["plain"]) == len(forcing["forced"]) == 6 * 3 * 3
     with (folder / "tables" / "specificity.csv").open() as file:
         assert [row[0] for row in csv.reader(file)] == ["neurons", "language neurons", "random 1"]
@@ -111,7 +112,8 @@ def test_the_same_command_again_measures_nothing(page, place, monkeypatch):
     }
     for module, name in measuring.items():
         monkeypatch.setattr(module, name, never)
-    before = {path: path.read_bytes() for path in (page.parent / "results").rglob("*.json")}
+    before = {path: path.read_bytes() for path in page.parent.parent.rglob("*.json")}
+    del before[page.parent / "record.json"]
     assert languages(configured(place)) == page
     assert languages(configured(place, "perplexity.rows=2", "lens.rows=1")) == page
     assert all(path.read_bytes() == found for path, found in before.items())
@@ -139,18 +141,23 @@ def test_other_questions_or_another_identifier_make_other_answers(page, place, m
             other.setattr(module, "questions", lambda codes, **_: {code: ["?"] for code in codes})
         with pytest.raises(AssertionError, match="measured again"):
             languages(config)
-    assert languages(config) == page
+    languages(config)
     monkeypatch.setattr("nsmt.data.identification.metadata.version", lambda _: "another")
     with pytest.raises(AssertionError, match="measured again"):
         languages(config)
 
 
+def kept(page, name):
+    """The file of what was measured once."""
+    (path,) = (page.parent.parent / "kept").glob(f"{name}-????????.json")
+    return path
+
+
 def test_perplexities_go_on_from_the_changes_that_are_there(page, place, monkeypatch):
-    folder = page.parent / "results"
-    whole = folder / "perplexity.json"
-    before, part = whole.read_text(), folder / "perplexity" / "random-1-hi.json"
+    whole = kept(page, "perplexity")
+    before = whole.read_text()
     whole.unlink()
-    part.unlink()
+    kept(page, "perplexity/random-1-hi").unlink()
     measured, perplexities = [], perplexity.perplexities
 
     def measuring(model, texts, changes, **named):
@@ -164,24 +171,30 @@ def test_perplexities_go_on_from_the_changes_that_are_there(page, place, monkeyp
     # More random sets leave what was measured as it is.
     languages(configured(place, "perplexity.random_seeds=[1,2]", "steps=[perplexity]"))
     assert measured[1:] == [f"random 2 {language}" for language in LANGUAGES]
-    whole.write_text(before)
+    # The model as it is, is as it was, whatever is switched off.
+    languages(configured(place, "perplexity.deactivate.value=0.5", "steps=[perplexity]"))
+    assert measured[4:] == [
+        f"{random}{language}" for random in ("", "random 1 ") for language in LANGUAGES
+    ]
 
 
 @pytest.mark.parametrize(
-    ("step", "module", "name", "part"),
+    ("step", "module", "name", "part", "word", "calls_of_another"),
     [
-        ("forcing", forcing, "force", "hi"),
-        ("fallback", fallback, "generate", "random-1/en-de"),
+        ("forcing", forcing, "force", "hi", "forcing.activate.strength=0.5", 3),
+        ("fallback", fallback, "generate", "random-1/2-de", "fallback.deactivate.value=1.0", 6),
     ],
 )
 def test_answers_go_on_from_those_that_are_there(
-    page, place, monkeypatch, step, module, name, part
+    page, place, tmp_path, monkeypatch, step, module, name, part, word, calls_of_another
 ):
-    folder = page.parent / "results"
-    whole = folder / f"{step}.json"
+    shutil.copytree(page.parents[2], tmp_path / "out")
+    more = (f"output={tmp_path}/out", f"steps=[{step}]")
+    page = languages(configured(place, *more))
+    whole = kept(page, step)
     before = whole.read_text()
     whole.unlink()
-    (folder / step / f"{part}.json").unlink()
+    kept(page, f"{step}/{part}").unlink()
     calls, real = [], getattr(module, name)
 
     def counted(*given, **named):
@@ -189,13 +202,16 @@ def test_answers_go_on_from_those_that_are_there(
         return real(*given, **named)
 
     monkeypatch.setattr(module, name, counted)
-    languages(configured(place))
+    assert languages(configured(place, *more)) == page
     assert len(calls) == 1
     assert whole.read_text() == before
+    # Another intervention has a page of its own; the model as it is, is as it was.
+    assert languages(configured(place, *more, word)) != page
+    assert len(calls) == 1 + calls_of_another
 
 
 def test_fallback_switches_off_one_language_after_the_other_beside_random_neurons(page):
-    found = json.loads((page.parent / "results" / "fallback.json").read_text())["result"]
+    found = json.loads((page.parent / "results" / "fallback.json").read_text())
     off = [[], ["en"], ["en", "de"], ["en", "de", "hi"]]
     assert list(found["levels"]) == ["", "random 1"]
     for levels in found["levels"].values():
@@ -210,7 +226,7 @@ def test_fallback_asks_what_a_file_asks_and_goes_on_by_what_came(place, tmp_path
     words = (f"fallback.questions={tmp_path}/asked.txt", "fallback.order=outcome")
     more = ("fallback.asked=hi", "steps=[fallback]", f"output={tmp_path}/out")
     folder = languages(configured(place, *words, *more)).parent
-    found = json.loads((folder / "results" / "fallback.json").read_text())["result"]
+    found = json.loads((folder / "results" / "fallback.json").read_text())
     for levels in found["levels"].values():
         assert levels[1]["off"] == ["hi"]
         assert sorted(levels[-1]["off"]) == list(LANGUAGES)
@@ -221,8 +237,7 @@ def test_the_lens_ends_where_perplexity_does(place, tmp_path):
     words = ("perplexity.tokens=128", "steps=[perplexity,lens]", f"output={tmp_path}/out")
     folder = languages(configured(place, *words)).parent / "results"
     own, lens = (
-        json.loads((folder / f"{name}.json").read_text())["result"]
-        for name in ("perplexity", "lens")
+        json.loads((folder / f"{name}.json").read_text()) for name in ("perplexity", "lens")
     )
     assert list(lens["readings"]) == ["", "own neurons", "random 1"]
     for language in LANGUAGES:
@@ -270,9 +285,9 @@ def test_other_text_and_damaged_statistics_are_gathered_again(place, tmp_path, c
 def test_a_damaged_result_is_named(place, tmp_path):
     words = (f"output={tmp_path}/out", "perplexity.random_seeds=[]")
     page = languages(configured(place, "steps=[perplexity]", *words))
-    (page.parent / "results" / "forcing.json").write_text("[]")
-    with pytest.raises(DataError, match=r"forcing\.json is damaged"):
-        languages(configured(place, "steps=[forcing]", *words))
+    kept(page, "perplexity").write_text("[]")
+    with pytest.raises(DataError, match=r"perplexity-\w+\.json is damaged"):
+        languages(configured(place, "steps=[perplexity]", *words))
 
 
 def test_tasks_are_done_as_the_model_is_and_with_each_language(place, tmp_path, monkeypatch):
@@ -288,19 +303,18 @@ def test_tasks_are_done_as_the_model_is_and_with_each_language(place, tmp_path, 
     )
     page = languages(configured(place, "steps=[tasks]", *more, f"output={tmp_path}/out"))
     results = page.parent / "results"
-    found = json.loads((results / "tasks.json").read_text())["result"]
+    found = json.loads((results / "tasks.json").read_text())
     assert found["scores"].keys() == {"inference"}
     assert found["lacking"] == {"inference": ["fr"]}
     for language in LANGUAGES:
         assert list(found["scores"]["inference"][language]) == ["", *LANGUAGES]
     assert (page.parent / "tables" / "task-inference-accuracy.csv").is_file()
     assert "inference: accuracy" in page.read_text()
-    assert sorted(path.stem for path in (results / "tasks").iterdir()) == [
-        f"inference-{language}" for language in LANGUAGES
-    ]
+    for language in LANGUAGES:
+        assert kept(page, f"tasks/inference-{language}").is_file()
     # What was done goes on from there, and is not done again.
-    (results / "tasks.json").unlink()
-    (results / "tasks" / "inference-hi.json").unlink()
+    kept(page, "tasks").unlink()
+    kept(page, "tasks/inference-hi").unlink()
     tested, generate = [], tasks.generate
 
     def generated(model, prompts, *more, **named):
@@ -311,9 +325,10 @@ def test_tasks_are_done_as_the_model_is_and_with_each_language(place, tmp_path, 
     words = ("steps=[tasks]", *more, f"output={tmp_path}/out")
     languages(configured(place, *words))
     assert tested == [2] * 4
-    languages(configured(place, *words, "tasks.languages=[hi,de]"))
+    fewer = languages(configured(place, *words, "tasks.languages=[hi,de]"))
     assert tested == [2] * 4
-    some = json.loads((results / "tasks.json").read_text())["result"]["scores"]["inference"]
+    results = fewer.parent / "results"
+    some = json.loads((results / "tasks.json").read_text())["scores"]["inference"]
     assert some == {language: found["scores"]["inference"][language] for language in ("hi", "de")}
     # Other examples are another task.
     (tmp_path / "xnli" / "xnli.dev.tsv").write_text("\n".join(lines).replace("One.", "1.") + "\n")
@@ -359,6 +374,7 @@ def test_what_a_step_cannot_do_is_told_before_the_model_is_read(
         ("lens.context=100000", "tokens=128 does not fill a context of 100000"),
         ("perplexity.tokens=63", "tokens=63 does not fill a context of 64"),
         ("forcing.activate.operation=multiply", "needs a value"),
+        ("perplexity.deactivate.layers=[-1]", "greater than or equal to 0"),
         ("intervention@fallback.deactivate=add", 'fallback.deactivate.operation="add"'),
         ("intervention@lens.deactivate=of", "intervention=of is not there (choices: add"),
     ],
@@ -383,13 +399,14 @@ def test_what_has_no_value_is_named_all_at_once_with_what_it_is(capsys):
 
 
 def test_the_example_of_the_page_works(page, place):
-    (gathered,) = {path.parent for path in page.parent.parent.glob("statistics/*/hi.*")}
+    output = page.parents[2]
+    (gathered,) = {path.parent for path in output.glob("statistics/*/hi.*")}
     text = (Path(__file__).parents[2] / "docs" / "languages.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     for written, here in (
         ("meta-llama/Llama-3.1-8B", place / "model"),
-        ("runs/languages/llama-3.1-8b", page.parent.parent),
-        ("lape-1a2b3c4d", page.parent.name),
+        ("runs/languages/llama-3.1-8b", output),
+        ("lape-1a2b3c4d", page.parents[1].name),
         ("5e6f7a8b", gathered.name),
     ):
         assert written in example

@@ -48,9 +48,8 @@ def words(place, *more):
     )
 
 
-def result(place):
-    (path,) = place.glob("out/*/results/tasks.json")
-    return json.loads(path.read_text())["result"]
+def result(page):
+    return json.loads((page.parent / "results" / "tasks.json").read_text())
 
 
 def test_the_table_of_the_configuration_is_that_of_the_code():
@@ -65,16 +64,15 @@ def test_examples_that_files_gave_are_not_done_again_if_the_hub_gives_them(
     def never(*_, **__):
         raise AssertionError("measured again")
 
-    languages(composed("languages", words(place), LanguagesConfig))
-    expected = result(place)
+    expected = result(languages(composed("languages", words(place), LanguagesConfig)))
     names = ("translation", "comprehension", "answering", "inference")
     assert expected["lacking"] == {name: ["lb"] for name in names}
     for name in names:
         assert list(expected["scores"][name]["de"]) == ["", "de", "en"]
     caplog.clear()
     monkeypatch.setattr(tasks, "generate", never)
-    languages(composed("languages", words(place, "tasks.source=hub"), LanguagesConfig))
-    assert result(place) == expected
+    of_hub = composed("languages", words(place, "tasks.source=hub"), LanguagesConfig)
+    assert result(languages(of_hub)) == expected
     assert "comprehension is left out in lb: its set has none" in caplog.text
     other = words(place, "tasks.source=hub", "tasks.hub.inference.split=validation")
     with pytest.raises(AssertionError, match="measured again"):

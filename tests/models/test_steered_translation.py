@@ -27,7 +27,10 @@ def step(operation, *languages, **options):
 # For en-de, de-en and en-fr.
 PROGRAMS = (
     {
-        "decoder": (step("constant", "en", "fr", value=0.2), step("add", "de", strength=1.5)),
+        "decoder": (
+            step("constant", "en", "fr", value=0.2),
+            step("add", "de", strength=1.5, ratio=0.4, layers=(1,)),
+        ),
         "encoder": (step("multiply", "en", value=-0.5),),
     },
     {"decoder": (step("replace", "en"), step("diffmean", "en", layers=(1,), strength=-1.0))},

@@ -219,3 +219,28 @@ def test_random_neurons_are_as_many_at_each_site_whatever_the_ratio(ratio):
         assert sizes[-1] == [int(each.sum()) for each in drawn]
     assert 0 < sum(map(sum, sizes)) <= NEURONS.count * len(LANGUAGES)
     assert random.permuted(seed=2).count == NEURONS.count
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ({"layers": (0, 3, 9)}, "there is no layer 3, 9"),
+        ({"ratio": 1e-6}, "neurons is none"),
+    ],
+)
+def test_an_intervention_that_would_be_none_is_told(word, said):
+    step = Intervention(operation="add", languages=("de",), **word)
+    with (
+        pytest.raises(ConfigurationError, match=said),
+        steered(MODEL, TAPS, [(), (step,)], NEURONS),
+    ):
+        pass
+
+
+def test_neurons_and_statistics_are_of_one_another():
+    statistics, others = (statistics_of(TAPS, seed=seed) for seed in (1, 2))
+    statistics.provenance, others.provenance = {"text": "one"}, {"text": "another"}
+    atlas = lape(statistics, rate=0.5)
+    assert LanguageNeurons(atlas, statistics).permuted(seed=1).count
+    with pytest.raises(ConfigurationError, match="chosen by other statistics"):
+        LanguageNeurons(atlas, others)

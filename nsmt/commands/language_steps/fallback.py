@@ -50,7 +50,8 @@ def fallback_step(
     def measure() -> dict[str, Any]:
         languages, seeds = subject.languages, settings.random_seeds
         task = add("fallback", total=(1 + len(seeds)) * (1 + len(languages)) * len(asked))
-        answers = partial(_answers, subject, settings, asked, tell=partial(bar.advance, task))
+        tell = partial(bar.advance, task)
+        answers = partial(_answers, subject, settings, asked, neurons, tell=tell)
         levels: list[Level] = fall_back(
             partial(answers, "own", neurons),
             languages,
@@ -121,14 +122,19 @@ def _answers(
     subject: Subject,
     settings: FallbackSettings,
     asked: list[str],
+    own: LanguageNeurons,
     name: str,
     neurons: LanguageNeurons,
     off: tuple[str, ...],
     *,
     tell: Callable[[int], None],
 ) -> list[str]:
+    """Of a model with languages off; with none off, they are the same whatever the neurons."""
     model = subject.model
     program: Program = (settings.deactivate.of(*off),) if off else ()
+    decisive: dict[str, Any] = {"random_seeds": (), "order": "listed"}
+    if not off:
+        decisive["deactivate"] = Deactivation(value=0.0)
 
     def measure() -> dict[str, Any]:
         with steered(model.model, model.taps, [program], neurons):
@@ -139,10 +145,11 @@ def _answers(
     # Whatever is switched off later, what is there is not measured again.
     found: list[str] = once(
         subject,
-        "/".join(("fallback", name, "-".join(off) or "unchanged")),
-        neurons,
-        settings.model_copy(update={"random_seeds": (), "order": "listed"}),
+        f"fallback/{name}/{len(off)}-{off[-1]}" if off else "fallback/unchanged",
+        neurons if off else own,
+        settings.model_copy(update=decisive),
         measure,
+        off=",".join(off),
         questions="\n".join(asked),
     )["texts"]
     return found

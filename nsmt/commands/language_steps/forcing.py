@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pydantic import Field
 from rich.progress import Progress
@@ -24,6 +24,8 @@ from nsmt.steering.interventions import Change, LanguageNeurons, Program
 from nsmt.steering.loading import LanguageModel
 from nsmt.steering.steered import steered
 
+ADD: Final = Change(operation="add")
+
 
 class ForcingSettings(Settings):
     """Questions in each language to be answered in each other."""
@@ -34,7 +36,7 @@ class ForcingSettings(Settings):
     deactivate: Deactivation | None = Field(
         Deactivation(value=0.0), description="of the question's language, first"
     )
-    activate: Change = Field(Change(operation="add"), description="of the language wanted")
+    activate: Change = Field(ADD, description="of the language wanted")
     generation: GenerationSettings
 
 
@@ -55,7 +57,6 @@ def forcing_step(
         once,
         subject,
         neurons=neurons,
-        settings=settings,
         questions=json.dumps(asked),
         identifier=identifier.signature,
     )
@@ -66,17 +67,24 @@ def forcing_step(
         tell = partial(bar.advance, task)
         answers = partial(_answers, subject, settings, asked, identifier, tell=tell)
         # Whatever comes after, what is there is not measured again.
-        plain = kept("forcing/unchanged", measure=partial(answers, languages, steer=None))
+        plain = kept(
+            "forcing/unchanged",
+            settings=settings.model_copy(update={"deactivate": None, "activate": ADD}),
+            measure=partial(answers, languages, steer=None),
+        )
         steer = partial(_steer, subject.model, neurons, settings)
         forced = []
         for done, wanted in enumerate(languages, start=1):
             bar.update(task, completed=done * count)
-            own = kept(f"forcing/{wanted}", measure=partial(answers, (wanted,), steer=steer))
-            forced += own["answers"]
+            forced += kept(
+                f"forcing/{wanted}",
+                settings=settings,
+                measure=partial(answers, (wanted,), steer=steer),
+            )["answers"]
         bar.update(task, completed=(1 + len(languages)) * count)
         return {"identifier": identifier.signature, "plain": plain["answers"], "forced": forced}
 
-    return kept("forcing", measure=measure)
+    return kept("forcing", settings=settings, measure=measure)
 
 
 def check_forcing(

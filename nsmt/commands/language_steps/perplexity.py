@@ -44,11 +44,14 @@ def perplexity_step(
         found = {}
         for done, (name, change) in enumerate(changes.items(), start=1):
             # Whatever else is switched off, this is not measured again.
+            decisive: dict[str, Any] = {"random_seeds": ()}
+            if not name:
+                decisive["deactivate"] = Deactivation(value=0.0)
             found[name] = once(
                 subject,
                 f"perplexity/{name.replace(' ', '-') or 'unchanged'}",
                 neurons,
-                settings.model_copy(update={"random_seeds": ()}),
+                settings.model_copy(update=decisive),
                 partial(_row, subject, texts, name, change, settings.rows, tell),
             )
             bar.update(task, completed=done * len(texts))

@@ -22,7 +22,7 @@ from nsmt.errors import DataError
 from nsmt.files import replace_text
 from nsmt.languages import Language
 from nsmt.settings import Settings
-from nsmt.steering.interventions import LanguageNeurons
+from nsmt.steering.interventions import Change, LanguageNeurons
 from nsmt.steering.loading import LanguageModel
 from nsmt.turns import taking_turns
 
@@ -96,16 +96,19 @@ def once(
     """The result that is kept for the same key, `more` of which only some have, or a new one.
 
     `settings.rows`, where there are any, are left out: contexts of a batch, for the memory's sake.
+    Only noise is drawn batch by batch.
     """
-    path = subject.output / "results" / f"{name}.json"
     made_by = subject.key(
         languages=subject.languages,
         neurons=neurons.atlas.fingerprint,
         statistics=hashlib.sha256(json.dumps(neurons.statistics.provenance).encode()).hexdigest(),
-        settings=settings.model_dump(mode="json", exclude={"rows"}),
+        settings=settings.model_dump(
+            mode="json", exclude=set() if _draws_noise(settings) else {"rows"}
+        ),
         **more,
     )
     key = json.loads(json.dumps(made_by))
+    path = subject.output / "kept" / f"{name}-{short_digest(key)}.json"
     if (kept := kept_result(path, key)) is not None:
         found: dict[str, Any] = kept["result"]
         return found
@@ -113,3 +116,8 @@ def once(
     text = json.dumps({"key": key, "result": result}, ensure_ascii=False, allow_nan=False)
     replace_text(path, text + "\n")
     return result
+
+
+def _draws_noise(settings: Settings) -> bool:
+    changes = (value for _, value in settings if isinstance(value, Change))
+    return any(change.operation in ("random", "noise") for change in changes)
