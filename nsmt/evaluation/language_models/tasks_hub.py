@@ -10,10 +10,11 @@
 Sources: the cards (README.md) of facebook/belebele, google/xquad (answers is a struct of lists) and
 facebook/xnli (label is a class: entailment, neutral, contradiction). FLORES+ has to be asked for;
 a row of it is described as {id, iso_639_3, iso_15924, glottocode, text, …}, and the change log of
-openlanguagedata/flores says that zho_Hans is cmn_Hans there, tgl_Latn is fil_Latn, and that it
-mended sentences of the devtest of, among others, Spanish, Urdu, Nepali and Tibetan: its scores are
-not quite those of FLORES-200. The latter, facebook/flores, is a script, which `datasets` has not
-run since its version 4 (huggingface/datasets issue 7693).
+openlanguagedata/flores says that zho_Hans is cmn_Hans there, tgl_Latn is fil_Latn and est_Latn is
+ekk_Latn, that it mended sentences of the devtest of, among others, Spanish, Urdu, Nepali,
+Lithuanian and Tibetan, and that it updated Norwegian: its scores are not quite those of FLORES-200.
+The latter, facebook/flores, is a script, which `datasets` has not run since its version 4
+(huggingface/datasets issue 7693).
 
 Rows are streamed: of the split, and nothing else. The hub was not reached by us.
 """
@@ -87,7 +88,7 @@ class HubSets(Settings):
         dataset="openlanguagedata/flores_plus",
         config="FLORES",
         split="devtest",
-        codes={"zh": "cmn_Hans", "tl": "fil_Latn"},
+        codes={"zh": "cmn_Hans", "tl": "fil_Latn", "et": "ekk_Latn"},
     )
     comprehension: HubSet = HubSet(dataset="facebook/belebele", config="FLORES", split="test")
     answering: HubSet = HubSet(dataset="google/xquad", config="xquad.LANGUAGE", split="validation")
