@@ -172,6 +172,23 @@ def test_labels_that_name_no_relation_are_named(folders, labels):
     assert "tasks.hub.inference.dataset" in told.value.fix
 
 
+def test_a_row_without_a_class_is_no_set_that_is_not_reached(folders):
+    """As the data set writes an example that nobody has labelled."""
+
+    def unlabelled(columns):
+        text = datasets.Value("string")
+        features = {"premise": text, "hypothesis": text}
+        features["label"] = datasets.ClassLabel(names=["entailment", "neutral", "contradiction"])
+        labels = [-1, *range(len(columns["premise"]) - 1)]
+        return datasets.Dataset.from_dict(columns | {"label": labels}, datasets.Features(features))
+
+    rewrite(folders, "inference", unlabelled)
+    said = r"in 'de' are no examples of inference.*class label -1"
+    with pytest.raises(DataError, match=said) as told:
+        hub_examples("inference", sets(folders), "de")
+    assert "log in" not in told.value.fix
+
+
 def test_classes_in_another_order_keep_their_names(folders):
     """The number of a class is the set's own affair."""
 

@@ -105,8 +105,8 @@ def hub_examples(task: TaskName, sets: HubSets, language: str) -> list[Example]:
         MissingLanguageError: the set has no configuration of the language.
         DataError: the set cannot be reached, or its rows are others.
     """
-    rows = _rows_of(task, sets, language)
     try:
+        rows = _rows_of(task, sets, language)
         match task:
             case "translation":
                 return _translations(_english(sets), rows, language)
@@ -162,17 +162,16 @@ def _configs(task: TaskName, dataset: str, revision: str | None) -> frozenset[st
 def _rows(
     task: TaskName, dataset: str, config: str, split: str, revision: str | None
 ) -> Sequence[Row]:
-    """The columns of a task, none of them empty; classes by name."""
+    """The columns of a task, none of them empty; classes by name, a ValueError without one."""
     library, what = _library(), f"'{config}' of {dataset}"
     with _reaching(library, task, what):
         streamed = library.load_dataset(
             dataset, config, split=split, revision=revision, streaming=True
         )
-        features = streamed.features or {}
-        rows = tuple(_row(task, what, row, features) for row in streamed)
+        rows = list(streamed)
     if not rows:
         raise DataError(f"{what} has no rows", fix=f"correct tasks.hub.{task}.split")
-    return rows
+    return tuple(_row(task, what, row, streamed.features or {}) for row in rows)
 
 
 def _row(task: TaskName, what: str, row: Row, features: Mapping[str, Any]) -> Row:
