@@ -12,6 +12,7 @@ from nsmt.commands.language_steps import (
     check_steps,
 )
 from nsmt.commands.language_steps.deactivating import Deactivation
+from nsmt.commands.language_steps.fallback import _part
 from nsmt.commands.language_steps.forcing import _program
 from nsmt.errors import ConfigurationError, DataError
 from nsmt.evaluation.language_models import forcing as force_module
@@ -132,6 +133,13 @@ def test_what_the_identifier_lacks_is_told_in_the_words_of_the_step(step, monkey
     monkeypatch.setitem(sys.modules, "py3langid.langid", None)
     with pytest.raises(ConfigurationError, match=f"the step {step} needs py3langid"):
         check_steps({step: settings}, ("en", "de"))
+
+
+def test_answers_with_many_languages_off_have_a_short_file_name_of_their_own():
+    many = tuple(f"{letter}{other}a_Latn" for letter in "abcdef" for other in "abcdefghij")
+    assert len(_part(many)) < 32
+    assert _part(many).startswith("60-fja_Latn-")
+    assert len({_part(()), *(_part((*start, "de")) for start in ("", "ab", "ba"))}) == 4
 
 
 class English:

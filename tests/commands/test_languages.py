@@ -171,7 +171,7 @@ def test_perplexities_go_on_from_the_changes_that_are_there(page, place, monkeyp
     ("step", "module", "name", "part"),
     [
         ("forcing", forcing, "force", "hi"),
-        ("fallback", fallback, "generate", "random-1/en-de"),
+        ("fallback", fallback, "generate", "random-1/2-de-*"),
     ],
 )
 def test_answers_go_on_from_those_that_are_there(
@@ -181,7 +181,7 @@ def test_answers_go_on_from_those_that_are_there(
     whole = folder / f"{step}.json"
     before = whole.read_text()
     whole.unlink()
-    (folder / step / f"{part}.json").unlink()
+    next((folder / step).glob(f"{part}.json")).unlink()
     calls, real = [], getattr(module, name)
 
     def counted(*given, **named):

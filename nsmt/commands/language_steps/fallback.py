@@ -13,7 +13,7 @@ from rich.progress import Progress
 
 from nsmt.commands.language_steps.deactivating import Deactivation, controls
 from nsmt.commands.language_steps.identifying import step_identifier
-from nsmt.commands.language_steps.subject import Add, Subject, once
+from nsmt.commands.language_steps.subject import Add, Subject, once, short_digest
 from nsmt.data.identification import LanguageIdentifier
 from nsmt.errors import ConfigurationError, DataError
 from nsmt.evaluation.language_models.fallback import Level, Order, fall_back
@@ -139,10 +139,15 @@ def _answers(
     # Whatever is switched off later, what is there is not measured again.
     found: list[str] = once(
         subject,
-        "/".join(("fallback", name, "-".join(off) or "unchanged")),
+        f"fallback/{name}/{_part(off)}",
         neurons,
         settings.model_copy(update={"random_seeds": (), "order": "listed"}),
         measure,
         questions="\n".join(asked),
     )["texts"]
     return found
+
+
+def _part(off: tuple[str, ...]) -> str:
+    """A short file name, however many languages are off: how many, the last, a digest of all."""
+    return f"{len(off)}-{off[-1]}-{short_digest(off)}" if off else "unchanged"
