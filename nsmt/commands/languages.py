@@ -34,7 +34,7 @@ from nsmt.commands.language_steps import (
     selected,
     statistics_folder,
 )
-from nsmt.data.monolingual import TextSettings, text_digest
+from nsmt.data.monolingual import TextSettings, check_text, text_digest
 from nsmt.errors import ConfigurationError
 from nsmt.languages import (
     CATALOGUE,
@@ -124,6 +124,7 @@ def languages(config: LanguagesConfig) -> Path:
             fix="have the launcher start `nsmt identify` with the same words, then run this alone",
         )
     known = config.known()
+    check_text(config.text, config.languages)
     check_steps({name: getattr(config, name) for name in config.steps}, config.languages, known)
     record = certificate(
         command=command_line(),
