@@ -13,7 +13,6 @@ Shape suffixes: B contexts of a batch, S positions.
 
 from __future__ import annotations
 
-import importlib
 import re
 import tarfile
 import tempfile
@@ -25,6 +24,7 @@ from typing import Annotated, Any, Final, Literal, Protocol
 
 from pydantic import Field
 
+from nsmt.data.datasets_library import datasets_library
 from nsmt.data.sources.bible8 import TEXTS, fetched_database, verses
 from nsmt.data.sources.clients import ClientError, Unavailable, npm_file, npm_pack
 from nsmt.data.text import collapse_whitespace
@@ -228,13 +228,7 @@ def _lines(path: Path) -> Iterator[str]:
 
 
 def _rows(settings: DatasetText, language: str) -> Iterator[str]:
-    try:
-        library = importlib.import_module("datasets")
-    except ImportError:
-        raise ConfigurationError(
-            "text.source=datasets needs the library datasets",
-            fix='pip install "nsmt[huggingface]", or use text.source=files',
-        ) from None
+    library = datasets_library("text.source=datasets", instead="text.source=files")
     name = settings.name.replace(_PLACE, language) if settings.name else None
     try:
         rows = library.load_dataset(

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import sys
 import tarfile
 
 import pytest
@@ -73,6 +74,13 @@ def test_a_data_set_is_streamed_by_the_languages_name(tmp_path):
         with pytest.raises(DataError, match="cannot be read") as refused:
             list(paragraphs(text.model_copy(update=wrong), "de", cache=tmp_path))
         assert "text.name" in refused.value.fix
+
+
+def test_a_missing_library_of_data_sets_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    text = DatasetText(source="datasets", path="wiki")
+    with pytest.raises(ConfigurationError, match=r"nsmt\[huggingface\].*text\.source=files"):
+        next(paragraphs(text, "de", cache=tmp_path))
 
 
 def test_of_a_data_set_the_configuration_and_revision_are_asked_for(tmp_path, monkeypatch):

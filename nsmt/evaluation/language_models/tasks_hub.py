@@ -21,7 +21,6 @@ Rows are streamed: of the split, and nothing else. The hub was not reached by us
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -30,7 +29,8 @@ from typing import Any, Final
 
 from pydantic import Field
 
-from nsmt.errors import ConfigurationError, DataError
+from nsmt.data.datasets_library import datasets_library
+from nsmt.errors import DataError
 from nsmt.evaluation.language_models.tasks import (
     Example,
     MissingLanguageError,
@@ -189,13 +189,7 @@ def _row(task: TaskName, what: str, row: Row, features: Mapping[str, Any]) -> Ro
 
 
 def _library() -> ModuleType:
-    try:
-        return importlib.import_module("datasets")
-    except ImportError:
-        raise ConfigurationError(
-            "tasks.source=hub needs the library datasets",
-            fix='pip install "nsmt[huggingface]", or use tasks.source=files',
-        ) from None
+    return datasets_library("tasks.source=hub", instead="tasks.source=files")
 
 
 @contextmanager
