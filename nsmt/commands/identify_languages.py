@@ -13,6 +13,7 @@ from functools import partial
 
 from nsmt.commands.language_steps import ATLAS, gathering_step, selected, statistics_folder
 from nsmt.commands.languages import LanguagesConfig, opened
+from nsmt.data.monolingual import check_text
 from nsmt.errors import ConfigurationError
 from nsmt.progress import progress_bar, result_console
 from nsmt.training.settings import TrainerSettings
@@ -24,6 +25,7 @@ _MIB = 1 << 20
 def identify_languages(config: LanguagesConfig) -> None:
     """Gather what is missing, select, write both."""
     config.known()
+    check_text(config.text, config.languages)
     _join(config)
     with progress_bar(shown=config.progress and rank() == 0) as bar:
         subject = opened(config)

@@ -36,7 +36,7 @@ from nsmt.commands.language_steps import (
     short_digest,
     statistics_folder,
 )
-from nsmt.data.monolingual import TextSettings, text_digest
+from nsmt.data.monolingual import TextSettings, check_text, text_digest
 from nsmt.errors import ConfigurationError
 from nsmt.files import replace_text
 from nsmt.languages import (
@@ -134,6 +134,7 @@ def languages(config: LanguagesConfig) -> Path:
             fix="have the launcher start `nsmt identify` with the same words, then run this alone",
         )
     known = config.known()
+    check_text(config.text, config.languages)
     check_steps({name: getattr(config, name) for name in config.steps}, config.languages, known)
     record = certificate(
         command=command_line(),

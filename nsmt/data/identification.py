@@ -93,7 +93,8 @@ class LanguageIdentifier:
 
     Those of `languages` that it does not know are left out; that one of `required` is unknown, or
     cannot be told from another, is a ConfigurationError, with what it was `needed_by`, the
-    `setting` that names languages and how to do `without` it.
+    `setting` that names languages and how to do `without` it. A text may be in one of `others` too,
+    but those that it does not know or cannot tell from one before.
     """
 
     def __init__(
@@ -101,6 +102,7 @@ class LanguageIdentifier:
         languages: Iterable[Language],
         *,
         required: Collection[str],
+        others: Iterable[Language] = (),
         needed_by: str = "the off-target rate",
         setting: str = "eval.languages",
         without: str = _UNIDENTIFIED,
@@ -120,10 +122,12 @@ class LanguageIdentifier:
                     fix=without,
                 )
             self._codes[name] = code
+        for code, name in _known(others, self._model).items():
+            self._codes.setdefault(name, code)
         self._model.set_languages(list(self._codes))
-        self.languages = tuple(found)
+        self.languages = tuple(self._codes.values())
         version = metadata.version("py3langid")
-        names = (code if code == name else f"{code}={name}" for code, name in found.items())
+        names = (code if code == name else f"{code}={name}" for name, code in self._codes.items())
         self.signature = f"py3langid:{version}|languages:{','.join(sorted(names))}"
 
     def identify(self, text: str) -> str:

@@ -13,11 +13,10 @@ Shape suffixes: B contexts of a batch, S positions.
 
 from __future__ import annotations
 
-import importlib
 import re
 import tarfile
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from html.parser import HTMLParser
 from itertools import chain, islice
 from pathlib import Path
@@ -25,6 +24,7 @@ from typing import Annotated, Any, Final, Literal, Protocol
 
 from pydantic import Field
 
+from nsmt.data.datasets_library import datasets_library
 from nsmt.data.sources.bible8 import TEXTS, fetched_database, verses
 from nsmt.data.sources.clients import ClientError, Unavailable, npm_file, npm_pack
 from nsmt.data.text import collapse_whitespace
@@ -105,6 +105,31 @@ TextSettings = Annotated[
 ]
 
 
+def check_text(settings: TextSettings, languages: Iterable[str]) -> None:
+    """An error that names all languages without a text, before any work.
+
+    Of a data set of Hugging Face nothing is known before it is read.
+
+    Raises:
+        ConfigurationError: a source of ours has no such language.
+        DataError: a file is missing.
+    """
+    match settings:
+        case BibleText():
+            _require(languages, TEXTS, "the Bible's texts")
+        case DeclarationText():
+            _require(languages, _UDHR_NAMES, "the Declaration's texts")
+        case FilesText():
+            paths = [_path(settings, language) for language in languages]
+            if lacking := [str(path) for path in paths if not path.is_file()]:
+                raise DataError(
+                    f"there is no file {', '.join(lacking)}",
+                    fix="correct text.path, or leave these languages out",
+                )
+        case DatasetText():
+            pass
+
+
 def paragraphs(settings: TextSettings, language: str, *, cache: Path) -> Iterator[str]:
     """The paragraphs of a language, in order, some empty; DataError if there is no such text."""
     return map(collapse_whitespace, _paragraphs(settings, language, cache))
@@ -117,8 +142,8 @@ def text_digest(settings: TextSettings, language: str) -> str | None:
     """
     if not isinstance(settings, FilesText):
         return None
-    path = Path(settings.path.replace(_PLACE, language))
-    # A missing file is named by whoever reads it.
+    path = _path(settings, language)
+    # `check_text` names a missing file.
     return sha256(path) if path.is_file() else None
 
 
@@ -169,25 +194,29 @@ def _contexts(texts: Iterable[str], tokenizer: Tokenizer, length: int) -> Iterat
 
 
 def _paragraphs(settings: TextSettings, language: str, cache: Path) -> Iterator[str]:
+    check_text(settings, [language])
     match settings:
         case BibleText():
-            _require(language, TEXTS, "the Bible's texts")
             archive = Path(settings.archive) if settings.archive else None
             return verses(fetched_database(cache, archive, progress=False), language)
         case DeclarationText():
-            _require(language, _UDHR_NAMES, "the Declaration's texts")
             return _declaration(_declaration_archive(settings, cache), language)
         case FilesText():
-            return _lines(Path(settings.path.replace(_PLACE, language)))
+            return _lines(_path(settings, language))
         case DatasetText():
             return _rows(settings, language)
 
 
-def _require(language: str, known: Iterable[str], what: str) -> None:
-    if language not in known:
+def _require(languages: Iterable[str], known: Collection[str], what: str) -> None:
+    if lacking := [language for language in languages if language not in known]:
         raise ConfigurationError(
-            f"{what} have no '{language}'", fix=f"use {', '.join(sorted(known))}"
+            f"{what} have no {', '.join(map(repr, lacking))}",
+            fix=f"use {', '.join(sorted(known))}",
         )
+
+
+def _path(settings: FilesText, language: str) -> Path:
+    return Path(settings.path.replace(_PLACE, language))
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -199,13 +228,7 @@ def _lines(path: Path) -> Iterator[str]:
 
 
 def _rows(settings: DatasetText, language: str) -> Iterator[str]:
-    try:
-        library = importlib.import_module("datasets")
-    except ImportError:
-        raise ConfigurationError(
-            "text.source=datasets needs the library datasets",
-            fix='pip install "nsmt[huggingface]", or use text.source=files',
-        ) from None
+    library = datasets_library("text.source=datasets", instead="text.source=files")
     name = settings.name.replace(_PLACE, language) if settings.name else None
     try:
         rows = library.load_dataset(

@@ -8,9 +8,11 @@ from language_models import saved_model, words_of_files
 
 from nsmt.cli import main
 from nsmt.commands.compose import composed
+from nsmt.commands.language_steps.identifying import step_identifier
 from nsmt.commands.languages import LanguagesConfig, languages
 from nsmt.data.identification import LanguageIdentifier
-from nsmt.languages import CATALOGUE
+from nsmt.errors import ConfigurationError
+from nsmt.languages import CATALOGUE, LanguageSettings, catalogue_with
 from nsmt.probing.language_facts import resource_class
 
 WORDS = {"de": "Hund", "lv": "suns", "ltg": "suņs", "xx": "qqq"}
@@ -133,6 +135,36 @@ def test_answers_are_identified_by_the_code_that_the_identifier_has(place, tmp_p
     found = json.loads((page.parent / "results" / "forcing.json").read_text())
     assert found["identifier"].endswith("|languages:de,xx=lv")
     assert {each["came"] for each in found["plain"]} <= {"", "de", "xx"}
+
+
+@pytest.mark.parametrize(
+    ("code", "flores", "left_out"),
+    [
+        ("deu_Latn", None, "de"),
+        ("deu", None, "de"),
+        ("zh_Hant", None, "zh"),
+        ("sr_Latn", None, "sr"),
+        ("nb", "nob_Latn", "no"),
+    ],
+)
+def test_a_described_language_comes_before_the_catalogues_of_the_same_name(code, flores, left_out):
+    known = catalogue_with({code: LanguageSettings(flores=flores)})
+    among = step_identifier("fallback", CATALOGUE.values(), required=["en"]).languages
+    found = step_identifier("fallback", known.values(), required=["en", code]).languages
+    assert {*found} == {*among, code} - {left_out}
+    # Both at once are still one too many.
+    with pytest.raises(ConfigurationError, match=r"cannot tell .*\n.*leave fallback out"):
+        step_identifier("fallback", known.values(), required=[code, left_out])
+
+
+def test_an_answer_is_in_the_described_language_that_the_identifier_calls_otherwise():
+    known = catalogue_with({"deu_Latn": LanguageSettings(), "por_Latn": LanguageSettings()})
+    found = step_identifier("fallback", known.values(), required=("en", "deu_Latn"))
+    assert found.identify("Die alte Brücke wurde wegen des starken Regens gesperrt.") == "deu_Latn"
+    # Of two that nobody asked for, the catalogue's.
+    assert {"pt", "deu_Latn"} < set(found.languages)
+    assert not {"de", "por_Latn"} & set(found.languages)
+    assert "deu_Latn=de" in found.signature
 
 
 def test_the_catalogues_youngest_have_a_class_and_are_identified():

@@ -16,6 +16,7 @@ from nsmt.commands.language_steps.forcing import _program
 from nsmt.errors import ConfigurationError, DataError
 from nsmt.evaluation.language_models import forcing as force_module
 from nsmt.evaluation.language_models.forcing import questions
+from nsmt.evaluation.language_models.tasks_hub import HubSets
 from nsmt.steering.generation import GenerationSettings
 from nsmt.steering.interventions import Change, Intervention
 
@@ -56,6 +57,17 @@ def test_a_set_without_some_of_the_languages_is_tested_in_the_others(tmp_path, c
     assert "answering is left out in fr, it" in caplog.text
     with pytest.raises(DataError, match="cannot be tested in any of fr, it"):
         check_steps({"tasks": settings}, ("fr", "it"))
+
+
+def test_where_examples_come_from_decides_no_score():
+    """Not even the default of the hub's table, which may be mended."""
+    settings = TasksSettings(generation=GENERATION, examples=3)
+    other = HubSets().model_copy(update={"translation": HubSets().comprehension})
+    moved = settings.model_copy(update={"source": "hub", "folder": "there", "hub": other})
+    assert moved.decisive() == settings.decisive()
+    kept = settings.decisive().model_dump(mode="json")
+    assert kept.keys() == {"names", "languages", "examples", "activate", "generation"}
+    assert settings.decisive(names=("inference",)).names == ("inference",)
 
 
 QUESTIONS = '"no": ["Hvem?"]\nmt: ["Min?", "Xi?"]\n'

@@ -8,6 +8,7 @@ import tarfile
 import pytest
 from language_models import saved_model, words_of, words_of_files
 
+from nsmt.cli import main
 from nsmt.commands.compose import composed
 from nsmt.commands.languages import LanguagesConfig, languages
 from nsmt.data import monolingual
@@ -60,3 +61,26 @@ def test_a_text_of_which_nothing_is_held_out_is_named(tmp_path):
     )
     with pytest.raises(DataError, match=r"no text of 'de' is held out\n.*eight paragraphs"):
         languages(composed("languages", words, LanguagesConfig))
+
+
+@pytest.mark.parametrize("command", ["languages", "identify"])
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("text=bible", "languages=[en,lv,cy]"), "the Bible's texts have no 'lv', 'cy'"),
+        (("text=udhr", "languages=[en,lv,cy]"), "the Declaration's texts have no 'lv', 'cy'"),
+        (
+            ("text=files", "text.path=PLACE/LANGUAGE.txt", "languages=[de,en,fr]"),
+            "there is no file PLACE/en.txt, PLACE/fr.txt",
+        ),
+    ],
+)
+def test_what_text_lacks_is_told_before_the_model_is_read(tmp_path, capsys, command, more, said):
+    """The model does not exist: any work would end in another error."""
+    (tmp_path / "de.txt").write_text("Hund\n" * 99)
+    words = [word.replace("PLACE", str(tmp_path)) for word in more]
+    words += [f"output={tmp_path}/out", f"paths.downloads={tmp_path}/downloads"]
+    with pytest.raises(SystemExit):
+        main([command, *words_of("/nowhere/at/all", "steps=[]", *words)])
+    assert said.replace("PLACE", str(tmp_path)) in " ".join(capsys.readouterr().err.split())
+    assert [path.name for path in tmp_path.iterdir()] == ["de.txt"]

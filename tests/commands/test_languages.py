@@ -38,7 +38,7 @@ SENTENCES = {
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("languages")
     saved_model(folder / "model")
-    for language, sentence in SENTENCES.items():
+    for language, sentence in (SENTENCES | {"bo": "ཁྱི།", "ti": "ከልቢ።"}).items():
         lines = [f"{number} {sentence}\n" for number in range(600)]
         (folder / f"{language}.txt").write_text("".join(lines))
     return folder
@@ -364,7 +364,7 @@ def test_what_a_step_cannot_do_is_told_before_the_model_is_read(
     ("word", "said"),
     [
         ("languages=[de,xx]", "'xx' is not in the catalogue"),
-        ("languages=[de,en,fr]", "fr.txt cannot be read"),
+        ("languages=[de,en,fr]", "fr.txt fix: correct text.path"),
         ("gathering.context=100000", "does not fill a context"),
         ("selection.rule=lap", "lape"),
         ("language_model.path=/nowhere/at/all", "cannot be loaded"),

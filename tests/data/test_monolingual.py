@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import sys
 import tarfile
 
 import pytest
@@ -12,6 +13,7 @@ from nsmt.data.monolingual import (
     DatasetText,
     DeclarationText,
     FilesText,
+    check_text,
     contexts,
     paragraphs,
     part_of,
@@ -74,6 +76,13 @@ def test_a_data_set_is_streamed_by_the_languages_name(tmp_path):
         assert "text.name" in refused.value.fix
 
 
+def test_a_missing_library_of_data_sets_is_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    text = DatasetText(source="datasets", path="wiki")
+    with pytest.raises(ConfigurationError, match=r"nsmt\[huggingface\].*text\.source=files"):
+        next(paragraphs(text, "de", cache=tmp_path))
+
+
 def test_of_a_data_set_the_configuration_and_revision_are_asked_for(tmp_path, monkeypatch):
     datasets = pytest.importorskip("datasets")
     asked = []
@@ -103,8 +112,27 @@ def test_text_that_neurons_are_found_on_is_not_what_they_are_tested_on(tmp_path)
     assert not found["train"] & found["held_out"]
     assert len(found["train"] | found["held_out"]) == 600
     assert len(found["held_out"]) == pytest.approx(600 / 8, abs=32)
+
+
+def test_a_file_that_is_missing_or_no_text_is_named(tmp_path):
+    text = FilesText(source="files", path=f"{tmp_path}/LANGUAGE.txt")
+    with pytest.raises(DataError, match=r"no file .*en\.txt"):
+        list(paragraphs(text, "en", cache=tmp_path))
+    (tmp_path / "en.txt").write_bytes(b"\xff")
     with pytest.raises(DataError, match=r"en\.txt cannot be read"):
         list(paragraphs(text, "en", cache=tmp_path))
+
+
+def test_all_languages_without_a_text_are_named_at_once(tmp_path):
+    (tmp_path / "de.txt").touch()
+    files = FilesText(source="files", path=f"{tmp_path}/LANGUAGE.txt")
+    with pytest.raises(DataError, match=r"no file \S*/en\.txt, \S*/fr\.txt\n"):
+        check_text(files, ["de", "en", "fr"])
+    for settings in (BibleText(source="bible"), DeclarationText(source="udhr")):
+        with pytest.raises(ConfigurationError, match="texts have no 'xx', 'yy'"):
+            check_text(settings, ["en", "xx", "yy"])
+        check_text(settings, ["de", "en"])
+    check_text(files, ["de"])
 
 
 @pytest.mark.parametrize("count", [8, 9, 16, 90, 95, 224, 255, 256, 300, 2000])

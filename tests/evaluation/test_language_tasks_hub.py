@@ -41,6 +41,8 @@ def test_examples_are_those_of_the_authors_files_of_the_same_content(tmp_path, f
         ("translation", "de", "deu_Latn"),
         ("translation", "zh", "cmn_Hans"),
         ("translation", "tl", "fil_Latn"),
+        ("translation", "et", "ekk_Latn"),
+        ("comprehension", "et", "est_Latn"),
         ("comprehension", "zh", "zho_Hans"),
         ("answering", "zh", "xquad.zh"),
         ("inference", "zh", "zh"),
@@ -170,6 +172,23 @@ def test_labels_that_name_no_relation_are_named(folders, labels):
     assert "tasks.hub.inference.dataset" in told.value.fix
 
 
+def test_a_row_without_a_class_is_no_set_that_is_not_reached(folders):
+    """As the data set writes an example that nobody has labelled."""
+
+    def unlabelled(columns):
+        text = datasets.Value("string")
+        features = {"premise": text, "hypothesis": text}
+        features["label"] = datasets.ClassLabel(names=["entailment", "neutral", "contradiction"])
+        labels = [-1, *range(len(columns["premise"]) - 1)]
+        return datasets.Dataset.from_dict(columns | {"label": labels}, datasets.Features(features))
+
+    rewrite(folders, "inference", unlabelled)
+    said = r"in 'de' are no examples of inference.*class label -1"
+    with pytest.raises(DataError, match=said) as told:
+        hub_examples("inference", sets(folders), "de")
+    assert "log in" not in told.value.fix
+
+
 def test_classes_in_another_order_keep_their_names(folders):
     """The number of a class is the set's own affair."""
 
@@ -200,5 +219,19 @@ def test_flores_plus_has_each_language_of_the_catalogue_by_one_code():
     translation = HubSets().translation
     codes = {code: translation.config_of(code) for code in CATALOGUE}
     assert len(set(codes.values())) == len(CATALOGUE)
-    renamed = {code for code, name in codes.items() if name != CATALOGUE[code].flores}
-    assert renamed == {"zh", "tl"}
+    names = {CATALOGUE[code].flores: name for code, name in codes.items()}
+    # Of what openlanguagedata/flores relabelled (CHANGELOG.md, 2.0-rc.1 and 2.0-rc.2), ours.
+    relabelled = {
+        "zho_Hans": "cmn_Hans",
+        "zho_Hant": "cmn_Hant",
+        "tgl_Latn": "fil_Latn",
+        "tzm_Tfng": "zgh_Tfng",
+        "est_Latn": "ekk_Latn",
+        "grn_Latn": "gug_Latn",
+        "kon_Latn": "ktu_Latn",
+        "ajp_Arab": "apc_Arab_sout3123",
+        "apc_Arab": "apc_Arab_nort3139",
+        "aka_Latn": "twi_Latn_asan1239",
+        "twi_Latn": "twi_Latn_akua1239",
+    }
+    assert names == {old: relabelled.get(old, old) for old in names}

@@ -34,13 +34,10 @@ _LOG = logging.getLogger(__name__)
 Examples = dict[TaskName, dict[str, list[Example]]]
 
 
-class TasksSettings(Settings):
-    """Tasks in each language, with each language activated."""
+class DecisiveSettings(Settings):
+    """What decides scores beside the examples, wherever these come from."""
 
     names: tuple[TaskName, ...] = tuple(TASKS)
-    source: Literal["files", "hub"] = "files"
-    folder: str = Field("tasks", description="with data as nsmt.evaluation.language_models.tasks")
-    hub: HubSets = HubSets()
     languages: tuple[str, ...] | None = Field(
         None, description="tested in, with neurons or without; null: those of `languages`"
     )
@@ -48,10 +45,18 @@ class TasksSettings(Settings):
     activate: Change = Field(Change(operation="add"), description="of each language in turn")
     generation: GenerationSettings
 
-    def decisive(self, **changes: object) -> TasksSettings:
-        """What decides scores beside the examples, wherever these come from."""
-        unsaid = {"source": "files", "folder": "", "hub": HubSets()}
-        return self.model_copy(update=unsaid | changes)
+
+class TasksSettings(DecisiveSettings):
+    """Tasks in each language, with each language activated."""
+
+    source: Literal["files", "hub"] = "files"
+    folder: str = Field("tasks", description="with data as nsmt.evaluation.language_models.tasks")
+    hub: HubSets = HubSets()
+
+    def decisive(self, **changes: object) -> DecisiveSettings:
+        """Those settings alone, with some changes."""
+        own = {name: getattr(self, name) for name in DecisiveSettings.model_fields}
+        return DecisiveSettings.model_validate(own | changes)
 
 
 def tasks_step(

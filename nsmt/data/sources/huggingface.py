@@ -9,7 +9,6 @@ needs a revision: without one, the same configuration would be another corpus on
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,13 +19,15 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self
 import yaml
 from pydantic import Field, model_validator
 
+from nsmt.data.datasets_library import datasets_library, require_datasets
 from nsmt.data.settings import CorpusName, CorpusSettings
 from nsmt.data.sources.contents import content_hashes
 from nsmt.data.split import SPLITS
-from nsmt.errors import ConfigurationError, DataError
+from nsmt.errors import DataError
 from nsmt.languages import Direction
 
 _BATCH = 1000
+_NEEDED_BY = "data.source=huggingface"
 SplitName = Literal["train", "valid", "test"]
 
 
@@ -103,11 +104,7 @@ class HuggingFaceSource:
         self._loaded: dict[Direction, _Loaded] = {}
         self._hashes: dict[Path, str] = {}
         self._licence = settings.licence
-        if importlib.util.find_spec("datasets") is None:
-            raise ConfigurationError(
-                "data.source=huggingface needs the library datasets",
-                fix='pip install "nsmt[huggingface]"',
-            )
+        require_datasets(_NEEDED_BY)
         if self._root is not None and not self._root.is_dir():
             raise DataError(f"data.root {self._root} is not a folder", fix="correct data.root")
 
@@ -145,7 +142,7 @@ class HuggingFaceSource:
 
     def fetch(self, cache: Path, *, progress: bool = True) -> None:
         """Load every pair, from the library's own cache if it is there."""
-        library = importlib.import_module("datasets")
+        library = datasets_library(_NEEDED_BY)
         with _bars(library, shown=progress):
             for pair in self._settings.parsed_pairs:
                 self._loaded[pair] = self._load(library, pair, cache / "huggingface")

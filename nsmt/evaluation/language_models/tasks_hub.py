@@ -10,17 +10,17 @@
 Sources: the cards (README.md) of facebook/belebele, google/xquad (answers is a struct of lists) and
 facebook/xnli (label is a class: entailment, neutral, contradiction). FLORES+ has to be asked for;
 a row of it is described as {id, iso_639_3, iso_15924, glottocode, text, …}, and the change log of
-openlanguagedata/flores says that zho_Hans is cmn_Hans there, tgl_Latn is fil_Latn, and that it
-mended sentences of the devtest of, among others, Spanish, Urdu, Nepali and Tibetan: its scores are
-not quite those of FLORES-200. The latter, facebook/flores, is a script, which `datasets` has not
-run since its version 4 (huggingface/datasets issue 7693).
+openlanguagedata/flores says that zho_Hans is cmn_Hans there, tgl_Latn is fil_Latn and est_Latn is
+ekk_Latn, that it mended sentences of the devtest of, among others, Spanish, Urdu, Nepali,
+Lithuanian and Tibetan, and that it updated Norwegian: its scores are not quite those of FLORES-200.
+The latter, facebook/flores, is a script, which `datasets` has not run since its version 4
+(huggingface/datasets issue 7693).
 
 Rows are streamed: of the split, and nothing else. The hub was not reached by us.
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -29,7 +29,8 @@ from typing import Any, Final
 
 from pydantic import Field
 
-from nsmt.errors import ConfigurationError, DataError
+from nsmt.data.datasets_library import datasets_library
+from nsmt.errors import DataError
 from nsmt.evaluation.language_models.tasks import (
     Example,
     MissingLanguageError,
@@ -87,7 +88,7 @@ class HubSets(Settings):
         dataset="openlanguagedata/flores_plus",
         config="FLORES",
         split="devtest",
-        codes={"zh": "cmn_Hans", "tl": "fil_Latn"},
+        codes={"zh": "cmn_Hans", "tl": "fil_Latn", "et": "ekk_Latn"},
     )
     comprehension: HubSet = HubSet(dataset="facebook/belebele", config="FLORES", split="test")
     answering: HubSet = HubSet(dataset="google/xquad", config="xquad.LANGUAGE", split="validation")
@@ -104,8 +105,8 @@ def hub_examples(task: TaskName, sets: HubSets, language: str) -> list[Example]:
         MissingLanguageError: the set has no configuration of the language.
         DataError: the set cannot be reached, or its rows are others.
     """
-    rows = _rows_of(task, sets, language)
     try:
+        rows = _rows_of(task, sets, language)
         match task:
             case "translation":
                 return _translations(_english(sets), rows, language)
@@ -161,17 +162,16 @@ def _configs(task: TaskName, dataset: str, revision: str | None) -> frozenset[st
 def _rows(
     task: TaskName, dataset: str, config: str, split: str, revision: str | None
 ) -> Sequence[Row]:
-    """The columns of a task, none of them empty; classes by name."""
+    """The columns of a task, none of them empty; classes by name, a ValueError without one."""
     library, what = _library(), f"'{config}' of {dataset}"
     with _reaching(library, task, what):
         streamed = library.load_dataset(
             dataset, config, split=split, revision=revision, streaming=True
         )
-        features = streamed.features or {}
-        rows = tuple(_row(task, what, row, features) for row in streamed)
+        rows = list(streamed)
     if not rows:
         raise DataError(f"{what} has no rows", fix=f"correct tasks.hub.{task}.split")
-    return rows
+    return tuple(_row(task, what, row, streamed.features or {}) for row in rows)
 
 
 def _row(task: TaskName, what: str, row: Row, features: Mapping[str, Any]) -> Row:
@@ -189,13 +189,7 @@ def _row(task: TaskName, what: str, row: Row, features: Mapping[str, Any]) -> Ro
 
 
 def _library() -> ModuleType:
-    try:
-        return importlib.import_module("datasets")
-    except ImportError:
-        raise ConfigurationError(
-            "tasks.source=hub needs the library datasets",
-            fix='pip install "nsmt[huggingface]", or use tasks.source=files',
-        ) from None
+    return datasets_library("tasks.source=hub", instead="tasks.source=files")
 
 
 @contextmanager
