@@ -16,6 +16,7 @@ from nsmt.commands.language_steps import (
     perplexity,
 )
 from nsmt.evaluation.arithmetic import random_neurons
+from nsmt.languages import CATALOGUE
 from nsmt.neurons.language_selection import LanguageSelectionSettings, select_languages
 from nsmt.neurons.sites import Site
 from nsmt.neurons.statistics import ActivationStatistics
@@ -114,7 +115,7 @@ def test_languages_switched_off_together_are_as_many_random_neurons(
     monkeypatch.setattr(
         fallback, "generate", lambda _, prompts, *__, **___: ["Yes."] * len(prompts)
     )
-    subject = MagicMock(languages=LANGUAGES, output=tmp_path)
+    subject = MagicMock(languages=LANGUAGES, output=tmp_path, known=CATALOGUE)
     subject.key.return_value = {}
     settings = FallbackSettings(generation=GenerationSettings(max_new_tokens=1))
     fallback.fallback_step(subject, neurons, settings, bar=MagicMock(), add=MagicMock())
