@@ -31,6 +31,7 @@ from nsmt.commands.language_steps import (
     Subject,
     TasksSettings,
     check_steps,
+    decisive,
     gathering_step,
     selected,
     short_digest,
@@ -120,10 +121,7 @@ class LanguagesConfig(Settings):
 
     def asked(self) -> dict[str, Any]:
         """The steps and their settings, which decide a page of given neurons."""
-        return {
-            name: getattr(self, name).model_dump(mode="json", exclude={"rows"})
-            for name in self.steps
-        }
+        return {name: decisive(getattr(self, name)) for name in self.steps}
 
 
 def languages(config: LanguagesConfig) -> Path:

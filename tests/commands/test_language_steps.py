@@ -8,8 +8,10 @@ from pydantic import ValidationError
 from nsmt.commands.language_steps import (
     FallbackSettings,
     ForcingSettings,
+    PerplexitySettings,
     TasksSettings,
     check_steps,
+    decisive,
 )
 from nsmt.commands.language_steps.deactivating import Deactivation
 from nsmt.commands.language_steps.forcing import _program
@@ -38,6 +40,20 @@ def test_forcing_switches_off_first_and_then_activates():
     alone = settings.model_copy(update={"deactivate": None})
     assert _program(alone, "en", "de") == _program(settings, "de", "de")
     assert len(_program(alone, "en", "de")) == 1
+
+
+@pytest.mark.parametrize(("operation", "differ"), [("constant", False), ("noise", True)])
+def test_rows_of_a_batch_decide_a_result_only_where_noise_is_drawn(operation, differ):
+    one, other = (
+        PerplexitySettings(
+            tokens=8,
+            context=8,
+            rows=rows,
+            deactivate=Deactivation(operation=operation, value=1.0),
+        )
+        for rows in (1, 2)
+    )
+    assert (decisive(one) != decisive(other)) == differ
 
 
 def test_several_languages_are_not_switched_off_by_the_mean_of_one():

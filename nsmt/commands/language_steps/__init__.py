@@ -26,7 +26,7 @@ from nsmt.commands.language_steps.gathering import (
 from nsmt.commands.language_steps.lens import LensSettings, lens_step
 from nsmt.commands.language_steps.perplexity import PerplexitySettings, perplexity_step
 from nsmt.commands.language_steps.selecting import ATLAS, selected
-from nsmt.commands.language_steps.subject import Subject, short_digest
+from nsmt.commands.language_steps.subject import Subject, decisive, short_digest
 from nsmt.commands.language_steps.tasks import TasksSettings, check_tasks, tasks_step
 from nsmt.languages import CATALOGUE, Language
 from nsmt.settings import Settings
@@ -72,6 +72,7 @@ __all__ = [
     "Subject",
     "TasksSettings",
     "check_steps",
+    "decisive",
     "gathering_step",
     "selected",
     "short_digest",

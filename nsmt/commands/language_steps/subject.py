@@ -85,6 +85,16 @@ def held_out(subject: Subject, *, length: int, limit: int) -> dict[str, list[lis
     return found
 
 
+def decisive(settings: Settings) -> dict[str, Any]:
+    """What decides a result of a step's settings.
+
+    Without `rows`, contexts of a batch for the memory's sake, unless noise is drawn batch by batch.
+    """
+    changes = (value for _, value in settings if isinstance(value, Change))
+    noise = any(change.operation in ("random", "noise") for change in changes)
+    return settings.model_dump(mode="json", exclude=set() if noise else {"rows"})
+
+
 def once(
     subject: Subject,
     name: str,
@@ -93,18 +103,12 @@ def once(
     measure: Callable[[], dict[str, Any]],
     **more: str,
 ) -> dict[str, Any]:
-    """The result that is kept for the same key, `more` of which only some have, or a new one.
-
-    `settings.rows`, where there are any, are left out: contexts of a batch, for the memory's sake.
-    Only noise is drawn batch by batch.
-    """
+    """The result that is kept for the same key, `more` of which only some have, or a new one."""
     made_by = subject.key(
         languages=subject.languages,
         neurons=neurons.atlas.fingerprint,
         statistics=hashlib.sha256(json.dumps(neurons.statistics.provenance).encode()).hexdigest(),
-        settings=settings.model_dump(
-            mode="json", exclude=set() if _draws_noise(settings) else {"rows"}
-        ),
+        settings=decisive(settings),
         **more,
     )
     key = json.loads(json.dumps(made_by))
@@ -116,8 +120,3 @@ def once(
     text = json.dumps({"key": key, "result": result}, ensure_ascii=False, allow_nan=False)
     replace_text(path, text + "\n")
     return result
-
-
-def _draws_noise(settings: Settings) -> bool:
-    changes = (value for _, value in settings if isinstance(value, Change))
-    return any(change.operation in ("random", "noise") for change in changes)
