@@ -122,6 +122,13 @@ def words_of(folder, *more):
     ]
 
 
+def saved_texts(folder, words):
+    """A text of a word for each language, in `folder`/LANGUAGE.txt."""
+    for language, word in words.items():
+        lines = [f"{number} {word} {word[::-1]} {number * number}\n" for number in range(200)]
+        (folder / f"{language}.txt").write_text("".join(lines))
+
+
 def words_of_files(folder, *more):
     """The same for text in `folder`/LANGUAGE.txt."""
     return words_of(folder, "text=files", f"text.path={folder}/LANGUAGE.txt", *more)

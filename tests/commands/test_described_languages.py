@@ -4,7 +4,7 @@ import csv
 import json
 
 import pytest
-from language_models import saved_model, words_of_files
+from language_models import saved_model, saved_texts, words_of_files
 
 from nsmt.cli import main
 from nsmt.commands.compose import composed
@@ -27,9 +27,7 @@ LATGALIAN = (
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("described")
     saved_model(folder / "model")
-    for language, word in WORDS.items():
-        lines = [f"{number} {word} {word[::-1]} {number * number}\n" for number in range(200)]
-        (folder / f"{language}.txt").write_text("".join(lines))
+    saved_texts(folder, WORDS)
     (folder / "questions.yaml").write_text("lv: ['Kas?']\nxx: ['Kas?']\n")
     return folder
 

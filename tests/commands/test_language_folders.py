@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from language_models import saved_model, words_of_files
+from language_models import saved_model, saved_texts, words_of_files
 
 from nsmt.cli import main
 from nsmt.commands.compose import composed
@@ -22,10 +22,10 @@ WORDS = {"de": "Hund", "en": "dog", "fr": "chien"}
 def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("folders")
     saved_model(folder / "model")
-    for language, word in WORDS.items():
-        lines = [f"{number} {word} {word[::-1]} {number * number}\n" for number in range(200)]
-        (folder / f"{language}.txt").write_text("".join(lines))
-        (folder / f"other.{language}.txt").write_text("".join(lines).upper())
+    saved_texts(folder, WORDS)
+    for language in WORDS:
+        text = (folder / f"{language}.txt").read_text()
+        (folder / f"other.{language}.txt").write_text(text.upper())
     return folder
 
 
