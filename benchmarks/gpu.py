@@ -1,12 +1,14 @@
 """Every figure that needs a GPU, by one command.
 
-    python benchmarks/gpu.py [--corpus FOLDER] [--into FOLDER] [--rehearse] [PART ...]
+    python benchmarks/gpu.py [--corpus FOLDER] [--into FOLDER] [--steps N] [--rounds N] [--rehearse]
+                             [PART ...]
 
 Parts: tests, train-30720, train-7680, identify, decode; all of them if none is named. Each runs in
 a process of its own and writes its record, FOLDER/gpu-PART.json, as figures come, so that one that
 fails takes nothing from the others. Sentences are made up (nsmt.benchmarks.made_up), as long as
 those of the prepared corpus that --corpus names, or else as those in lengths-bible8.json; with
---corpus, decoding translates its text. --rehearse runs everything small on a CPU.
+--corpus, decoding translates its text. --steps (200) and --rounds (3) are how often training steps
+and decoders are timed. --rehearse runs everything small on a CPU.
 
 Wants torch with CUDA, pytorch-lightning and transformers (the peer); pytest for the tests; neither
 Hydra nor a network.
@@ -21,7 +23,7 @@ import sys
 import tempfile
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from nsmt.benchmarks.decoding import bench_decode
@@ -118,12 +120,15 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--corpus", type=Path)
     parser.add_argument("--into", type=Path, default=HERE)
+    parser.add_argument("--steps", type=int)
+    parser.add_argument("--rounds", type=int)
     parser.add_argument("--rehearse", action="store_true")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if unknown := set(asked.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    sizes = REHEARSAL if asked.rehearse else Sizes()
+    fewer = {name: getattr(asked, name) for name in ("steps", "rounds") if getattr(asked, name)}
+    sizes = replace(REHEARSAL if asked.rehearse else Sizes(), **fewer)
     if asked.here:
         run(asked.parts[0], sizes, corpus=asked.corpus, into=asked.into)
         return
@@ -154,6 +159,8 @@ def run(part: str, sizes: Sizes, *, corpus: Path | None, into: Path) -> None:
         "trainer": sizes.trainer.model_dump(mode="json"),
         "batch": batch.model_dump(mode="json"),
         "directions": DIRECTIONS,
+        "steps": sizes.steps,
+        "rounds": sizes.rounds,
         "vocabulary": sizes.vocabulary,
         "lengths": "lengths-bible8.json" if real is None else real.fingerprint,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import platform
 import subprocess
 import sys
@@ -135,13 +136,16 @@ def now() -> str:
 
 
 def commit() -> str | None:
-    """The commit of the checkout, marked if files were changed since; None outside of one."""
+    """The commit of the checkout, marked if files were changed since.
+
+    Where there is no checkout, as in a container, what NSMT_COMMIT says; None without either.
+    """
     root = Path(nsmt.__file__).parent.parent
     try:
         head = _git(root, "rev-parse", "HEAD")
         changed = _git(root, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError):
-        return None
+        return os.environ.get("NSMT_COMMIT") or None
     return f"{head}, with changes" if changed else head
 
 
