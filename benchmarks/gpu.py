@@ -7,8 +7,8 @@ Parts: tests, train-30720, train-7680, identify, decode; all of them if none is 
 a process of its own and writes its record, FOLDER/gpu-PART.json, as figures come, so that one that
 fails takes nothing from the others. Sentences are made up (nsmt.benchmarks.made_up), as long as
 those of the prepared corpus that --corpus names, or else as those in lengths-bible8.json; with
---corpus, decoding translates its text. --steps (200) and --rounds (3) are how often training steps
-and decoders are timed. --rehearse runs everything small on a CPU.
+--corpus, decoding translates its text. --steps (200) and --rounds (3, and 20 of identification) are
+how often training steps and the others are timed. --rehearse runs everything small on a CPU.
 
 Wants torch with CUDA, pytorch-lightning and transformers (the peer); pytest for the tests; neither
 Hydra nor a network.
@@ -127,8 +127,11 @@ def main() -> None:
     asked = parser.parse_args()
     if unknown := set(asked.parts) - set(PARTS):
         parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
-    fewer = {name: getattr(asked, name) for name in ("steps", "rounds") if getattr(asked, name)}
-    sizes = replace(REHEARSAL if asked.rehearse else Sizes(), **fewer)
+    sizes = REHEARSAL if asked.rehearse else Sizes()
+    if asked.steps:
+        sizes = replace(sizes, steps=asked.steps)
+    if asked.rounds:
+        sizes = replace(sizes, rounds=asked.rounds, passes=asked.rounds)
     if asked.here:
         run(asked.parts[0], sizes, corpus=asked.corpus, into=asked.into)
         return
@@ -160,7 +163,7 @@ def run(part: str, sizes: Sizes, *, corpus: Path | None, into: Path) -> None:
         "batch": batch.model_dump(mode="json"),
         "directions": DIRECTIONS,
         "steps": sizes.steps,
-        "rounds": sizes.rounds,
+        "rounds": sizes.passes if part == "identify" else sizes.rounds,
         "vocabulary": sizes.vocabulary,
         "lengths": "lengths-bible8.json" if real is None else real.fingerprint,
     }
