@@ -1,4 +1,4 @@
-# nsmt on a CPU: docker build -f docker/cpu.Dockerfile -t nsmt:cpu .
+# nsmt on a CPU: docker build -f docker/cpu.Dockerfile -t nsmt:cpu --build-arg COMMIT="$(git rev-parse HEAD)" .
 FROM python:3.11-slim-bookworm
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 WORKDIR /opt/nsmt
@@ -12,6 +12,9 @@ ARG TORCH_INDEX=""
 RUN pip install --no-cache-dir --require-hashes --no-deps -r requirements.lock \
  && pip install --no-cache-dir ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} -r requirements-torch.txt \
  && pip install --no-cache-dir --no-deps --no-build-isolation -e .
+# What certificates say of the code, as an image has no checkout.
+ARG COMMIT=""
+ENV NSMT_COMMIT=$COMMIT
 # Mount /data to keep corpora and runs.
 WORKDIR /data
 ENTRYPOINT ["nsmt"]
