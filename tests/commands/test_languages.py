@@ -1,4 +1,4 @@
-"""Claims about `nsmt languages`: steps done once, results of the model's own, errors by name."""
+"""Claims about `nsmt languages`: steps done once, results of the model's own."""
 
 import csv
 import json
@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from language_models import saved_model, words_of_files
+from three_languages import LANGUAGES, SENTENCES, lay_out, words
 
-from nsmt.cli import main
 from nsmt.commands.compose import composed
 from nsmt.commands.language_steps import (
     fallback,
@@ -26,41 +25,10 @@ from nsmt.errors import DataError
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.statistics import ActivationStatistics
 
-LANGUAGES = ("de", "en", "hi")
-SENTENCES = {
-    "de": "Der Hund läuft über die Straße und die Katze schläft im Garten.",
-    "en": "The dog runs across the street and the cat sleeps in the garden.",
-    "hi": "कुत्ता सड़क पार करता है और बिल्ली बगीचे में सोती है।",
-}
-
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("languages")
-    saved_model(folder / "model")
-    for language, sentence in (SENTENCES | {"bo": "ཁྱི།", "ti": "ከልቢ።"}).items():
-        lines = [f"{number} {sentence}\n" for number in range(600)]
-        (folder / f"{language}.txt").write_text("".join(lines))
-    return folder
-
-
-def words(place, *more):
-    return words_of_files(
-        place,
-        f"languages=[{','.join(LANGUAGES)}]",
-        "gathering.tokens=2000",
-        "gathering.context=64",
-        "perplexity.tokens=256",
-        "perplexity.context=64",
-        "forcing.generation.max_new_tokens=4",
-        "fertility.paragraphs=8",
-        "fallback.generation.max_new_tokens=4",
-        "lens.tokens=128",
-        "lens.context=64",
-        "steps=[perplexity,fertility,forcing,fallback,lens]",
-        f"paths.runs={place}/runs",
-        *more,
-    )
+    return lay_out(tmp_path_factory.mktemp("languages"))
 
 
 def configured(place, *more):
@@ -335,67 +303,6 @@ def test_tasks_are_done_as_the_model_is_and_with_each_language(place, tmp_path, 
     monkeypatch.setattr(tasks, "generate", never)
     with pytest.raises(AssertionError, match="measured again"):
         languages(configured(place, "steps=[tasks]", *more, f"output={tmp_path}/out"))
-
-
-@pytest.mark.parametrize(
-    ("step", "word", "said"),
-    [
-        ("forcing", "languages=[de,en,bo]", "there are no questions in bo"),
-        ("forcing", "languages=[de,en,ti]", "there are no questions in ti"),
-        ("fallback", "languages=[de,en,ti]", "leave fallback out of steps"),
-        ("fallback", "fallback.asked=fr", "'fr' is none of the languages"),
-        ("fallback", "fallback.questions=/nowhere", "/nowhere cannot be read"),
-        ("forcing", "forcing.questions=/nowhere", "/nowhere cannot be read"),
-        ("tasks", "tasks.folder=/nowhere", "cannot be read"),
-        ("tasks", "tasks.languages=[de,xx]", "tasks.languages: xx is not in the catalogue"),
-    ],
-)
-def test_what_a_step_cannot_do_is_told_before_the_model_is_read(
-    place, tmp_path, step, word, said, capsys
-):
-    """The model does not exist: any work would end in another error."""
-    more = (f"steps=[{step}]", "language_model.path=/nowhere/at/all", word)
-    with pytest.raises(SystemExit):
-        main(["languages", *words(place, f"output={tmp_path}/out", *more)])
-    assert said in " ".join(capsys.readouterr().err.split())
-
-
-@pytest.mark.parametrize(
-    ("word", "said"),
-    [
-        ("languages=[de,xx]", "'xx' is not in the catalogue"),
-        ("languages=[de,en,fr]", "fr.txt fix: correct text.path"),
-        ("gathering.context=100000", "does not fill a context"),
-        ("selection.rule=lap", "lape"),
-        ("language_model.path=/nowhere/at/all", "cannot be loaded"),
-        ("steps=[perplexty]", "perplexity"),
-        ("fallback.questions=/dev/null", "/dev/null is empty"),
-        ("lens.context=100000 lens.tokens=100000", "no held-out context of de, en, hi"),
-        ("lens.context=100000", "tokens=128 does not fill a context of 100000"),
-        ("perplexity.tokens=63", "tokens=63 does not fill a context of 64"),
-        ("forcing.activate.operation=multiply", "needs a value"),
-        ("perplexity.deactivate.layers=[-1]", "greater than or equal to 0"),
-        ("intervention@fallback.deactivate=add", 'fallback.deactivate.operation="add"'),
-        ("intervention@lens.deactivate=of", "intervention=of is not there (choices: add"),
-    ],
-)
-def test_what_is_wrong_is_named(place, tmp_path, word, said, capsys):
-    with pytest.raises(SystemExit) as end:
-        main(["languages", *words(place, f"output={tmp_path}/out", *word.split())])
-    assert end.value.code == 2
-    assert said in " ".join(capsys.readouterr().err.split())
-
-
-def test_what_has_no_value_is_named_all_at_once_with_what_it_is(capsys):
-    with pytest.raises(SystemExit) as end:
-        main(["languages", "language_model=huggingface", "text=files"])
-    assert end.value.code == 2
-    said = capsys.readouterr().err
-    assert "'languages' has no value: codes of two or more languages of the catalogue" in said
-    for key in ("languages", "language_model.name", "language_model.path", "text.path"):
-        assert f"'{key}' has no value" in said
-        assert f"{key}=…" in said.partition("fix:")[2]
-    assert "object_type" not in said
 
 
 def test_the_example_of_the_page_works(page, place):
