@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 import yaml
 
-from nsmt.languages import CATALOGUE, OTHER, Language
+from nsmt.languages import OTHER, Language
 from nsmt.probing.ranks import Floats
 
 _TABLE: Final = Path(__file__).parent / "languages.yaml"
@@ -74,9 +74,7 @@ RELATIONS: Final[dict[str, Callable[[Language, Language], float | None]]] = {
 }
 
 
-def relation_matrix(
-    codes: Sequence[str], relation: str, known: Mapping[str, Language] = CATALOGUE
-) -> Floats:
+def relation_matrix(codes: Sequence[str], relation: str, known: Mapping[str, Language]) -> Floats:
     """A relation between every two languages: [L, L], NaN where it is not known."""
     of = RELATIONS[relation]
     found = [[of(known[one], known[other]) for other in codes] for one in codes]

@@ -16,7 +16,7 @@ from typing import Final
 
 import numpy as np
 
-from nsmt.languages import CATALOGUE, Language
+from nsmt.languages import Language
 from nsmt.probing.language_facts import RELATIONS, relation_matrix, same_family, same_script
 from nsmt.probing.ranks import Floats, PermutationTest, mantel, rank_test
 
@@ -39,7 +39,7 @@ def symmetric(matrix_LL: Floats) -> Floats:
 
 
 def pair_groups(
-    matrix_LL: Floats, codes: Sequence[str], known: Mapping[str, Language] = CATALOGUE
+    matrix_LL: Floats, codes: Sequence[str], known: Mapping[str, Language]
 ) -> dict[str, tuple[int, float | None]]:
     """The number of pairs of each group, and the mean of their values, both ways.
 
@@ -56,7 +56,7 @@ def pair_groups(
 
 
 def related(
-    matrix_LL: Floats, codes: Sequence[str], known: Mapping[str, Language] = CATALOGUE
+    matrix_LL: Floats, codes: Sequence[str], known: Mapping[str, Language]
 ) -> dict[str, tuple[int, PermutationTest]]:
     """Mantel's test of a matrix against each relation, and of how many languages it is.
 

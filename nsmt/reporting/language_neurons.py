@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from nsmt.files import replace_text
-from nsmt.languages import CATALOGUE, Language
+from nsmt.languages import Language
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.records import certificate_entries
 from nsmt.reporting.figures import layer_curves, save_figure
@@ -50,7 +50,7 @@ def language_page(
     record: Mapping[str, Any],
     *,
     into: Path,
-    known: Mapping[str, Language] = CATALOGUE,
+    known: Mapping[str, Language],
 ) -> Path:
     """Write everything below a folder, in place of an earlier page's; the path of the page.
 
@@ -111,9 +111,7 @@ _SAID = {
 _OF_TASK = "Change of the score: the language tested (row), the language activated (column)."
 
 
-def neuron_tables(
-    neurons: LanguageNeurons, known: Mapping[str, Language] = CATALOGUE
-) -> dict[str, Table]:
+def neuron_tables(neurons: LanguageNeurons, known: Mapping[str, Language]) -> dict[str, Table]:
     """How many neurons each language has, where, and with whom it shares them."""
     atlas, statistics = neurons.atlas, neurons.statistics
     members_LN = members(atlas)
@@ -157,7 +155,7 @@ def layer_figure(atlas: NeuronAtlas) -> Figure:
     return layer_curves({"": series}, meaning="neurons")
 
 
-def overlap_figure(atlas: NeuronAtlas, known: Mapping[str, Language] = CATALOGUE) -> Figure:
+def overlap_figure(atlas: NeuronAtlas, known: Mapping[str, Language]) -> Figure:
     """The IoU of every two languages' neurons."""
     order = by_family(atlas.tasks, known)
     names = [atlas.tasks[place] for place in order]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nsmt.languages import CATALOGUE, Language
+from nsmt.languages import Language
 from nsmt.probing.language_facts import relation_matrix, resource_class
 from nsmt.probing.language_relations import correlated, pair_groups, related
 from nsmt.probing.ranks import PermutationTest
@@ -29,7 +29,7 @@ _UNCORRECTED = "p is not corrected for the number of tests."
 def relation_tables(
     neurons: LanguageNeurons,
     results: Mapping[str, Mapping[str, Any]],
-    known: Mapping[str, Language] = CATALOGUE,
+    known: Mapping[str, Language],
 ) -> dict[str, Table]:
     """Pairs of languages by family and script, Mantel's tests, and correlations of numbers."""
     codes = neurons.atlas.tasks
@@ -72,7 +72,7 @@ def measures(neurons: LanguageNeurons, results: Mapping[str, Mapping[str, Any]])
 def properties(
     codes: Sequence[str],
     results: Mapping[str, Mapping[str, Any]],
-    known: Mapping[str, Language] = CATALOGUE,
+    known: Mapping[str, Language],
 ) -> Numbers:
     """What is known of each language, and how well the model reads it."""
     found: Numbers = {

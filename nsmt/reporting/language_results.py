@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from nsmt.languages import CATALOGUE, Language
+from nsmt.languages import Language
 from nsmt.reporting.heatmaps import direction_heatmaps, signed_heatmaps
 from nsmt.reporting.language_matrices import (
     Means,
@@ -60,7 +60,7 @@ def perplexity_tables(found: Mapping[str, Any], languages: Sequence[str]) -> dic
 
 
 def perplexity_figures(
-    found: Mapping[str, Any], languages: Sequence[str], known: Mapping[str, Language] = CATALOGUE
+    found: Mapping[str, Any], languages: Sequence[str], known: Mapping[str, Language]
 ) -> dict[str, Figure]:
     """Changes in nats a token: a row a language switched off, a column a language of text."""
     means = token_means(found)
@@ -112,7 +112,7 @@ def forcing_tables(found: Mapping[str, Any], languages: Sequence[str]) -> dict[s
 
 
 def forcing_figures(
-    found: Mapping[str, Any], languages: Sequence[str], known: Mapping[str, Language] = CATALOGUE
+    found: Mapping[str, Any], languages: Sequence[str], known: Mapping[str, Language]
 ) -> dict[str, Figure]:
     """Shares of answers in the language wanted."""
     names = [languages[place] for place in by_family(languages, known)]
@@ -153,7 +153,7 @@ def task_tables(found: Mapping[str, Any], languages: Sequence[str]) -> dict[str,
 
 
 def task_figures(
-    found: Mapping[str, Any], languages: Sequence[str], known: Mapping[str, Language] = CATALOGUE
+    found: Mapping[str, Any], languages: Sequence[str], known: Mapping[str, Language]
 ) -> dict[str, Figure]:
     """One heat map a task: changes of each metric by language tested (row) and activated."""
     names = [languages[place] for place in by_family(languages, known)]

@@ -52,7 +52,7 @@ def test_languages_are_related_by_family_script_and_class():
     assert (same_family(es, it), same_family(es, de)) == (1, 0)
     assert (same_script(hi, mr), same_script(hi, ur), same_script(ru, bg)) == (1, 0, 1)
     assert [resource_class(code) for code in ("en", "ru", "tl", "am", "ku")] == [5, 4, 3, 2, None]
-    matrix = relation_matrix(("en", "af", "de"), "word order in common")
+    matrix = relation_matrix(("en", "af", "de"), "word order in common", CATALOGUE)
     assert np.isnan(matrix[1]).all()
     assert matrix[0, 2] == pytest.approx(3 / 5)
 
@@ -60,7 +60,7 @@ def test_languages_are_related_by_family_script_and_class():
 def test_pairs_are_grouped_by_family_and_script():
     codes = ("hi", "ur", "mr", "en")
     values = np.arange(16.0).reshape(4, 4)
-    found = pair_groups(values, codes)
+    found = pair_groups(values, codes, CATALOGUE)
     # Both ways: hi and mr have 2 and 8.
     assert found["same family and script"] == (1, 5.0)
     assert found["same family, other script"] == (2, pytest.approx((2.5 + 7.5) / 2))
@@ -69,8 +69,8 @@ def test_pairs_are_grouped_by_family_and_script():
 
 
 def test_eight_languages_are_tested_exactly():
-    matrix = relation_matrix(BIBLE, "same family") + 0.1 * np.eye(8)
-    found = related(matrix, BIBLE)
+    matrix = relation_matrix(BIBLE, "same family", CATALOGUE) + 0.1 * np.eye(8)
+    found = related(matrix, BIBLE, CATALOGUE)
     assert found.keys() == RELATIONS.keys()
     count, test = found["same family"]
     assert (count, test.exact, test.permutations) == (8, True, math.factorial(8))
@@ -82,14 +82,14 @@ def test_eight_languages_are_tested_exactly():
 def test_a_language_of_which_a_relation_is_not_known_is_left_out_of_its_test():
     codes = ("en", "af", "de", "hi", "ar")
     matrix = np.random.default_rng(0).random((5, 5))
-    found = related(matrix, codes)
+    found = related(matrix, codes, CATALOGUE)
     assert found["same family"][0] == 5
     kept = [0, 2, 3, 4]
     both = (matrix + matrix.T)[np.ix_(kept, kept)] / 2
-    orders = relation_matrix([codes[place] for place in kept], "word order in common")
+    orders = relation_matrix([codes[place] for place in kept], "word order in common", CATALOGUE)
     expected = mantel(both, orders, permutations=24, seed=0)
     assert found["word order in common"] == (4, expected)
-    assert not related(matrix[:3, :3], codes[:3])
+    assert not related(matrix[:3, :3], codes[:3], CATALOGUE)
 
 
 def test_numbers_of_languages_are_correlated_where_both_are_known():

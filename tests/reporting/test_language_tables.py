@@ -5,6 +5,7 @@ import pytest
 import torch
 from language_models import statistics_of
 
+from nsmt.languages import CATALOGUE
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.sites import Site
 from nsmt.reporting.language_fallback import fallback_figures, fallback_tables
@@ -66,7 +67,7 @@ def test_harm_is_what_switching_off_adds(results):
 
 
 def test_numbers_of_languages_are_the_models_and_the_worlds(neurons, results):
-    measured, known = measures(neurons, results), properties(CODES, results)
+    measured, known = measures(neurons, results), properties(CODES, results, CATALOGUE)
     assert measured["neurons"] == dict.fromkeys(CODES, 4.0)
     assert measured["harm to itself"]["hi"] == 2.0
     # Every answer is Hindi: the share of the other languages' questions.
@@ -81,12 +82,12 @@ def test_numbers_of_languages_are_the_models_and_the_worlds(neurons, results):
 def test_what_was_not_measured_is_left_out(neurons):
     assert list(pair_matrices(neurons, {})) == ["IoU of neurons"]
     assert list(measures(neurons, {})) == ["neurons"]
-    assert "nats a character" not in properties(CODES, {})
-    assert relation_tables(neurons, {})["families"].columns[-1] == "IoU of neurons"
+    assert "nats a character" not in properties(CODES, {}, CATALOGUE)
+    assert relation_tables(neurons, {}, CATALOGUE)["families"].columns[-1] == "IoU of neurons"
 
 
 def test_pairs_tests_and_correlations_are_tables(neurons, results):
-    tables = relation_tables(neurons, results)
+    tables = relation_tables(neurons, results, CATALOGUE)
     count, overlap, hurt, _ = row_of(tables["families"], "same family, other script")
     assert count == "1"
     assert overlap == f"{3 / 5:.3f}"
@@ -162,4 +163,4 @@ def test_tasks_are_told_as_changes_with_the_signatures_of_their_languages():
     (table,) = task_tables(found, ["en", "de"]).values()
     assert row_of(table, "hi") == ["10.0", "-1.0", "+2.5"]
     assert table.notes[-2:] == ["The set has no fr.", "de, hi: tok:13a"]
-    assert list(task_figures(found, ["en", "de"])) == ["task-translation"]
+    assert list(task_figures(found, ["en", "de"], CATALOGUE)) == ["task-translation"]

@@ -28,7 +28,7 @@ from nsmt.commands.language_steps.perplexity import PerplexitySettings, perplexi
 from nsmt.commands.language_steps.selecting import ATLAS, selected
 from nsmt.commands.language_steps.subject import Subject, decisive, short_digest
 from nsmt.commands.language_steps.tasks import TasksSettings, check_tasks, tasks_step
-from nsmt.languages import CATALOGUE, Language
+from nsmt.languages import Language
 from nsmt.settings import Settings
 
 StepName = Literal["perplexity", "fertility", "forcing", "fallback", "lens", "tasks"]
@@ -51,7 +51,7 @@ _CHECKS: Final[dict[StepName, Callable[[Any, Sequence[str], Mapping[str, Languag
 def check_steps(
     steps: Mapping[StepName, Settings],
     languages: Sequence[str],
-    known: Mapping[str, Language] = CATALOGUE,
+    known: Mapping[str, Language],
 ) -> None:
     """An error if one of some steps cannot be done in these languages with its settings."""
     for name, settings in steps.items():
