@@ -191,6 +191,7 @@ _CATALOGUE: dict[str, tuple[str, str, str]] = {
     "et": ("Estonian", _URALIC, "est_Latn"),
     "ka": ("Georgian", "Kartvelian", "kat_Geor"),
     "cy": ("Welsh", "Celtic", "cym_Latn"),
+    "sw": ("Swahili", "Bantu", "swh_Latn"),
     "mk": ("Macedonian", _SLAVIC, "mkd_Cyrl"),
     "sl": ("Slovenian", _SLAVIC, "slv_Latn"),
     "sk": ("Slovak", _SLAVIC, "slk_Latn"),

@@ -5,10 +5,13 @@ import math
 import torch
 
 
-def naive_forward(model, source, target_in, change=lambda site, activation: activation):
+def naive_forward(
+    model, source, target_in, change=lambda site, activation: activation, padding=(0, 0)
+):
     """One sentence without batching, caches, fused attention or library layers.
 
-    `change` makes of the activations of a site, by name, what goes on.
+    `change` makes of the activations of a site, by name, what goes on. Behind source and target
+    come positions of zeros, `padding` of them, at which nothing looks: fairseq's padding.
     """
     width, heads = model.settings.d_model, model.settings.heads
 
@@ -42,17 +45,20 @@ def naive_forward(model, source, target_in, change=lambda site, activation: acti
     def feed(layer, x, site):
         return layer.fc2(change(site, layer.fc1(x).clamp(min=0)))
 
-    x = embed(model.encoder_embedding, source)
+    def padded(x, count):
+        return torch.cat([x, torch.zeros(count, width)])
+
+    x = padded(embed(model.encoder_embedding, source), padding[0])
     for depth, layer in enumerate(model.encoder):
         normed = norm(layer.attention_norm, x)
-        x = x + attend(layer.attention, normed, normed, causal=False)
+        x = x + attend(layer.attention, normed, normed[: len(source)], causal=False)
         normed = norm(layer.feed_forward_norm, x)
         x = x + feed(layer.feed_forward, normed, f"encoder.{depth}")
-    memory = norm(model.encoder_norm, x)
-    y = embed(model.decoder_embedding, target_in)
+    memory = norm(model.encoder_norm, x[: len(source)])
+    y = padded(embed(model.decoder_embedding, target_in), padding[1])
     for depth, layer in enumerate(model.decoder):
         normed = norm(layer.attention_norm, y)
-        y = y + attend(layer.attention, normed, normed, causal=True)
+        y = y + attend(layer.attention, normed, normed[: len(target_in)], causal=True)
         y = y + attend(layer.cross_attention, norm(layer.cross_norm, y), memory, causal=False)
         normed = norm(layer.feed_forward_norm, y)
         y = y + feed(layer.feed_forward, normed, f"decoder.{depth}")

@@ -105,6 +105,9 @@ class Transformer(nn.Module):
         self.pad = pad
         # Whether layers keep nothing for the backward pass but their inputs.
         self.recompute = False
+        # Whether padding enters both stacks as zeros, and nothing looks at it: as in fairseq, where
+        # that shows in what padding computes. Real positions compute the same.
+        self.silent_padding = False
         self._compiled = False
         self.adapters: Adapters | None = None
         width = settings.d_model
@@ -172,7 +175,8 @@ class Transformer(nn.Module):
         memory_BSD = self.encode(batch, masks)
         spans = batch.target_spans
         x_BTD = self._embed(self.decoder_embedding, batch.target_in_BT, spans)
-        own = Reach(causal=True, query_spans=spans, key_spans=spans)
+        real_B11T = batch.target_real_BT[:, None, None] if self.silent_padding else None
+        own = Reach(allowed=real_B11T, causal=True, query_spans=spans, key_spans=spans)
         reach = _reach_of(batch.source_real_BS, spans, batch.source_spans)
         self._expect_changes(x_BTD, memory_BSD, reach=reach, masks=masks)
         routes = self._routes("decoder", masks, x_BTD)
@@ -283,7 +287,8 @@ class Transformer(nn.Module):
             return self._embed_at(embedding, tokens_BS, spans.place_Q, end=spans.longest)
         length = tokens_BS.shape[1]
         place_S = torch.arange(length, device=tokens_BS.device)
-        return self._embed_at(embedding, tokens_BS, place_S, end=length)
+        x_BSD = self._embed_at(embedding, tokens_BS, place_S, end=length)
+        return x_BSD * (tokens_BS != self.pad)[..., None] if self.silent_padding else x_BSD
 
     def _embed_at(
         self, embedding: nn.Embedding, tokens_BS: Tensor, place: Tensor, *, end: int

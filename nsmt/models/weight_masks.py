@@ -9,7 +9,8 @@ leave it out have no effect, so that the released masks cover it.
 Decisions where the paper and its code leave a choice:
 
 - exactly ⌈(1-α)·n⌉ of n weights are kept, in exact arithmetic; the code drops whatever is not
-  above the ⌊α·n⌋-th smallest magnitude, which is the same number unless magnitudes are equal;
+  above the ⌊α·n⌋-th smallest magnitude, which is the same number unless magnitudes are equal, or
+  α·n in floating point is rounded past an integer;
 - of equal magnitudes, the weight with the lower index is kept first.
 
 A set costs a bit a weight: for 60 directions of the paper's large model 1.23 GiB, where a byte
@@ -36,7 +37,8 @@ from nsmt.errors import AtlasError
 from nsmt.neurons.atlas import pack_bits, unpack_bits
 from nsmt.neurons.storage import TaskHeader, read_tensors, write_tensors
 
-# Which stacks have masks, as the released code's `--gen-part`.
+# Which stacks have masks. The released code's `--gen-part encoder` masks the decoder's attention to
+# the encoder too, since it goes by the name.
 Scope = Literal["encoder", "decoder", "all"]
 OUTPUT: Final = "output.weight"
 

@@ -13,8 +13,9 @@ share of a language's activations; `variation` those whose weights changed most;
 
 Decisions: probabilities and entropies are float64 (float32 in the released code, whose choice among
 neurons with equal entropies is left to the sorting), and entropies are equal if they are so to
-twelve decimals, so that the order of languages, in which they are summed, decides nothing; of equal
-neurons the one of the earlier site, then of the lower index, is taken first.
+twelve decimals, so that the order of languages, in which they are summed, decides no more than ties
+that the twelfth parts; of equal neurons the one of the earlier site, then of the lower index, is
+taken first.
 
 Shape suffixes: N neurons of all sites one after the other, T languages, F neurons of a site.
 """

@@ -5,8 +5,8 @@ task and site, the smallest set of most active neurons whose counts reach k perc
 
 Decisions where the paper and its code leave a choice:
 
-- comparisons are exact in integers (the released code compares in float32, which stops early once
-  a total passes 2^24);
+- comparisons are exact in integers (the released code compares in float32, which may take a neuron
+  more or less, and is off by more once a total passes 2^24);
 - of neurons with equal counts, the one with the lower index is taken first;
 - k = 0 and a site that never fired select nothing; k = 100 selects every neuron that ever fired.
 """
@@ -49,7 +49,7 @@ class SelectionSettings(Settings):
     rule: Literal["cumulative"] = "cumulative"
     count_unit: CountUnit = "token"
     count_padding: bool = Field(
-        default=False, description="count padding positions too, as the released code does"
+        default=False, description="count what padding computes too, as the released code does"
     )
     k: Percent = 95.0
     from_pivot: StackPercent = StackPercent()

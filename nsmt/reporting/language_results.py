@@ -103,7 +103,11 @@ def forcing_tables(found: Mapping[str, Any], languages: Sequence[str]) -> dict[s
     apart = ~np.eye(len(languages), dtype=bool)
     rows = [
         [name, *(f"{100 * matrix[place].mean():.1f}" for matrix in rates.values())]
-        for name, place in (("another language", apart), ("the question's own", ~apart))
+        for name, place in (
+            ("another language", apart),
+            ("the question's own", ~apart),
+            ("any", apart | ~apart),
+        )
     ]
     tables["forcing"] = Table(
         "Answers in the language wanted (%)", ["wanted", "as it is", "under intervention"], rows
@@ -155,17 +159,24 @@ def task_tables(found: Mapping[str, Any], languages: Sequence[str]) -> dict[str,
 def task_figures(
     found: Mapping[str, Any], languages: Sequence[str], known: Mapping[str, Language]
 ) -> dict[str, Figure]:
-    """One heat map a task: changes of each metric by language tested (row) and activated."""
-    names = [languages[place] for place in by_family(languages, known)]
+    """One heat map a task: changes of each metric by language tested (row) and activated.
+
+    Blank are rows of languages that were not tested, and columns of those without neurons.
+    """
+    metrics = list(_metrics(found))
+    tested = [language for *_, of_metric in metrics for language in of_metric]
+    codes = list(dict.fromkeys([*languages, *tested]))
+    names = [codes[place] for place in by_family(codes, known)]
     figures: dict[str, dict[str, np.ndarray]] = {}
-    for task, metric, of_metric in _metrics(found):
+    for task, metric, of_metric in metrics:
         figures.setdefault(f"task-{task}", {})[metric] = np.array(
             [
                 [
-                    scores[name] - scores[""] if (scores := of_metric.get(tested)) else np.nan
+                    scores.get(name, np.nan) - scores.get("", np.nan)
                     for name in names
+                    for scores in [of_metric.get(row, {})]
                 ]
-                for tested in names
+                for row in names
             ]
         )
     return {

@@ -82,7 +82,9 @@ def _batch(
             input_ids=torch.tensor(padded, device=model.device),
             attention_mask=torch.tensor(there, device=model.device),
             max_new_tokens=settings.max_new_tokens,
+            # Over what a model's own settings ask for.
             do_sample=False,
+            num_beams=1,
             repetition_penalty=settings.repetition_penalty,
             pad_token_id=pad,
             **stopping,

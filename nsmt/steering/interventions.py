@@ -1,7 +1,7 @@
 """What is done to language neurons: one primitive, composed and applied row by row of a batch.
 
-Every operation of Language Arithmetics (arXiv 2507.22608; its code, as there is no formula for
-some) is affine in the activation, with noise for two of them:
+The operations of Language Arithmetics (arXiv 2507.22608; its code, as there is no formula for
+some) are affine in the activation, with noise for two of ours:
 
     a ← scale·a + shift + noise·ε,   ε ~ N(0, 1)
 
@@ -20,7 +20,10 @@ the mean and σ the deviation of the neuron's activation on text of the language
 | `noise` | 1 | | value·σ |
 
 `strength` s moves from doing nothing (0) to the operation (1) and beyond: scale 1 + s·(scale − 1),
-shift and noise times s. For σ, which the reference leaves open, text of all languages is pooled.
+shift and noise times s. For σ, text of all languages is pooled. `mean`, `random` and `noise` are
+our reading of ways to switch off that its fallback script offers: there `mean` is the mean over all
+neurons of the layer at the token, and the two draw from N(0, 0.1²) and N(0, 5²) for every neuron.
+Its `mask` and `invert` are `multiply` by -0.1 and -1.
 
 Shape suffixes: F neurons of a site, P programs, B rows of a batch, S positions.
 """

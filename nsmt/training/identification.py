@@ -6,8 +6,8 @@ records each direction in a run of its own, which gives the same counts of real 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from nsmt.data.batch import BatchLayout
 from nsmt.data.datamodule import TranslationData
 from nsmt.errors import AtlasError
 from nsmt.models.checkpoint import TrainedModel
+from nsmt.models.transformer import Transformer
 from nsmt.neurons.moments import Moment
 from nsmt.neurons.recording import ActivationRecorder, Positions
 from nsmt.neurons.statistics import ActivationStatistics, CountRule
@@ -57,12 +58,30 @@ def gather_statistics(
         data = data.padded()
     callback = IdentifyNeurons(rule, moments=moments, provenance=provenance)
     shown = [ValidationBar("identify neurons")] if progress else []
-    make_trainer(trainer, folder=folder, callbacks=[callback, *shown]).validate(
-        module, datamodule=data, verbose=False
-    )
-    if callback.statistics is None:
+    runner = make_trainer(trainer, folder=folder, callbacks=[callback, *shown])
+    with counting(rule, trained.model):
+        runner.validate(module, datamodule=data, verbose=False)
+    statistics = callback.statistics
+    if statistics is None:
         raise AtlasError("nothing was counted", fix="give every direction validation text")
-    return callback.statistics
+    units_T = statistics.units[statistics.sites[0].name]
+    if silent := [task for task, units in zip(statistics.tasks, units_T, strict=True) if not units]:
+        # They would have no neuron at all, and be trained and translated with none.
+        raise AtlasError(
+            f"nothing was counted of {', '.join(silent)}",
+            fix="give every direction validation text",
+        )
+    return statistics
+
+
+@contextmanager
+def counting(rule: CountRule, model: Transformer) -> Iterator[None]:
+    """Have padding compute what it does in the released code, if it is counted."""
+    model.silent_padding = rule.count_padding
+    try:
+        yield
+    finally:
+        model.silent_padding = False
 
 
 def positions_of(batch: BatchLayout) -> dict[str, Positions]:

@@ -16,7 +16,7 @@ from nsmt.models.masks import DirectionMasks
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.recording import ActivationRecorder
 from nsmt.neurons.statistics import ActivationStatistics, CountRule
-from nsmt.training.identification import positions_of
+from nsmt.training.identification import counting, positions_of
 from nsmt.training.keeping import Remembering
 from nsmt.training.module import TranslationModule
 
@@ -97,6 +97,7 @@ class TightenMasks(Remembering):
         module.model.eval()
         # A compiled layer does not see hooks that came later.
         with (
+            counting(self.rule, module.model),
             recorder.attached(module.model.projections),
             torch.compiler.set_stance("force_eager"),
             trainer.precision_plugin.forward_context(),

@@ -19,6 +19,7 @@ from nsmt.errors import ConfigurationError, DataError
 from nsmt.evaluation.language_models import forcing as force_module
 from nsmt.evaluation.language_models.forcing import questions
 from nsmt.evaluation.language_models.tasks_hub import HubSets
+from nsmt.languages import CATALOGUE
 from nsmt.steering.generation import GenerationSettings
 from nsmt.steering.interventions import Change, Intervention
 
@@ -38,8 +39,9 @@ def test_forcing_switches_off_first_and_then_activates():
         ),
     )
     alone = settings.model_copy(update={"deactivate": None})
-    assert _program(alone, "en", "de") == _program(settings, "de", "de")
-    assert len(_program(alone, "en", "de")) == 1
+    assert _program(alone, "en", "de") == _program(settings, "en", "de")[1:]
+    # A question in the language wanted is none of its own: its neurons end at value + mean.
+    assert [each.languages for each in _program(settings, "de", "de")] == [("de",), ("de",)]
 
 
 @pytest.mark.parametrize(("operation", "differ"), [("constant", False), ("noise", True)])
@@ -69,10 +71,10 @@ def test_a_set_without_some_of_the_languages_is_tested_in_the_others(tmp_path, c
             '[{"question": "b", "answers": [{"text": "a"}]}]}]}]}'
         )
     settings = TasksSettings(names=("answering",), folder=str(tmp_path), generation=GENERATION)
-    check_steps({"tasks": settings}, ("de", "fr", "hi", "it"))
+    check_steps({"tasks": settings}, ("de", "fr", "hi", "it"), CATALOGUE)
     assert "answering is left out in fr, it" in caplog.text
     with pytest.raises(DataError, match="cannot be tested in any of fr, it"):
-        check_steps({"tasks": settings}, ("fr", "it"))
+        check_steps({"tasks": settings}, ("fr", "it"), CATALOGUE)
 
 
 def test_where_examples_come_from_decides_no_score():
@@ -95,9 +97,9 @@ def test_own_questions_come_before_ours(tmp_path):
     found = questions(["no", "mt", "de"], own=path)
     assert found == {"no": ["Hvem?"], "mt": ["Min?", "Xi?"], "de": questions(["de"])["de"]}
     settings = ForcingSettings(questions=str(path), generation=GENERATION)
-    check_steps({"forcing": settings}, ("no", "mt", "de"))
+    check_steps({"forcing": settings}, ("no", "mt", "de"), CATALOGUE)
     with pytest.raises(ConfigurationError, match=r"no questions in bo[\s\S]*forcing\.questions"):
-        check_steps({"forcing": settings}, ("de", "bo"))
+        check_steps({"forcing": settings}, ("de", "bo"), CATALOGUE)
 
 
 @pytest.mark.parametrize("text", ["no: [Hvem]", "[a]", "mt: []", "mt: [1]", "mt: ['']", "mt: Min"])
@@ -144,10 +146,10 @@ def test_what_the_identifier_lacks_is_told_in_the_words_of_the_step(step, monkey
     }[step]
     said = rf"does not know sd, ti\n.* in languages, or leave {step} out of steps"
     with pytest.raises(ConfigurationError, match=said):
-        check_steps({step: settings}, ("en", "sd", "ti"))
+        check_steps({step: settings}, ("en", "sd", "ti"), CATALOGUE)
     monkeypatch.setitem(sys.modules, "py3langid.langid", None)
     with pytest.raises(ConfigurationError, match=f"the step {step} needs py3langid"):
-        check_steps({step: settings}, ("en", "de"))
+        check_steps({step: settings}, ("en", "de"), CATALOGUE)
 
 
 class English:
@@ -164,5 +166,24 @@ def test_an_answer_without_a_letter_is_in_no_language_wanted(monkeypatch):
     texts = [" Rome.", "1. 2. 3.", "!!!", " "]
     monkeypatch.setattr(force_module, "generate", lambda *_, **__: texts)
     asked = {"de": ["a", "b", "c", "d"]}
-    answers = force_module.force(None, asked, ["en"], None, English(), GENERATION)
+    answers = force_module.force(
+        None, asked, ["en"], None, English(), GENERATION, prompt="{question}"
+    )
     assert [answer.came for answer in answers] == ["en", "", "", ""]
+
+
+def test_a_question_is_put_as_the_released_code_puts_it_or_as_one_likes(monkeypatch):
+    seen = []
+
+    def generate(_model, prompts, *_, **__):
+        seen.extend(prompts)
+        return ["" for _ in prompts]
+
+    monkeypatch.setattr(force_module, "generate", generate)
+    for prompt in (ForcingSettings(generation=GENERATION).prompt, "<{question}> {A}"):
+        force_module.force(None, {"de": ["a?"]}, ["en"], None, English(), GENERATION, prompt=prompt)
+    assert seen == ["Q: a? \nA:", "<a?> {A}"]
+    assert FallbackSettings(generation=GENERATION).prompt == "Q: {question}A: "
+    for settings in (ForcingSettings, FallbackSettings):
+        with pytest.raises(ValidationError, match=r"holds \{question\}"):
+            settings(prompt="Q: A:", generation=GENERATION)

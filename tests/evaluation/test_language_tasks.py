@@ -170,13 +170,24 @@ def test_comprehension_is_the_letter_of_the_right_answer(folder):
 
 
 @pytest.mark.parametrize(
-    "text", ["答案是B。", "回答はBです", "정답은 B입니다", "उत्तर Bहै", "Ответ:B", "(B)"]
+    "text",
+    [
+        "答案是B。",
+        "回答はBです",
+        "정답은 B입니다",
+        "उत्तर Bहै",
+        "Ответ:B",
+        "(B)",
+        "b) a cat",
+        "(b)",
+        "b",
+    ],
 )
 def test_a_letter_stands_alone_beside_letters_of_other_scripts(text):
     assert TASKS["comprehension"].score([text], [Example("", ("B",))], "zh") == {"accuracy": 100.0}
 
 
-@pytest.mark.parametrize("text", ["Bär", "B\u0308r", "Đáp", "B2", "ÉB", "ab B_1"])
+@pytest.mark.parametrize("text", ["Bär", "B\u0308r", "Đáp", "B2", "ÉB", "ab B_1", "b cat"])
 def test_a_letter_within_a_word_is_no_answer(text):
     assert TASKS["comprehension"].score([text], [Example("", ("B",))], "de") == {"accuracy": 0.0}
 
@@ -192,6 +203,8 @@ def test_answers_are_matched_as_in_squad(folder):
     assert half["exact match"] == 0
     assert half["f1"] == pytest.approx(100 * 2 * 2 / (4 + 2))
     assert squad_words("The  U.S. and an apple!") == ["us", "and", "apple"]
+    # Marks and joiners are no letters of a word in SQuAD's own code.
+    assert squad_words("a\u0300 la the\u200d gare") == ["\u0300", "la", "\u200d", "gare"]
     assert answer_words("«An die Freude»", "de") == ["an", "die", "freude"]
 
 

@@ -12,7 +12,7 @@ from nsmt.reporting.language_fallback import fallback_figures, fallback_tables
 from nsmt.reporting.language_lens import lens_figures, lens_tables
 from nsmt.reporting.language_matrices import harm, iou, token_means
 from nsmt.reporting.language_relations import measures, pair_matrices, properties, relation_tables
-from nsmt.reporting.language_results import task_figures, task_tables
+from nsmt.reporting.language_results import forcing_tables, task_figures, task_tables
 from nsmt.steering.interventions import LanguageNeurons
 
 CODES = ("en", "de", "hi", "ur")
@@ -163,4 +163,29 @@ def test_tasks_are_told_as_changes_with_the_signatures_of_their_languages():
     (table,) = task_tables(found, ["en", "de"]).values()
     assert row_of(table, "hi") == ["10.0", "-1.0", "+2.5"]
     assert table.notes[-2:] == ["The set has no fr.", "de, hi: tok:13a"]
-    assert list(task_figures(found, ["en", "de"], CATALOGUE)) == ["task-translation"]
+    (figure,) = task_figures(found, ["en", "de"], CATALOGUE).values()
+    axes = figure.axes[0]
+    # Hindi has no neurons, English was not tested.
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["en", "de", "hi"]
+    shown = axes.images[0].get_array().filled(np.nan)
+    np.testing.assert_array_equal(shown, [[np.nan] * 3, [-1, 2.5, np.nan], [-1, 2.5, np.nan]])
+
+
+def test_forcing_is_told_for_other_languages_the_questions_own_and_any():
+    """Every answer is English, and under intervention what was wanted but for German."""
+
+    def answers(came):
+        return [
+            {"asked": asked, "wanted": wanted, "came": came(wanted)}
+            for asked in ("en", "de")
+            for wanted in ("en", "de")
+        ]
+
+    found = {
+        "identifier": "made up",
+        "plain": answers(lambda _: "en"),
+        "forced": answers(lambda wanted: "hi" if wanted == "de" else wanted),
+    }
+    table = forcing_tables(found, ["en", "de"])["forcing"]
+    rows = {name: row_of(table, name) for name in ("another language", "the question's own", "any")}
+    assert all(shares == ["50.0", "50.0"] for shares in rows.values())

@@ -13,11 +13,12 @@ from rich.progress import Progress
 
 from nsmt.commands.language_steps.deactivating import Deactivation, controls
 from nsmt.commands.language_steps.identifying import step_identifier
+from nsmt.commands.language_steps.prompting import Prompt
 from nsmt.commands.language_steps.subject import Add, Subject, once
 from nsmt.data.identification import LanguageIdentifier
 from nsmt.errors import ConfigurationError, DataError
 from nsmt.evaluation.language_models.fallback import Level, Order, fall_back
-from nsmt.evaluation.language_models.forcing import STOPS, prompt, questions
+from nsmt.evaluation.language_models.forcing import QUESTION, STOPS, questions
 from nsmt.languages import Language
 from nsmt.settings import Settings
 from nsmt.steering.generation import GenerationSettings, generate
@@ -30,6 +31,7 @@ class FallbackSettings(Settings):
 
     asked: str = Field("en", description="the questions' language")
     questions: str | None = Field(None, description="a file, one a line; null: those of forcing")
+    prompt: Prompt = Field("Q: {question}A: ", description="the released code's")
     order: Order = "released"
     deactivate: Deactivation = Deactivation(value=-1.5)
     random_seeds: tuple[int, ...] = Field((1,), description="sets of as many random neurons")
@@ -138,7 +140,7 @@ def _answers(
 
     def measure() -> dict[str, Any]:
         with steered(model.model, model.taps, [program], neurons):
-            prompts = [prompt(question) for question in asked]
+            prompts = [settings.prompt.replace(QUESTION, question) for question in asked]
             texts = generate(model, prompts, settings.generation, stops=STOPS, tell=tell)
         return {"texts": texts}
 

@@ -14,6 +14,7 @@ from rich.progress import Progress
 
 from nsmt.commands.language_steps.deactivating import Deactivation
 from nsmt.commands.language_steps.identifying import step_identifier
+from nsmt.commands.language_steps.prompting import Prompt
 from nsmt.commands.language_steps.subject import Add, Subject, once
 from nsmt.data.identification import LanguageIdentifier
 from nsmt.evaluation.language_models.forcing import force, questions
@@ -33,6 +34,7 @@ class ForcingSettings(Settings):
     questions: str | None = Field(
         None, description="a YAML file, {language: [question, …]}, before the questions of ours"
     )
+    prompt: Prompt = Field("Q: {question} \nA:", description="the released code's")
     deactivate: Deactivation | None = Field(
         Deactivation(value=0.0), description="of the question's language, first"
     )
@@ -121,6 +123,7 @@ def _answers(
         steer=steer,
         identifier=identifier,
         settings=settings.generation,
+        prompt=settings.prompt,
         tell=tell,
     )
     return {"answers": [asdict(answer) for answer in found]}
@@ -137,8 +140,11 @@ def _steer(
 
 
 def _program(settings: ForcingSettings, asked: str, wanted: str) -> Program:
-    """Deactivate first, then add: a neuron of both languages ends at value + mean."""
+    """Deactivate first, then add: a neuron of both languages ends at value + mean.
+
+    Where the question's language is the one wanted, all of its neurons are of both.
+    """
     activate = settings.activate.of(wanted)
-    if settings.deactivate is None or asked == wanted:
+    if settings.deactivate is None:
         return (activate,)
     return settings.deactivate.of(asked), activate

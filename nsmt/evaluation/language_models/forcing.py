@@ -22,6 +22,8 @@ from nsmt.errors import ConfigurationError, DataError
 from nsmt.steering.generation import GenerationSettings, Steer, generate
 from nsmt.steering.loading import LanguageModel
 
+# Where a prompt has the question.
+QUESTION: Final = "{question}"
 STOPS: Final = ("\nQ:", "\nA:")
 _QUESTIONS: Final = Path(__file__).parent / "questions.yaml"
 
@@ -78,11 +80,6 @@ def _asked(some: object) -> bool:
     )
 
 
-def prompt(question: str) -> str:
-    """A question as the model gets it."""
-    return f"Q: {question}\nA:"
-
-
 def force(
     model: LanguageModel,
     asked: Mapping[str, Sequence[str]],
@@ -91,12 +88,13 @@ def force(
     identifier: Identifier,
     settings: GenerationSettings,
     *,
+    prompt: str,
     tell: Callable[[int], None] = lambda _: None,
 ) -> list[Answer]:
     """Every question in every language, answered for every target.
 
-    `steer` takes the (asked, target) of each prompt; without it the model is left as it is, and
-    each question is answered once and counted for every target.
+    `prompt` holds "{question}". `steer` takes the (asked, target) of each prompt; without it the
+    model is left as it is, and each question is answered once and counted for every target.
     """
     plain = steer is None
     wanted = [
@@ -107,7 +105,7 @@ def force(
     ]
     texts = generate(
         model,
-        [prompt(question) for _, _, question in wanted],
+        [prompt.replace(QUESTION, question) for _, _, question in wanted],
         settings,
         stops=STOPS,
         steer=None if steer is None else steer([pair[:2] for pair in wanted]),

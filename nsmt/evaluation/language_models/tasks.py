@@ -21,6 +21,7 @@ from __future__ import annotations
 import csv
 import json
 import logging
+import re
 import string
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -46,8 +47,11 @@ _UNPARTED: Final = frozenset({"zh", "ja", "bo", "th"})
 # The reference code's own metric.
 _SENTENCE_BLEU: Final = "mean sentence bleu (13a)"
 _LETTERS: Final = "ABCD"
-# Not within a word of Latin letters; other scripts need no space before it.
-_LONE: Final = regex.compile(r"(?<![\p{Latin}\p{N}_])[ABCD](?![\p{Latin}\p{M}\p{N}_])")
+# Not within a word of Latin letters; other scripts need no space before it. Small ones are words,
+# but for what an answer begins with, as "b) Paris".
+_LONE: Final = regex.compile(
+    r"(?<![\p{Latin}\p{N}_])[ABCD](?![\p{Latin}\p{M}\p{N}_])|^\(?[abcd](?=[).:]|$)"
+)
 # SQuAD's ASCII, and what else Unicode has of the kind.
 _PUNCTUATION: Final = regex.compile(rf"[\p{{P}}{regex.escape(string.punctuation)}]")
 # Words of Latin letters and numbers stay whole.
@@ -182,7 +186,7 @@ def letter_scores(
     """The share of answers whose first lone letter A to D is the right one."""
     chosen = [_LONE.search(first_line(text)) for text in texts]
     right = [
-        match is not None and match[0] in example.expected
+        match is not None and match[0][-1].upper() in example.expected
         for match, example in zip(chosen, examples, strict=True)
     ]
     return {"accuracy": 100 * fmean(right)}
@@ -222,7 +226,7 @@ def answer_scores(
 ) -> dict[str, float]:
     """Exact match and F1 of words, against the nearest right answer; and those of SQuAD 1.1.
 
-    The latter, the reference's, know no punctuation but ASCII and part words by spaces alone.
+    The latter know no punctuation but ASCII and part words by spaces alone.
     """
     found = _matches(texts, examples, lambda text: answer_words(text, language))
     squad = _matches(texts, examples, squad_words)
@@ -258,8 +262,8 @@ def squad_words(answer: str) -> list[str]:
 
 
 def _without_articles(text: str) -> list[str]:
-    found: list[str] = regex.sub(r"\b(a|an|the)\b", " ", text).split()
-    return found
+    # SQuAD's words are those of re; for regex, marks and joiners are parts of words.
+    return re.sub(r"\b(a|an|the)\b", " ", text).split()
 
 
 def _f1(found: list[str], expected: list[str]) -> float:
