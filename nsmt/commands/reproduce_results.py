@@ -65,11 +65,11 @@ class Found:
         return [NeuronAtlas.load(path) for path in paths if path.is_file()]
 
     def costs(self) -> list[Cost]:
-        """What each method of the plain condition needs beside the dense model."""
+        """What the control and each method of the plain condition need beside the dense model."""
         result = self.results[PLAIN]
         return [
             cost
-            for method in result.methods
+            for method in dict.fromkeys((CONTROL, *result.methods))
             if (cost := self._cost(method, result.label(method))) is not None
         ]
 

@@ -197,6 +197,10 @@ def test_costs_are_read_from_checkpoints_and_times(runs):
     _, plan, _ = runs
     costs = {cost.method: cost for cost in gather(plan).costs()}
     assert costs[NS].parameters == 0
+    # Beside it, what the same training needs without masks.
+    control = costs[CONTROL]
+    assert next(iter(costs)) == CONTROL
+    assert (control.parameters, control.mask_bytes, control.seconds) == (0, None, None)
     folder = plan.folder(plan.plain, NS, 1)
     atlas = folder / NS / "checkpoint" / "atlas.safetensors"
     assert costs[NS].mask_bytes == atlas.stat().st_size
