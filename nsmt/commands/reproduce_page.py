@@ -95,11 +95,14 @@ def _tables(config: ReproduceConfig, found: Found) -> Iterator[tuple[str, Table]
         elif name == "table2":
             for metric in metrics:
                 yield from table2(plain, metric).items()
-            yield "table2-paper", beside_table(plain, BLEU_KEY)
+            for metric in metrics:
+                if paper().table("table2", metric):
+                    yield f"{named('table2', metric)}-paper", beside_table(plain, metric)
         elif name == "table3":
             yield from _efficiency(found).items()
         elif name == "table4":
-            yield from table4(plain, BLEU_KEY).items()
+            for metric in metrics:
+                yield from table4(plain, metric).items()
         elif name == "table11":
             yield "table11", group_score_table(plain)
         elif name == UNSEEN:

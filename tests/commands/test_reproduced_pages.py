@@ -105,6 +105,8 @@ def test_finished_runs_are_collected_into_tables_figures_and_a_page(runs, capsys
     assert {"table2", "table2-gains", "table2-gains-dense", "table2-bootstrap"} <= names
     assert {"claims", "table2-directions", "table2-chrfpp", "table2-nll", "k-chrfpp"} <= names
     assert {"table2-paper", "table3", "table3-arithmetic", "table4", "k"} <= names
+    assert {"table2-chrfpp-paper", "table4-chrfpp", "table4-nll-bootstrap"} <= names
+    assert "table2-nll-paper" not in names
     assert {"iou-by-depth", "sparsity-by-layer"} <= names
     figures = {path.stem for path in (into / "figures").glob("*.svg")}
     assert {"iou-heatmaps", "iou-by-depth", f"sparsity-{NS}", "gain-by-k"} <= figures
