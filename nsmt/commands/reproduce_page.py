@@ -90,8 +90,9 @@ def _tables(config: ReproduceConfig, found: Found) -> Iterator[tuple[str, Table]
         yield "claims", claims_table(plain, metrics)
     for name in config.table.tables:
         if name == "table1":
+            sizes = found.training_pairs(plain.pivot)
             for metric in metrics:
-                yield from table1(plain, metric).items()
+                yield from table1(plain, metric, sizes=sizes).items()
         elif name == "table2":
             for metric in metrics:
                 yield from table2(plain, metric).items()

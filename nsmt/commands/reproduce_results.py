@@ -18,6 +18,7 @@ from nsmt.commands.system_facts import mask_bytes, parameters, trained_systems
 from nsmt.errors import ConfigurationError, DataError
 from nsmt.evaluation.resamples import Resamples
 from nsmt.evaluation.results import Comparison
+from nsmt.languages import Direction
 from nsmt.methods import CONTROL, DENSE, LABELS
 from nsmt.models.checkpoint import ATLAS
 from nsmt.neurons.atlas import NeuronAtlas
@@ -45,6 +46,16 @@ class Found:
     config: RunConfig | None
     record: dict[str, Any]
     unseen: Unseen | None = None
+
+    def training_pairs(self, pivot: str) -> dict[str, int]:
+        """How many sentence pairs of training text each language has with the pivot."""
+        sizes = self.record.get("preparation", {})
+        pairs = {Direction.parse(pair): of for pair, of in sizes.items()}
+        return {
+            pair.other(pivot): of["train"]
+            for pair, of in pairs.items()
+            if pivot in (pair.source, pair.target)
+        }
 
     def base_statistics(self) -> list[ActivationStatistics]:
         """What was measured on the dense models, one a seed."""

@@ -162,6 +162,15 @@ def test_updates_and_parameters_are_those_of_the_checkpoints(runs):
     assert result.added(NS) == 0.0
 
 
+def test_the_training_text_of_a_language_is_that_of_its_pair_with_the_pivot(runs):
+    _, plan, _ = runs
+    found = gather(plan)
+    pairs = found.record["preparation"]
+    sizes = {pair.removeprefix("en-"): of["train"] for pair, of in pairs.items()}
+    assert found.training_pairs("en") == sizes
+    assert found.training_pairs("de") == {"en": pairs["en-de"]["train"]}
+
+
 def test_another_page_of_the_same_name_leaves_nothing_behind(runs):
     words, _, _ = runs
     main(["reproduce", *words, "collect=true"])

@@ -160,6 +160,13 @@ def test_table_1_is_by_language_in_the_papers_order_with_a_block_a_side():
     assert any("could not be recovered" in note for note in table.notes)
 
 
+def test_table_1_shows_how_much_text_a_language_has():
+    sizes = {"de": 160_000, "ar": 139_000}
+    scores = table1(result(NS), "bleu", sizes=sizes)["table1"]
+    assert list(scores.columns)[4:] == ["ar (139,000)", "nl", "de (160,000)", "Avg"]
+    assert "sentence pairs of training text with en" in notes(scores)
+
+
 def test_nothing_finished_leaves_rows_of_dashes():
     empty = Reproduction((NS,), (), (Absence(NS, 1, "no"),), LABELS, languages(TIERS), "en")
     tables = score_tables(empty, "bleu", {"": [Column("All", ())]}, name="x", title="X")
