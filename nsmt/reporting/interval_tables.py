@@ -58,7 +58,8 @@ def claims_table(result: Reproduction, metrics: Sequence[str]) -> Table:
         f"of it is above minus {margins}; not asked of {result.label(RANDOM)}. Does not hold: all "
         "of it is on the other side. Else undecided, which is no proof of equality; so is what "
         f"fewer than {LEAST_SEEDS} seeds show, or runs that kept no resamples.",
-        "Smallest visible difference: half of the interval, in its column.",
+        "Smallest visible difference: half of the interval, in its column; one as large is seen "
+        "about half of the time.",
         how_tested(every),
         *common_notes(result, metrics),
     ]

@@ -21,6 +21,8 @@ SIGNATURES = {"bleu": "b", "chrf++": "c", "nll": "n"}
 # On resample s, NS is so much better, and random neurons so much, if s is even, else worse.
 SWINGS = {NS: 0.2, RANDOM: 0.1}
 SAMPLES = 50
+# What notes say of the smallest visible difference.
+HALF = "half of the 95 % interval; one as large is seen about half of the time"
 PARAMETERS = {BILINGUAL: 6000}
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from made_results import (
     DIRECTIONS,
+    HALF,
     NS,
     RANDOM,
     TIERS,
@@ -66,9 +67,9 @@ def test_gains_are_taken_in_each_run_against_both_baselines():
     assert named(tables["table2-gains-dense"], CONTROL)["All Avg"] == "+1.00 ± 0.00*"
     assert "longer training" in notes(tables["table2-gains-dense"])
     assert "the variation of runs alone" in notes(tables["table2-gains"])
-    seen = "Smallest visible difference to continue-dense, All Avg (half of the 95 % interval)"
-    assert f"{seen}: BLEU 0.00 to {half:.2f}." in tables["table2-gains"].notes
-    assert f"{seen}: BLEU 0.00 to {half:.2f}." in tables["table2"].notes
+    seen = "Smallest visible difference to continue-dense, All Avg"
+    assert f"{seen} ({HALF}): BLEU 0.00 to {half:.2f}." in tables["table2-gains"].notes
+    assert f"{seen} ({HALF}): BLEU 0.00 to {half:.2f}." in tables["table2"].notes
 
 
 def test_intervals_of_gains_have_seeds_and_sentences():
