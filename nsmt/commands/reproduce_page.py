@@ -12,6 +12,7 @@ from nsmt.commands.compose import composed
 from nsmt.commands.config import RunConfig
 from nsmt.commands.reproduce_plan import PLAIN, UNSEEN, Plan, ReproduceConfig
 from nsmt.commands.reproduce_results import Found
+from nsmt.evaluation.paper import paper
 from nsmt.evaluation.scoring import BLEU_KEY, CHRF_KEY
 from nsmt.evaluation.significance import COMET_KEY, NLL_KEY
 from nsmt.files import replace_text
@@ -32,6 +33,7 @@ from nsmt.reporting.html import (
 )
 from nsmt.reporting.interference_tables import gaps, table4
 from nsmt.reporting.interval_tables import claims_table
+from nsmt.reporting.layer_tables import layer_tables
 from nsmt.reporting.neuron_sections import overlap_sections, sparsity_section
 from nsmt.reporting.paper_tables import named, table1, table2
 from nsmt.reporting.published_tables import beside_table, group_score_table
@@ -88,16 +90,20 @@ def _tables(config: ReproduceConfig, found: Found) -> Iterator[tuple[str, Table]
         yield "claims", claims_table(plain, metrics)
     for name in config.table.tables:
         if name == "table1":
+            sizes = found.training_pairs(plain.pivot)
             for metric in metrics:
-                yield from table1(plain, metric).items()
+                yield from table1(plain, metric, sizes=sizes).items()
         elif name == "table2":
             for metric in metrics:
                 yield from table2(plain, metric).items()
-            yield "table2-paper", beside_table(plain, BLEU_KEY)
+            for metric in metrics:
+                if paper().table("table2", metric):
+                    yield f"{named('table2', metric)}-paper", beside_table(plain, metric)
         elif name == "table3":
             yield from _efficiency(found).items()
         elif name == "table4":
-            yield from table4(plain, BLEU_KEY).items()
+            for metric in metrics:
+                yield from table4(plain, metric).items()
         elif name == "table11":
             yield "table11", group_score_table(plain)
         elif name == UNSEEN:
@@ -105,6 +111,9 @@ def _tables(config: ReproduceConfig, found: Found) -> Iterator[tuple[str, Table]
             yield from unseen_tables(found.unseen).items()
         else:
             yield from _conditions(config, found, name, metrics)
+    yield from layer_tables(
+        found.base_statistics(), pivot=plain.pivot, of_paper=plain.of_paper
+    ).items()
 
 
 def _noted(tables: dict[str, Table], plan: Plan) -> dict[str, Table]:
@@ -161,6 +170,7 @@ def _neuron_figures(plan: Plan, found: Found) -> Iterator[tuple[str, FigureSecti
         found.config.data.language_table(),
         pivot=pivot,
         k=found.config.report.overlap_k,
+        published=next(line for line in paper().figure("overlap") if line.row == "mean"),
     )
     for method in plan.plain.methods:
         if masks := found.atlases(PLAIN, method):

@@ -18,6 +18,7 @@ from nsmt.commands.system_facts import mask_bytes, parameters, trained_systems
 from nsmt.errors import ConfigurationError, DataError
 from nsmt.evaluation.resamples import Resamples
 from nsmt.evaluation.results import Comparison
+from nsmt.languages import Direction
 from nsmt.methods import CONTROL, DENSE, LABELS
 from nsmt.models.checkpoint import ATLAS
 from nsmt.neurons.atlas import NeuronAtlas
@@ -46,6 +47,16 @@ class Found:
     record: dict[str, Any]
     unseen: Unseen | None = None
 
+    def training_pairs(self, pivot: str) -> dict[str, int]:
+        """How many sentence pairs of training text each language has with the pivot."""
+        sizes = self.record.get("preparation", {})
+        pairs = {Direction.parse(pair): of for pair, of in sizes.items()}
+        return {
+            pair.other(pivot): of["train"]
+            for pair, of in pairs.items()
+            if pivot in (pair.source, pair.target)
+        }
+
     def base_statistics(self) -> list[ActivationStatistics]:
         """What was measured on the dense models, one a seed."""
         paths = [
@@ -65,11 +76,11 @@ class Found:
         return [NeuronAtlas.load(path) for path in paths if path.is_file()]
 
     def costs(self) -> list[Cost]:
-        """What each method of the plain condition needs beside the dense model."""
+        """What the control and each method of the plain condition need beside the dense model."""
         result = self.results[PLAIN]
         return [
             cost
-            for method in result.methods
+            for method in dict.fromkeys((CONTROL, *result.methods))
             if (cost := self._cost(method, result.label(method))) is not None
         ]
 

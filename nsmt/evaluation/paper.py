@@ -20,11 +20,12 @@ from nsmt.evaluation.scoring import BLEU_KEY, CHRF_KEY
 from nsmt.languages import Direction
 from nsmt.settings import Settings
 
-Firmness = Literal["firm", "derived", "unconfirmed"]
-MARKS: Final[dict[Firmness, str]] = {"firm": "", "derived": "‡", "unconfirmed": "†"}
+Firmness = Literal["firm", "derived", "read", "unconfirmed"]
+MARKS: Final[dict[Firmness, str]] = {"firm": "", "derived": "‡", "read": "≈", "unconfirmed": "†"}
 FIRMNESS_NOTES: Final[dict[Firmness, str]] = {
     "firm": "published, no mark: in result files of the paper's authors",
     "derived": "published, ‡: arithmetic on firm numbers",
+    "read": "published, ≈: read off a figure of the paper's authors, to within 0.005",
     "unconfirmed": "published, †: recalled, not compared with the paper's text; not a fact",
 }
 _PIVOT: Final = "en"
@@ -58,6 +59,22 @@ class PaperEfficiency(Settings):
     firmness: Firmness
 
 
+class PaperLayers(Settings):
+    """A line of one of the paper's figures: shares by layer of each stack."""
+
+    figure: Literal["overlap", "sparsity"]
+    row: str
+    k: float
+    firmness: Firmness
+    source: str
+    encoder: tuple[float, ...]
+    decoder: tuple[float, ...]
+
+    def of(self, stack: str) -> tuple[float, ...]:
+        """The shares of one stack."""
+        return self.encoder if stack == "encoder" else self.decoder
+
+
 class PaperDirection(Settings):
     """A language's scores by method, out of English and into it: BLEU, chrF++, COMET."""
 
@@ -74,11 +91,16 @@ class Paper(Settings):
     not_recovered: dict[str, str]
     rows: tuple[PaperRow, ...]
     efficiency: tuple[PaperEfficiency, ...]
+    layers: tuple[PaperLayers, ...]
     directions: dict[str, PaperDirection]
 
     def table(self, name: str, metric: str) -> list[PaperRow]:
         """The rows of a table in one metric, in the paper's order."""
         return [row for row in self.rows if row.table == name and row.metric == metric]
+
+    def figure(self, name: Literal["overlap", "sparsity"]) -> list[PaperLayers]:
+        """The lines of a figure, in the order of the file."""
+        return [line for line in self.layers if line.figure == name]
 
     def values(self, row: PaperRow) -> dict[str, float]:
         """A row's values by column."""

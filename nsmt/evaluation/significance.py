@@ -78,7 +78,7 @@ class Difference:
 
     @property
     def smallest_visible_difference(self) -> float:
-        """Half the width of the interval: what a true difference must exceed to be seen here."""
+        """Half of the interval: a true difference as large is seen here about half of the time."""
         return (self.high - self.low) / 2
 
     @property

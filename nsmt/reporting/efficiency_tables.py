@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from nsmt.evaluation.paper import MARKS, paper
+from nsmt.methods import SPECIALISED
 from nsmt.models import costs
 from nsmt.models.settings import ModelSettings
 from nsmt.reporting.table_notes import published_notes
@@ -81,6 +82,7 @@ def measured_table(found: Sequence[Cost], model: ModelSettings, *, directions: i
         "outright are not in it.",
         "Smallest visible difference: parameters and bytes are counted, so that none is too small; "
         "of times, that between runs of one system, which is the deviation.",
+        f"{MISSING}: without masks, there are none to find or to keep; or nobody recorded it. "
         "Masks: the files in the checkpoint. As booleans: a byte a masked weight and direction, "
         "as the paper counts.",
         *published_notes([row.firmness for row in paper().efficiency]),
@@ -94,32 +96,44 @@ def arithmetic_table(big: ModelSettings) -> Table:
     adapters = costs.adapter_parameters(big, bottleneck=PAPER_BOTTLENECK, sets=PAPER_DIRECTIONS)
     entries = [
         (
+            "adapter_pair",
             f"Adapter_LP: 12 adapters of {PAPER_BOTTLENECK} a direction",
             f"{adapters / PAPER_PARAMETERS:+.1%}",
             costs.parameter_bytes(adapters),
         ),
         (
+            "lass",
             "LaSS: a boolean for each weight of the layers",
             "0 %",
             costs.weight_mask_bytes(big, directions=PAPER_DIRECTIONS),
         ),
         (
+            SPECIALISED,
             "Neuron Specialization: a boolean for each first feed-forward weight",
             "0 %",
             costs.row_mask_bytes(big, directions=PAPER_DIRECTIONS),
         ),
         (
+            "",
             "the same as bits of neurons (nsmt)",
             "0 %",
             costs.neuron_mask_bytes(big, directions=PAPER_DIRECTIONS),
         ),
     ]
-    rows = [[name, share, format_bytes(size)] for name, share, size in entries]
-    notes = [
-        f"6 + 6 layers of 1024/4096, {PAPER_DIRECTIONS} directions, 438.6 M parameters. Units of "
-        "1,024; the paper's GB are these."
+    printed = {row.method: f"{row.memory}{MARKS[row.firmness]}" for row in paper().efficiency}
+    rows = [
+        [name, share, format_bytes(size), f"{size / 1e9:.3g} GB", printed.get(method, MISSING)]
+        for method, name, share, size in entries
     ]
-    return Table("Table 3 by arithmetic", ["What", "Parameters", "Memory"], rows, notes)
+    notes = [
+        f"6 + 6 layers of 1024/4096, {PAPER_DIRECTIONS} directions, 438.6 M parameters. KiB and "
+        "GiB are units of 1,024, GB of 1,000. What the paper calls GB fits units of 1,024 for "
+        "adapters and LaSS, and of 1,000, rounded, for Neuron Specialization.",
+        "Smallest visible difference: all of it is counted, so that none is too small.",
+        *published_notes([row.firmness for row in paper().efficiency]),
+    ]
+    columns = ["What", "Parameters", "Memory", "In units of 1,000", "Paper: memory"]
+    return Table("Table 3 by arithmetic", columns, rows, notes)
 
 
 def _time(cost: Cost) -> str:

@@ -141,11 +141,12 @@ def iou_by_depth(
     *,
     pivot: str,
     chance: Mapping[str, Sequence[float]] | None = None,
+    published: Mapping[str, Sequence[float]] | None = None,
 ) -> Figure:
     """Pairwise IoU by layer: boxes, the mean as a line, and optionally the IoU of random sets.
 
     `encoder` and `decoder` hold a list of IoU values for each layer, of directions into and out of
-    the pivot; `chance` maps "encoder" and "decoder" to one value a layer.
+    the pivot; `chance` and `published` map "encoder" and "decoder" to one value a layer.
     """
     titles = (f"Encoder, directions X→{pivot}", f"Decoder, directions {pivot}→X")
     figure, panels = make_panels(2, width=4.6, height=3.6, share_y=True)
@@ -156,6 +157,8 @@ def iou_by_depth(
         axes.plot(places, [np.mean(v) for v in layers], "o-", color=colour, label="mean", zorder=4)
         if chance and stack in chance:
             axes.plot(places, chance[stack], "--", color=MUTED, label="random sets of that size")
+        if published and stack in published:
+            axes.plot(places, published[stack], "D", color=INK, label="paper, mean", zorder=5)
         axes.set(title=title, xlabel="Layer", ylim=(0, 1), xticks=places)
         axes.grid(axis="y")
         axes.legend(loc="lower left")

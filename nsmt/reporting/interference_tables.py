@@ -18,6 +18,7 @@ from nsmt.evaluation.seeds import Spread, spread
 from nsmt.languages import Direction
 from nsmt.methods import BILINGUAL, CONTROL, DENSE, SPECIALISED
 from nsmt.reporting.interval_tables import bootstrap_table
+from nsmt.reporting.paper_tables import named
 from nsmt.reporting.reproduction import Reproduction
 from nsmt.reporting.results_tables import HEADINGS
 from nsmt.reporting.sweep_tables import format_spread
@@ -55,7 +56,7 @@ def table4(result: Reproduction, metric: str) -> dict[str, Table]:
     codes = interference_languages(result)
     rows, firmnesses = [], list[Firmness]()
     for side in _SIDES:
-        for row in _paper_rows(side) if result.of_paper else ():
+        for row in _paper_rows(side, metric) if result.of_paper else ():
             values = paper().values(row)
             cells = [
                 f"{values[c]:{_sign(row)}.1f}{MARKS[row.firmness]}" if c in values else MISSING
@@ -80,7 +81,7 @@ def table4(result: Reproduction, metric: str) -> dict[str, Table]:
         how_tested(every),
         visible_note(result, metric, ways, name="of a language", baseline=BILINGUAL),
         *published_notes(firmnesses),
-        *([paper().not_recovered["table4"]] if result.of_paper else []),
+        *([paper().not_recovered["table4"]] if firmnesses else []),
         *(
             []
             if BILINGUAL in result.methods
@@ -92,9 +93,10 @@ def table4(result: Reproduction, metric: str) -> dict[str, Table]:
     single = [
         Group(f"{code} {side}", (result.between(code, side),)) for side in _SIDES for code in codes
     ]
+    name = named("table4", metric)
     return {
-        "table4": Table(title, ["Block", "System", "Seeds", *codes], rows, notes),
-        "table4-bootstrap": bootstrap_table(
+        name: Table(title, ["Block", "System", "Seeds", *codes], rows, notes),
+        f"{name}-bootstrap": bootstrap_table(
             result,
             metric,
             title=f"{title}, every run by itself",
@@ -164,10 +166,10 @@ def _gaps(result: Reproduction, metric: str, row: PaperRow, codes: Sequence[str]
     return cells
 
 
-def _paper_rows(side: str) -> list[PaperRow]:
+def _paper_rows(side: str, metric: str) -> list[PaperRow]:
     """The bilingual row, and firm scores minus it, which are no firmer than it is."""
     found = []
-    for row in paper().table("table4", "bleu"):
+    for row in paper().table("table4", metric):
         if row.block != side:
             continue
         found.append(row)

@@ -5,23 +5,34 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from nsmt.evaluation.paper import PaperLayers
 from nsmt.languages import LanguageTable
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.selection import cumulative
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.reporting import neurons
 from nsmt.reporting.html import FigureSection
+from nsmt.reporting.layer_tables import OF_ANOTHER
 
 
 def overlap_sections(
-    statistics: Sequence[ActivationStatistics], languages: LanguageTable, *, pivot: str, k: float
+    statistics: Sequence[ActivationStatistics],
+    languages: LanguageTable,
+    *,
+    pivot: str,
+    k: float,
+    published: PaperLayers | None = None,
 ) -> Iterator[tuple[str, FigureSection]]:
-    """What dense models, one a seed, share at k; none where a stack has nothing to compare."""
+    """What dense models, one a seed, share at k; none where a stack has nothing to compare.
+
+    Published means are drawn where they are of the same k and of as many layers.
+    """
     if not statistics:
         return
     atlases = [cumulative(each, lambda task, site: k) for each in statistics]  # noqa: ARG005
     if not neurons.comparable(atlases[0], pivot=pivot):
         return
+    dots = {} if published is None or published.k != k else _as_deep(published, atlases[0])
     several = len(atlases) > 1
     seeds = f"{len(atlases)} dense models, one a seed" if several else "the dense model"
     yield (
@@ -38,11 +49,21 @@ def overlap_sections(
         "iou-by-depth",
         FigureSection(
             "Overlap against depth",
-            neurons.overlap_by_depth(atlases, pivot=pivot),
+            neurons.overlap_by_depth(atlases, pivot=pivot, published=dots),
             f"All pairs of directions at k = {k:g} in {seeds}; the dashed line is the overlap of "
-            "random sets of the same sizes.",
+            "random sets of the same sizes."
+            + (f" Black marks: the paper's means, {OF_ANOTHER}." if dots else ""),
         ),
     )
+
+
+def _as_deep(published: PaperLayers, atlas: NeuronAtlas) -> dict[str, Sequence[float]]:
+    """The published values of stacks that have as many layers here."""
+    return {
+        stack: published.of(stack)
+        for stack in neurons.STACKS
+        if len(published.of(stack)) == len(atlas.stack(stack))
+    }
 
 
 def sparsity_section(

@@ -6,7 +6,7 @@ are compared across the directions into the pivot, decoders across those out of 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 import torch
@@ -45,50 +45,73 @@ def overlap_heatmaps(
     return iou_heatmaps(matrices, ordered, families)
 
 
-def overlap_by_depth(atlas: NeuronAtlas | Sequence[NeuronAtlas], *, pivot: str) -> Figure:
+def overlap_by_depth(
+    atlas: NeuronAtlas | Sequence[NeuronAtlas],
+    *,
+    pivot: str,
+    published: Mapping[str, Sequence[float]] | None = None,
+) -> Figure:
     """Pairwise overlap against depth, with the overlap of random sets of the same sizes.
 
-    Of several atlases, the pairs of all.
+    Of several atlases, the pairs of all. `published` are means by layer of a stack.
     """
-    first, *_ = atlases = _several(atlas)
+    atlases = _several(atlas)
     values, chance = {}, {}
     for stack in STACKS:
-        tasks = varying_tasks(first.tasks, stack, pivot=pivot)
+        of_each = [pair_overlap(each, stack, pivot=pivot) for each in atlases]
         values[stack] = [
-            [v for each in atlases for v in pair_values(site_iou(each, tasks, site)).tolist()]
-            for site in first.stack(stack)
+            [v for of_atlas in of_layer for v in of_atlas]
+            for of_layer in zip(*of_each, strict=True)
         ]
-        chance[stack] = [
-            fmean(chance_iou(each, tasks, site) for each in atlases) for site in first.stack(stack)
-        ]
+        chance[stack] = means([chance_overlap(each, stack, pivot=pivot) for each in atlases])
     return iou_by_depth(
-        values["encoder"],
-        values["decoder"],
-        pivot=pivot,
-        chance=chance,
+        values["encoder"], values["decoder"], pivot=pivot, chance=chance, published=published
     )
+
+
+def pair_overlap(atlas: NeuronAtlas, stack: str, *, pivot: str) -> list[list[float]]:
+    """By layer, the overlap of each pair of directions whose language varies on that side."""
+    tasks = varying_tasks(atlas.tasks, stack, pivot=pivot)
+    return [pair_values(site_iou(atlas, tasks, site)).tolist() for site in atlas.stack(stack)]
+
+
+def chance_overlap(atlas: NeuronAtlas, stack: str, *, pivot: str) -> list[float]:
+    """By layer, the mean overlap that random sets of the same sizes have."""
+    tasks = varying_tasks(atlas.tasks, stack, pivot=pivot)
+    return [chance_iou(atlas, tasks, site) for site in atlas.stack(stack)]
 
 
 def sparsity_by_layer(atlas: NeuronAtlas | Sequence[NeuronAtlas], *, pivot: str) -> Figure:
     """The masked share of each layer, a line for each type of direction; the mean over atlases."""
-    first, *_ = atlases = _several(atlas)
-    directions = [Direction.parse(task) for task in first.tasks]
+    found = [
+        {stack: masked_by_layer(each, stack, pivot=pivot) for stack in STACKS}
+        for each in _several(atlas)
+    ]
+    shares = {
+        stack: {name: means([each[stack][name] for each in found]) for name in found[0][stack]}
+        for stack in STACKS
+    }
+    return sparsity(shares["encoder"], shares["decoder"])
+
+
+def masked_by_layer(atlas: NeuronAtlas, stack: str, *, pivot: str) -> dict[str, list[float]]:
+    """The masked share of each layer, by type of direction; types without any are left out."""
+    directions = [Direction.parse(task) for task in atlas.tasks]
     types = {
         f"{pivot}→X": [str(each) for each in directions if each.source == pivot],
         f"X→{pivot}": [str(each) for each in directions if each.target == pivot],
         "zero-shot": [str(each) for each in directions if pivot not in (each.source, each.target)],
     }
-    shares = {
-        stack: {
-            name: [
-                fmean(_masked(each, tasks, site) for each in atlases) for site in first.stack(stack)
-            ]
-            for name, tasks in types.items()
-            if tasks
-        }
-        for stack in STACKS
+    return {
+        name: [_masked(atlas, tasks, site) for site in atlas.stack(stack)]
+        for name, tasks in types.items()
+        if tasks
     }
-    return sparsity(shares["encoder"], shares["decoder"])
+
+
+def means(of_each: Sequence[Sequence[float]]) -> list[float]:
+    """The mean by layer of several atlases' values."""
+    return [fmean(of_layer) for of_layer in zip(*of_each, strict=True)]
 
 
 def masked_share(atlas: NeuronAtlas) -> float:

@@ -45,15 +45,25 @@ class Column:
 Blocks = Mapping[str, Sequence[Column]]
 
 
-def table1(result: Reproduction, metric: str) -> dict[str, Table]:
-    """A column a language and their mean, a block a side; in the paper's order of languages."""
+def table1(
+    result: Reproduction, metric: str, *, sizes: Mapping[str, int] | None = None
+) -> dict[str, Table]:
+    """A column a language and their mean, a block a side; in the paper's order of languages.
+
+    `sizes` are sentence pairs of training text by language, shown where they are known.
+    """
+    sizes = sizes or {}
+    told = f"In brackets: sentence pairs of training text with {result.pivot}. " if sizes else ""
     codes = language_order(result)
     blocks = {}
     for block in ("O2M", "M2O"):
         wanted = {code: result.between(code, block) for code in codes}
         by_code = {c: tuple(d for d in result.directions if d == w) for c, w in wanted.items()}
         everything = tuple(d for found in by_code.values() for d in found)
-        columns = [Column(code, found) for code, found in by_code.items()]
+        columns = [
+            Column(f"{code} ({sizes[code]:,})" if code in sizes else code, found)
+            for code, found in by_code.items()
+        ]
         blocks[block] = [*columns, Column("Avg", everything)]
     return score_tables(
         result,
@@ -61,7 +71,7 @@ def table1(result: Reproduction, metric: str) -> dict[str, Table]:
         blocks,
         name=named("table1", metric),
         title="Table 1",
-        note=paper().not_recovered["table1"],
+        note=told + paper().not_recovered["table1"],
     )
 
 

@@ -14,13 +14,21 @@ from nsmt.evaluation.groups import tier_columns
 from nsmt.evaluation.paper import MARKS, Firmness, PaperRow, paper
 from nsmt.evaluation.published import table11
 from nsmt.evaluation.scoring import BLEU_KEY, CHRF_KEY
-from nsmt.evaluation.seeds import spread
+from nsmt.evaluation.seeds import SeedDifference, spread
 from nsmt.evaluation.significance import COMET_KEY
-from nsmt.methods import CONTROL, DENSE
+from nsmt.languages import Direction
+from nsmt.methods import CONTROL, DENSE, SPECIALISED
 from nsmt.reporting.paper_tables import Column
 from nsmt.reporting.reproduction import Reproduction
 from nsmt.reporting.results_tables import HEADINGS
-from nsmt.reporting.table_notes import common_notes, published_notes, visible_note
+from nsmt.reporting.table_notes import (
+    common_notes,
+    format_gain,
+    how_tested,
+    published_notes,
+    seeds_shown,
+    visible_note,
+)
 from nsmt.reporting.tables import MISSING, Table
 
 _DECIMALS: Final = 1
@@ -40,6 +48,7 @@ def beside_table(result: Reproduction, metric: str, *, title: str | None = None)
     tiers = tier_columns(result.directions, result.languages, pivot=result.pivot)
     ours = {f"{c.block} {c.side}": Column("", c.directions) for c in tiers}
     shown = [ours.get(name) for name in columns]
+    decimals = _decimals(metric)
     rows, firmnesses = list(_control_rows(result, metric, shown)), list[Firmness]()
     for row, published in _published(result, metric):
         firmnesses.append(row.firmness)
@@ -47,18 +56,21 @@ def beside_table(result: Reproduction, metric: str, *, title: str | None = None)
         measured = [_measured(result, row, metric, column) for column in shown]
         signed = row.kind == "difference"
         heading = row.label if not signed else f"{row.label}, Δ to mT-big"
-        cells = [f"{_number(published[name], signed=signed)}{mark}" for name in columns]
+        sign = "+" if signed else ""
+        cells = [f"{published[name]:{sign}.{decimals}f}{mark}" for name in columns]
         rows.append([heading, "paper", *cells])
-        rows.append(["", "here", *(_own(values, signed=signed) for values in measured)])
+        own = [_own(values, signed=signed, decimals=decimals) for values in measured]
+        rows.append(["", "here", *own])
         gaps = [
-            MISSING if not values else _number(fmean(values) - published[name], signed=True)
+            _gap(published[name], values, decimals)
             for name, values in zip(columns, measured, strict=True)
         ]
         rows.append(["", "here − paper", *gaps])
         if signed:
             over = [_differences(result, row.method, CONTROL, metric, c) for c in shown]
             named = f"here, Δ to {result.label(CONTROL)}"
-            rows.append(["", named, *(_own(values, signed=True) for values in over)])
+            own = [_own(values, signed=True, decimals=decimals) for values in over]
+            rows.append(["", named, *own])
     notes = [
         *published_notes(firmnesses),
         paper().not_recovered["table2"],
@@ -73,37 +85,36 @@ def beside_table(result: Reproduction, metric: str, *, title: str | None = None)
 
 
 def group_score_table(result: Reproduction) -> Table:
-    """Table 11: BLEU, chrF++ and COMET by tier and side, from scores rounded as printed."""
-    columns = [
-        f"{c.block} {c.side}"
-        for c in tier_columns(result.directions, result.languages, pivot=result.pivot)
-    ]
+    """Table 11: BLEU, chrF++ and COMET by tier and side, from scores rounded as printed.
+
+    Below them the differences to the control with the marks of their tests, and the paper's own
+    difference, which is to its dense model.
+    """
+    tiers = tier_columns(result.directions, result.languages, pivot=result.pivot)
+    columns = {f"{c.block} {c.side}": c.directions for c in tiers}
     scored = any(COMET_KEY in run.metrics for run in result.outcomes)
-    rows: list[list[str]] = []
+    rows, every = list[list[str]](), list[SeedDifference | None]()
     for metric in (BLEU_KEY, CHRF_KEY, COMET_KEY):
-        heading, decimals = HEADINGS[metric], _decimals(metric)
-        means = {system: _printed(result, system, metric) for system in result.systems}
-        by_column = {
-            system: list(zip(*by_seed, strict=True)) or [()] * len(columns)
-            for system, by_seed in means.items()
-        }
-        for row, published in _firm(metric) if result.of_paper else ():
-            theirs = [published.get(name) for name in columns]
-            cells = [MISSING if v is None else f"{v:.{decimals}f}" for v in theirs]
-            rows.append([heading, f"{row.label}, paper", "", *cells])
-            ours = by_column.get(row.method, [()] * len(columns))
-            gaps = [_gap(v, known, decimals) for v, known in zip(theirs, ours, strict=True)]
-            rows.append([heading, f"{row.label}, here − paper", "", *gaps])
-        for system, values in by_column.items() if metric != COMET_KEY or scored else ():
-            own = [
-                _own([v for v in of_seed if v is not None], decimals=decimals) for of_seed in values
-            ]
-            rows.append([heading, result.label(system), str(len(means[system])), *own])
+        known = metric != COMET_KEY or scored
+        found = list(_mean_rows(result, metric, list(columns), scored=known))
+        for system in result.systems if known else ():
+            if system == CONTROL:
+                continue
+            tested = [result.tested(system, CONTROL, metric, way) for way in columns.values()]
+            every += tested
+            found.append(_gain_row(result, system, CONTROL, metric, columns, tested))
+        if SPECIALISED in result.methods and known:
+            found += _published_gain(result, metric, columns)
+        rows += [[HEADINGS[metric], *cells] for cells in found]
     notes = [
         "As the paper's Table 11: means of BLEU and chrF++ rounded to one decimal, Avg is the mean "
-        "of both sides; then mean ± deviation over seeds.",
+        "of both sides; then mean ± deviation over seeds. Δ: of means before rounding.",
+        f"Differences to {result.label(DENSE)} and the paper's to mT-big include the effect of "
+        "longer training.",
+        how_tested(every),
         *([] if scored else ["COMET: not scored here; evaluate.py eval=comet run=FOLDER does it."]),
-        *(published_notes(["firm"]) if result.of_paper else [_OTHER_CORPUS]),
+        *published_notes(["firm", "derived"] if result.of_paper else ["derived"]),
+        *([] if result.of_paper else [_OTHER_CORPUS]),
         *(note for m in (BLEU_KEY, CHRF_KEY) for note in _visible(result, m, (CONTROL,))),
         *(_visible(result, COMET_KEY, (CONTROL,)) if scored else ()),
         *common_notes(result, (BLEU_KEY, CHRF_KEY, COMET_KEY)),
@@ -113,19 +124,75 @@ def group_score_table(result: Reproduction) -> Table:
     )
 
 
+def _mean_rows(
+    result: Reproduction, metric: str, columns: Sequence[str], *, scored: bool
+) -> Iterator[list[str]]:
+    """At the paper's scale its means and the differences to them; then ours, if there are any."""
+    decimals = _decimals(metric)
+    means = {system: _printed(result, system, metric) for system in result.systems}
+    by_column = {
+        system: list(zip(*by_seed, strict=True)) or [()] * len(columns)
+        for system, by_seed in means.items()
+    }
+    for row, published in _firm(metric) if result.of_paper else ():
+        theirs = [published.get(name) for name in columns]
+        cells = [MISSING if v is None else f"{v:.{decimals}f}" for v in theirs]
+        yield [f"{row.label}, paper", "", *cells]
+        ours = by_column.get(row.method, [()] * len(columns))
+        gaps = [_gap(v, known, decimals) for v, known in zip(theirs, ours, strict=True)]
+        yield [f"{row.label}, here − paper", "", *gaps]
+    for system, values in by_column.items() if scored else ():
+        own = [_own([v for v in of_seed if v is not None], decimals=decimals) for of_seed in values]
+        yield [result.label(system), str(len(means[system])), *own]
+
+
+def _gain_row(
+    result: Reproduction,
+    system: str,
+    baseline: str,
+    metric: str,
+    columns: Mapping[str, Sequence[Direction]],
+    tested: Sequence[SeedDifference | None],
+) -> list[str]:
+    """A system's differences to a baseline with the marks of their tests."""
+    values = [
+        list(result.differences(system, baseline, metric, way).values()) for way in columns.values()
+    ]
+    gains = [format_gain(t, v, metric) for t, v in zip(tested, values, strict=True)]
+    return [f"{result.label(system)}, Δ to {result.label(baseline)}", seeds_shown(values), *gains]
+
+
+def _published_gain(
+    result: Reproduction, metric: str, columns: Mapping[str, Sequence[Direction]]
+) -> Iterator[list[str]]:
+    """What specialisation has over the dense model: here, and in the paper by its firm scores."""
+    tested = [result.tested(SPECIALISED, DENSE, metric, way) for way in columns.values()]
+    yield _gain_row(result, SPECIALISED, DENSE, metric, columns, tested)
+    published = set(paper().columns["table2"])
+    mark, decimals = MARKS["derived"], _decimals(metric)
+    cells = [
+        f"{paper().gain(SPECIALISED, name, metric):+.{decimals}f}{mark}"
+        if name in published
+        else MISSING
+        for name in columns
+    ]
+    yield ["Neuron Specialization, Δ to mT-big, paper", "", *cells]
+
+
 def _control_rows(
     result: Reproduction, metric: str, columns: Sequence[Column | None]
 ) -> Iterator[list[str]]:
     """What the control has, and what longer training alone brings."""
-    label = result.label(CONTROL)
+    label, decimals = result.label(CONTROL), _decimals(metric)
     if result.of_paper:
         scores = [
             list(result.scores(CONTROL, metric, c.directions).values()) if c else []
             for c in columns
         ]
-        yield [label, "here", *map(_own, scores)]
+        yield [label, "here", *(_own(values, decimals=decimals) for values in scores)]
     gains = [_differences(result, CONTROL, DENSE, metric, column) for column in columns]
-    yield [f"{label}, Δ to mT-big", "here", *(_own(values, signed=True) for values in gains)]
+    own = [_own(values, signed=True, decimals=decimals) for values in gains]
+    yield [f"{label}, Δ to mT-big", "here", *own]
 
 
 def _visible(result: Reproduction, metric: str, baselines: Sequence[str]) -> Iterator[str]:
@@ -203,16 +270,12 @@ def _gap(theirs: float | None, ours: Sequence[float | None], decimals: int) -> s
     return f"{fmean(known) - theirs:+.{decimals}f}"
 
 
-def _own(values: Sequence[float], *, signed: bool = False, decimals: int = _DECIMALS) -> str:
+def _own(values: Sequence[float], *, decimals: int, signed: bool = False) -> str:
     if not values:
         return MISSING
     found = spread(values)
     text = f"{found.mean:{'+' if signed else ''}.{decimals}f}"
     return text if found.deviation is None else f"{text} ± {found.deviation:.{decimals}f}"
-
-
-def _number(value: float, *, signed: bool = False) -> str:
-    return f"{value:{'+' if signed else ''}.{_DECIMALS}f}"
 
 
 def _decimals(metric: str) -> int:

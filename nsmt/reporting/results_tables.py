@@ -230,7 +230,8 @@ def resolution_note(widths: Mapping[str, Sequence[float]], where: str) -> str:
     """
     parts = [f"{HEADINGS[m]} {_range(found, m)}" for m, found in widths.items() if found]
     seen = ", ".join(parts) or "not known, for want of an interval"
-    return f"Smallest visible difference {where} (half of the 95 % interval): {seen}."
+    how = "half of the 95 % interval; one as large is seen about half of the time"
+    return f"Smallest visible difference {where} ({how}): {seen}."
 
 
 def comparison_resolution(

@@ -11,11 +11,11 @@ from nsmt.training.settings import ScheduleSettings
 
 # By the first word of a table's name: those that set models beside each other that were trained
 # for different times, or whose times are due to it.
-_NOTED: Final = ("table2", "table3", "table4")
+_NOTED: Final = ("claims", "table2", "table3", "table4")
 
 
 def with_updates(tables: Mapping[str, Table], note: str) -> dict[str, Table]:
-    """The tables, Tables 2, 3 and 4 with the note, in all their forms."""
+    """The tables; the claims and Tables 2, 3 and 4 with the note, in all their forms."""
     return {
         name: replace(table, notes=[*table.notes, note])
         if name.partition("-")[0] in _NOTED

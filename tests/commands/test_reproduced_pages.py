@@ -105,6 +105,9 @@ def test_finished_runs_are_collected_into_tables_figures_and_a_page(runs, capsys
     assert {"table2", "table2-gains", "table2-gains-dense", "table2-bootstrap"} <= names
     assert {"claims", "table2-directions", "table2-chrfpp", "table2-nll", "k-chrfpp"} <= names
     assert {"table2-paper", "table3", "table3-arithmetic", "table4", "k"} <= names
+    assert {"table2-chrfpp-paper", "table4-chrfpp", "table4-nll-bootstrap"} <= names
+    assert "table2-nll-paper" not in names
+    assert {"iou-by-depth", "sparsity-by-layer"} <= names
     figures = {path.stem for path in (into / "figures").glob("*.svg")}
     assert {"iou-heatmaps", "iou-by-depth", f"sparsity-{NS}", "gain-by-k"} <= figures
     record = json.loads((into / "reproduction.json").read_text())
@@ -159,6 +162,15 @@ def test_updates_and_parameters_are_those_of_the_checkpoints(runs):
     assert result.added(NS) == 0.0
 
 
+def test_the_training_text_of_a_language_is_that_of_its_pair_with_the_pivot(runs):
+    _, plan, _ = runs
+    found = gather(plan)
+    pairs = found.record["preparation"]
+    sizes = {pair.removeprefix("en-"): of["train"] for pair, of in pairs.items()}
+    assert found.training_pairs("en") == sizes
+    assert found.training_pairs("de") == {"en": pairs["en-de"]["train"]}
+
+
 def test_another_page_of_the_same_name_leaves_nothing_behind(runs):
     words, _, _ = runs
     main(["reproduce", *words, "collect=true"])
@@ -197,6 +209,10 @@ def test_costs_are_read_from_checkpoints_and_times(runs):
     _, plan, _ = runs
     costs = {cost.method: cost for cost in gather(plan).costs()}
     assert costs[NS].parameters == 0
+    # Beside it, what the same training needs without masks.
+    control = costs[CONTROL]
+    assert next(iter(costs)) == CONTROL
+    assert (control.parameters, control.mask_bytes, control.seconds) == (0, None, None)
     folder = plan.folder(plan.plain, NS, 1)
     atlas = folder / NS / "checkpoint" / "atlas.safetensors"
     assert costs[NS].mask_bytes == atlas.stat().st_size

@@ -55,6 +55,24 @@ def test_what_is_recalled_is_never_firm():
     assert {row.firmness for row in paper().efficiency} == {"unconfirmed"}
 
 
+def test_figures_have_a_share_for_each_of_six_layers_and_say_how_firm_it_is():
+    found = paper()
+    for line in found.layers:
+        assert line.source in found.sources
+        assert (line.firmness == "read") == (line.source == "plot")
+        for stack in ("encoder", "decoder"):
+            assert len(line.of(stack)) == 6
+            assert all(0 < share < 1 for share in line.of(stack))
+    mean, median = found.figure("overlap")
+    # What the paper says of its Figure 2: encoders share more with depth, decoders less.
+    assert list(mean.encoder) == sorted(mean.encoder)
+    assert min(mean.decoder) == mean.decoder[4]
+    assert (mean.k, median.row) == (70, "median")
+    assert [(line.row, line.k) for line in found.figure("sparsity")] == [
+        *(("en→X", 95), ("X→en", 95), ("en→X", 70), ("X→en", 70))
+    ]
+
+
 def test_gains_are_derived_from_the_firm_scores_before_rounding():
     columns = ("High O2M", "High M2O", "Med O2M", "Med M2O", "Low O2M", "Low M2O", "All O2M")
     gains = [paper().gain("neuron_specialization", column, "bleu") for column in columns]

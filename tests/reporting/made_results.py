@@ -13,6 +13,7 @@ NS, RANDOM, BILINGUAL = "neuron_specialization", "random", "bilingual"
 TIERS = {"de": "High", "nl": "Low", "ar": "Low"}
 # Above the dense model, by system; a seed adds 1 to everything, and its number of tenths to NS.
 ABOVE = {DENSE: 0.0, CONTROL: 1.0, NS: 1.5, RANDOM: 0.5, BILINGUAL: -2.0}
+ABOVE |= {"lass": 1.5, "adapter_pair": 3.5}
 BASE = {"en-de": 30.0, "de-en": 34.0, "en-nl": 20.0, "nl-en": 24.0, "en-ar": 10.0, "ar-en": 14.0}
 BASE_CODES = ("de", "nl", "ar")
 DIRECTIONS = both_ways([Direction("en", code) for code in BASE_CODES])
@@ -20,6 +21,8 @@ SIGNATURES = {"bleu": "b", "chrf++": "c", "nll": "n"}
 # On resample s, NS is so much better, and random neurons so much, if s is even, else worse.
 SWINGS = {NS: 0.2, RANDOM: 0.1}
 SAMPLES = 50
+# What notes say of the smallest visible difference.
+HALF = "half of the 95 % interval; one as large is seen about half of the time"
 PARAMETERS = {BILINGUAL: 6000}
 
 

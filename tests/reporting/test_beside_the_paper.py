@@ -64,8 +64,11 @@ def test_table_11_rounds_before_it_averages_and_has_the_papers_metrics():
     table = group_score_table(result(NS, of_paper=True))
     systems = [LABELS[name] for name in (DENSE, CONTROL, NS)]
     theirs = [f"{n}, {w}" for n in ("mT-big", "Neuron Specialization") for w in WHOSE]
+    gains = [f"{LABELS[name]}, Δ to continue-dense" for name in (DENSE, NS)]
+    gains += [f"{LABELS[NS]}, Δ to dense", PUBLISHED]
+    shown = (*theirs, *systems, *gains)
     assert [(each["Metric"], each["System"]) for each in rows(table)] == [
-        *((metric, system) for metric in ("BLEU", "chrF++") for system in (*theirs, *systems)),
+        *((metric, system) for metric in ("BLEU", "chrF++") for system in shown),
         *(("COMET", system) for system in theirs),
     ]
     assert named(table, DENSE, Metric="chrF++")["Low Avg"] == "37.0 ± 1.4"
@@ -73,11 +76,25 @@ def test_table_11_rounds_before_it_averages_and_has_the_papers_metrics():
     assert named(table, "mT-big, here − paper", Metric="BLEU")["Low Avg"] == "-3.9"
     assert named(table, "mT-big, paper", Metric="COMET")["All Avg"] == "0.791"
     assert "COMET: not scored here" in notes(table)
-    own = group_score_table(result(NS))
-    assert not [each for each in rows(own) if "paper" in each["System"]]
+
+
+def test_table_11_tests_differences_and_elsewhere_has_the_papers_difference_alone():
+    table = group_score_table(result(NS, seeds=(1, 2, 3)))
+    paper_rows = [each["System"] for each in rows(table) if "paper" in each["System"]]
+    assert paper_rows == [PUBLISHED] * 2
+    over = f"{LABELS[NS]}, Δ to continue-dense"
+    # 0.6, 0.7 and 0.8 in every direction, and twice that in chrF++.
+    assert named(table, over, Metric="BLEU")["All Avg"] == "+0.70 ± 0.10*"
+    assert named(table, over, Metric="chrF++")["Low O2M"] == "+1.40 ± 0.20*"
+    assert named(table, over, Metric="BLEU")["Seeds"] == "3"
+    assert named(table, f"{LABELS[NS]}, Δ to dense", Metric="BLEU")["All Avg"] == "+1.70 ± 0.10*"
+    assert named(table, PUBLISHED, Metric="BLEU")["High O2M"] == "+1.8‡"
+    assert "paired by seed and sentence" in notes(table)
+    assert "Corpus and model are not the paper's" in notes(table)
 
 
 WHOSE = ("paper", "here − paper")
+PUBLISHED = "Neuron Specialization, Δ to mT-big, paper"
 
 
 def with_comet(found):
@@ -98,9 +115,24 @@ def with_comet(found):
     return replace(found, outcomes=tuple(outcomes))
 
 
+def test_every_published_metric_is_beside_the_paper_in_its_own_decimals():
+    table = beside_table(result(NS), "chrf++")
+    assert table.title == "Table 2: chrF++ beside the paper"
+    ours = "Neuron Specialization, Δ to mT-big"
+    assert row(table, ours, "paper")["High O2M"] == "+1.4‡"
+    assert row(table, ours, "here")["High O2M"] == "+3.3 ± 0.1"
+    table = beside_table(with_comet(result(NS)), "comet")
+    assert row(table, ours, "paper")["High O2M"] == "+0.013‡"
+    assert row(table, ours, "here")["High O2M"] == "+0.010 ± 0.000"
+    assert row(table, ours, "here − paper")["High O2M"] == "-0.003"
+
+
 def test_table_11_shows_comet_of_runs_that_were_scored_with_it():
     table = group_score_table(with_comet(result(NS, of_paper=True)))
     assert named(table, NS, Metric="COMET")["Low O2M"] == "0.810 ± 0.000"
+    over = named(table, f"{LABELS[NS]}, Δ to continue-dense", Metric="COMET")
+    assert over["Low O2M"] == "+0.0100 ± 0.0000*"
+    assert named(table, PUBLISHED, Metric="COMET")["All O2M"] == "+0.010‡"
     assert named(table, "mT-big, here − paper", Metric="COMET")["All Avg"] == "+0.009"
     assert "not scored" not in notes(table)
 
@@ -148,6 +180,16 @@ def test_the_papers_table_4_is_unconfirmed_as_a_whole():
     assert beyond["de"] == "+6.7"
     assert not [row for row in rows(table) if row["Block"] == "M2O" and "paper" in row["System"]]
     assert paper().not_recovered["table4"] in table.notes
+
+
+def test_table_4_has_every_metric_and_the_papers_rows_in_its_own_alone():
+    tables = table4(result("bilingual", NS, of_paper=True), "nll")
+    assert list(tables) == ["table4-nll", "table4-nll-bootstrap"]
+    table = tables["table4-nll"]
+    assert table.title == "Table 4: interference, nll ↓"
+    assert named(table, f"{LABELS[DENSE]}, Δ", Block="O2M")["de"] == "-0.0200 ± 0.0000*"
+    assert not [each for each in rows(table) if "paper" in each["System"]]
+    assert paper().not_recovered["table4"] not in table.notes
 
 
 def test_without_bilingual_models_nothing_is_a_difference_to_them():

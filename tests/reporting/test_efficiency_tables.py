@@ -1,9 +1,9 @@
 """Table 3, and that every table is whole in every form."""
 
 import pytest
-from made_results import NS, RANDOM, result, rows
+from made_results import NS, RANDOM, notes, result, rows
 
-from nsmt.methods import BILINGUAL
+from nsmt.methods import BILINGUAL, CONTROL
 from nsmt.models.settings import ModelSettings
 from nsmt.reporting.condition_tables import conditions_table
 from nsmt.reporting.efficiency_tables import Cost, format_bytes, format_seconds, table3
@@ -20,12 +20,14 @@ def big():
 def test_table_3_shows_what_was_measured_beside_what_is_printed_and_what_shapes_give():
     small = ModelSettings(encoder_layers=1, decoder_layers=1, d_model=8, d_ff=16, heads=2)
     costs = [
+        Cost(CONTROL, "control", 0, 1000, None, None),
         Cost("adapter_pair", "adapters", 500, 1000, None, None),
         Cost("lass", "LaSS", 0, 1000, 7200.0, 5000),
         Cost(NS, "NS", 0, 1000, 12.34, 40, 0.5),
     ]
     tables = table3(costs, small, directions=6, big=big())
-    adapters, lass, ns = rows(tables["table3"])
+    control, adapters, lass, ns = rows(tables["table3"])
+    assert list(control.values()) == ["control", "0", "+0.0%", *["–"] * 6]
     assert (adapters["Parameters added"], adapters["Share"]) == ("500", "+50.0%")
     assert (adapters["Time to find"], adapters["Masks"]) == ("–", "–")
     assert adapters["Paper: memory"] == "1.42 GB†"
@@ -37,6 +39,15 @@ def test_table_3_shows_what_was_measured_beside_what_is_printed_and_what_shapes_
     memory = [row["Memory"] for row in rows(tables["table3-arithmetic"])]
     assert memory == ["1.42 GiB", "9.84 GiB", "2.81 GiB", "360.00 KiB"]
     assert rows(tables["table3-arithmetic"])[0]["Parameters"] == "+86.6%"
+
+
+def test_arithmetic_is_shown_in_the_units_that_the_papers_gb_may_be():
+    table = table3([], big(), directions=6, big=big())["table3-arithmetic"]
+    printed = [(row["In units of 1,000"], row["Paper: memory"]) for row in rows(table)]
+    assert printed[:2] == [("1.52 GB", "1.42 GB†"), ("10.6 GB", "9.84 GB†")]
+    assert printed[2:] == [("3.02 GB", "3 GB†"), ("0.000369 GB", "–")]
+    assert any(note.startswith("Smallest visible difference") for note in table.notes)
+    assert "published, †" in notes(table)
 
 
 @pytest.mark.parametrize(
@@ -57,7 +68,7 @@ def every_table(*, seeds, of_paper):
     tables["paper"], tables["table11"] = beside_table(found, "bleu"), group_score_table(found)
     settings = big()
     costs = [Cost(NS, "NS", 0, 1000, 1.0, 40)]
-    tables["table3"] = table3(costs, settings, directions=6, big=settings)["table3"]
+    tables |= table3(costs, settings, directions=6, big=settings)
     return tables
 
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from nsmt.evaluation.paper import paper
 from nsmt.languages import LanguageTable
 from nsmt.methods import Evidence
 from nsmt.methods.layer_budget import LayerBudget
@@ -55,6 +56,21 @@ def test_the_rule_is_read_from_the_masks_own_record(statistics, method, said):
 
 def test_masks_without_a_record_are_said_to_follow_none(statistics):
     assert rule_of(cumulative(statistics, lambda task, site: 50.0).provenance) == ""
+
+
+@pytest.mark.parametrize(("k", "layers", "drawn"), [(70, 6, True), (80, 6, False), (70, 3, False)])
+def test_the_papers_means_are_drawn_where_k_and_depth_are_the_papers(k, layers, drawn):
+    sites = [Site(stack, n, 30) for stack in ("encoder", "decoder") for n in range(layers)]
+    made = ActivationStatistics(TASKS, sites)
+    for site in sites:
+        made.active[site.name] = torch.arange(1, 121).reshape(4, 30)
+    published = paper().figure("overlap")[0]
+    found = dict(overlap_sections([made], LANGUAGES, pivot="en", k=k, published=published))
+    section = found["iou-by-depth"]
+    lines = [each for axes in section.figure.axes for each in axes.lines]
+    dots = [list(each.get_ydata()) for each in lines if each.get_label() == "paper, mean"]
+    assert dots == ([list(published.encoder), list(published.decoder)] if drawn else [])
+    assert ("another model and corpus" in section.caption) == drawn
 
 
 def test_what_cannot_be_compared_has_no_figures_of_overlap(statistics):

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from made_results import (
     DIRECTIONS,
+    HALF,
     NS,
     RANDOM,
     TIERS,
@@ -66,9 +67,9 @@ def test_gains_are_taken_in_each_run_against_both_baselines():
     assert named(tables["table2-gains-dense"], CONTROL)["All Avg"] == "+1.00 ± 0.00*"
     assert "longer training" in notes(tables["table2-gains-dense"])
     assert "the variation of runs alone" in notes(tables["table2-gains"])
-    seen = "Smallest visible difference to continue-dense, All Avg (half of the 95 % interval)"
-    assert f"{seen}: BLEU 0.00 to {half:.2f}." in tables["table2-gains"].notes
-    assert f"{seen}: BLEU 0.00 to {half:.2f}." in tables["table2"].notes
+    seen = "Smallest visible difference to continue-dense, All Avg"
+    assert f"{seen} ({HALF}): BLEU 0.00 to {half:.2f}." in tables["table2-gains"].notes
+    assert f"{seen} ({HALF}): BLEU 0.00 to {half:.2f}." in tables["table2"].notes
 
 
 def test_intervals_of_gains_have_seeds_and_sentences():
@@ -158,6 +159,13 @@ def test_table_1_is_by_language_in_the_papers_order_with_a_block_a_side():
     assert named(table, DENSE, Block="O2M")["Avg"] == "21.50 ± 0.71"
     assert named(tables["table1-gains"], NS, Block="M2O")["nl"] == "+0.65 ± 0.07*"
     assert any("could not be recovered" in note for note in table.notes)
+
+
+def test_table_1_shows_how_much_text_a_language_has():
+    sizes = {"de": 160_000, "ar": 139_000}
+    scores = table1(result(NS), "bleu", sizes=sizes)["table1"]
+    assert list(scores.columns)[4:] == ["ar (139,000)", "nl", "de (160,000)", "Avg"]
+    assert "sentence pairs of training text with en" in notes(scores)
 
 
 def test_nothing_finished_leaves_rows_of_dashes():

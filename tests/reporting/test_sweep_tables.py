@@ -1,6 +1,7 @@
 """Tables of sweeps: seeds are paired, and nothing is tested that was measured once."""
 
 import pytest
+from made_results import HALF
 
 from nsmt.evaluation.seeds import seed_difference
 from nsmt.reporting.sweep_figures import sweep_figures
@@ -69,7 +70,7 @@ def test_tables_say_how_small_a_difference_seeds_could_have_shown():
     found = tables(scores(*(run(k, seed) for k in ("90.0", "80.0") for seed in (1, 2, 3))))
     half = seed_difference([0.6, 0.7, 0.8]).tested.smallest_visible_difference
     seen = "Smallest visible difference to continue-dense, over seeds"
-    text = f"{seen} (half of the 95 % interval): BLEU 0.00 to {half:.2f}, nll ↓ 0.0000."
+    text = f"{seen} ({HALF}): BLEU 0.00 to {half:.2f}, nll ↓ 0.0000."
     assert text in found["gains"].notes
     for table in found.values():
         assert any("Smallest visible difference" in note for note in table.notes)

@@ -2,7 +2,7 @@
 
 import math
 
-from made_results import BILINGUAL, DIRECTIONS, NS, named, notes, result, variance_of_swing
+from made_results import BILINGUAL, DIRECTIONS, HALF, NS, named, notes, result, variance_of_swing
 
 from nsmt.evaluation.seeds import t_quantile
 from nsmt.methods import CONTROL, DENSE
@@ -26,8 +26,8 @@ def test_every_metric_has_mean_deviation_and_the_difference_to_continue_dense():
     assert row["Δ BLEU"] == f"+0.70 [{0.7 - half:+.2f}, {0.7 + half:+.2f}]*"
     assert named(table, DENSE)["Δ BLEU"].startswith("-1.00 [")
     assert named(table, CONTROL)["Δ BLEU"] == "–"
-    seen = "Smallest visible difference to continue-dense, Zero-shot (half of the 95 % interval)"
-    assert f"{seen}: BLEU 0.00 to {half:.2f}." in table.notes
+    seen = "Smallest visible difference to continue-dense, Zero-shot"
+    assert f"{seen} ({HALF}): BLEU 0.00 to {half:.2f}." in table.notes
 
 
 def test_means_are_over_the_directions_that_no_system_saw():

@@ -28,9 +28,9 @@ def test_updates_that_patience_may_cut_short_are_called_at_most():
     assert "at most" in updates_note(patient, ["lass"], patience=None)
 
 
-def test_tables_2_3_and_4_have_the_note_in_all_their_forms():
-    names = ("table1", "table11", "table2", "table2-nll-gains", "table3", "table4", "k")
+def test_claims_and_tables_2_3_and_4_have_the_note_in_all_their_forms():
+    names = ("claims", "table1", "table11", "table2", "table2-nll-gains", "table3", "table4", "k")
     tables = {name: Table(name, ["System"], [], ["before"]) for name in names}
     noted = {name for name, each in with_updates(tables, "note").items() if "note" in each.notes}
-    assert noted == {"table2", "table2-nll-gains", "table3", "table4"}
+    assert noted == {"claims", "table2", "table2-nll-gains", "table3", "table4"}
     assert tables["table2"].notes == ["before"]
