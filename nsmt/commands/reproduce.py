@@ -23,6 +23,7 @@ from nsmt.commands.hydra_session import hydra_session
 from nsmt.commands.reproduce_page import write_page
 from nsmt.commands.reproduce_plan import (
     PLAIN,
+    PROBED,
     ROOT,
     UNSEEN,
     Plan,
@@ -30,6 +31,12 @@ from nsmt.commands.reproduce_plan import (
     ScaleSettings,
     TableSettings,
     plan_of,
+)
+from nsmt.commands.reproduce_probes import (
+    count_probed,
+    gather_probed,
+    probe_runs,
+    require_probe_words,
 )
 from nsmt.commands.reproduce_results import Found, gather
 from nsmt.commands.reproduce_unseen import (
@@ -71,11 +78,12 @@ def reproduce(config: ReproduceConfig) -> Path | None:
     stopped by a signal.
     """
     plan = plan_of(config)
+    if PROBED in config.table.tables:
+        require_probe_words(config.table.probe)
     if config.check:
         _show_plan(config, plan)
         return None
-    unseen = UNSEEN in config.table.tables
-    if unseen and not config.collect:
+    if UNSEEN in config.table.tables and not config.collect:
         require_judge(plan)
     status = 0 if config.collect else _run(plan)
     found = gather(plan)
@@ -84,10 +92,8 @@ def reproduce(config: ReproduceConfig) -> Path | None:
             f"no row of {config.table.title} has a finished run: " + "; ".join(_reasons(found)[:3]),
             fix="run the command without collect=true, or mend what the failed runs say",
         )
-    if unseen:
-        failed = {} if config.collect else evaluate_unseen(plan, found)
-        found = replace(found, unseen=gather_unseen(plan, found, failed))
-        status = FAILURE if failed else status
+    found, failed = _measured(config, plan, found)
+    status = FAILURE if failed else status
     page = write_page(config, plan, found, into=output_folder(config))
     out = result_console()
     for reason in _reasons(found):
@@ -96,6 +102,21 @@ def reproduce(config: ReproduceConfig) -> Path | None:
     if status:
         sys.exit(status)
     return page
+
+
+def _measured(config: ReproduceConfig, plan: Plan, found: Found) -> tuple[Found, bool]:
+    """With what is measured on finished runs one after the other; whether any of that failed."""
+    tables, any_failed = config.table.tables, False
+    if UNSEEN in tables:
+        failed = {} if config.collect else evaluate_unseen(plan, found)
+        found = replace(found, unseen=gather_unseen(plan, found, failed))
+        any_failed = bool(failed)
+    if PROBED in tables:
+        words = config.table.probe
+        failed = {} if config.collect else probe_runs(found, words)
+        found = replace(found, probed=gather_probed(found, words, failed))
+        any_failed = any_failed or bool(failed)
+    return found, any_failed
 
 
 def output_folder(config: ReproduceConfig) -> Path:
@@ -185,13 +206,17 @@ def _show_plan(config: ReproduceConfig, plan: Plan) -> None:
     if UNSEEN in config.table.tables:
         count = count_evaluated(plan, found)
         out.print(f"{count} of these are evaluated on unseen directions", highlight=False)
+    if PROBED in config.table.tables:
+        count = count_probed(found, config.table.probe)
+        out.print(f"{count} of the methods' runs are probed", highlight=False)
     for reason in _reasons(found):
         out.print(reason, highlight=False, markup=False, soft_wrap=True)
 
 
 def _reasons(found: Found) -> list[str]:
-    if found.unseen is not None:
-        return found.unseen.result.missing()
+    for measured in (found.unseen, found.probed):
+        if measured is not None:
+            return measured.result.missing()
     return [
         line if name == PLAIN else f"{name}: {line}"
         for name, result in found.results.items()
