@@ -20,6 +20,12 @@ from nsmt.commands.compose import checked_overrides, conf_folder, key_paths
 from nsmt.commands.config import RunConfig
 from nsmt.commands.failure import FAILURE
 from nsmt.commands.hydra_session import hydra_session
+from nsmt.commands.reproduce_comet import (
+    asks_comet,
+    count_scored,
+    require_comet,
+    score_with_comet,
+)
 from nsmt.commands.reproduce_page import write_page
 from nsmt.commands.reproduce_plan import (
     PLAIN,
@@ -80,6 +86,7 @@ def reproduce(config: ReproduceConfig) -> Path | None:
     plan = plan_of(config)
     if PROBED in config.table.tables:
         require_probe_words(config.table.probe)
+    require_comet(config)
     if config.check:
         _show_plan(config, plan)
         return None
@@ -107,10 +114,15 @@ def reproduce(config: ReproduceConfig) -> Path | None:
 def _measured(config: ReproduceConfig, plan: Plan, found: Found) -> tuple[Found, bool]:
     """With what is measured on finished runs one after the other; whether any of that failed."""
     tables, any_failed = config.table.tables, False
+    if asks_comet(config) and not config.collect:
+        lines = score_with_comet(config, plan, found)
+        for line in lines:
+            result_console().print(line, highlight=False, markup=False, soft_wrap=True)
+        found, any_failed = gather(plan), bool(lines)
     if UNSEEN in tables:
         failed = {} if config.collect else evaluate_unseen(plan, found)
         found = replace(found, unseen=gather_unseen(plan, found, failed))
-        any_failed = bool(failed)
+        any_failed = any_failed or bool(failed)
     if PROBED in tables:
         words = config.table.probe
         failed = {} if config.collect else probe_runs(found, words)
@@ -209,6 +221,9 @@ def _show_plan(config: ReproduceConfig, plan: Plan) -> None:
     if PROBED in config.table.tables:
         count = count_probed(found, config.table.probe)
         out.print(f"{count} of the methods' runs are probed", highlight=False)
+    if asks_comet(config):
+        count = count_scored(config, plan, found)
+        out.print(f"{count} of these are scored with COMET", highlight=False)
     for reason in _reasons(found):
         out.print(reason, highlight=False, markup=False, soft_wrap=True)
 

@@ -21,6 +21,7 @@ from nsmt.commands.config import PathSettings, RunConfig
 from nsmt.commands.sweep_launch import quoted
 from nsmt.commands.train import decided
 from nsmt.errors import ConfigurationError
+from nsmt.evaluation.comet import CometSettings
 from nsmt.evaluation.zero_shot import ZeroShotSettings
 from nsmt.methods import CONTROL, NOT_PROBED, SEEN_ONLY
 from nsmt.settings import Settings
@@ -99,6 +100,7 @@ class ReproduceConfig(Settings):
     seeds: tuple[Seed, ...] | None = Field(None, description="null: those of the table or scale")
     collect: bool = Field(default=False, description="train nothing, read what is there")
     check: bool = Field(default=False, description="say what would be run, and end")
+    comet: CometSettings = Field(description="scores every run, if an environment is given")
     output: str | None = Field(None, description="null: below paths.runs")
     runs: tuple[str, ...] = Field((), description="words for every run, from the command line")
     paths: PathSettings

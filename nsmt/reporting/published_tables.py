@@ -25,6 +25,10 @@ from nsmt.reporting.tables import MISSING, Table
 
 _DECIMALS: Final = 1
 _COMET_DECIMALS: Final = 3
+_NOT_SCORED: Final = (
+    "COMET: not scored here; comet.environment=FOLDER does it for all runs, evaluate.py eval=comet "
+    "run=FOLDER for one."
+)
 _OTHER_CORPUS: Final = (
     "Corpus and model are not the paper's: what can be compared is the sign and the order of "
     "differences."
@@ -102,7 +106,7 @@ def group_score_table(result: Reproduction) -> Table:
     notes = [
         "As the paper's Table 11: means of BLEU and chrF++ rounded to one decimal, Avg is the mean "
         "of both sides; then mean ± deviation over seeds.",
-        *([] if scored else ["COMET: not scored here; evaluate.py eval=comet run=FOLDER does it."]),
+        *([] if scored else [_NOT_SCORED]),
         *(published_notes(["firm"]) if result.of_paper else [_OTHER_CORPUS]),
         *(note for m in (BLEU_KEY, CHRF_KEY) for note in _visible(result, m, (CONTROL,))),
         *(_visible(result, COMET_KEY, (CONTROL,)) if scored else ()),
