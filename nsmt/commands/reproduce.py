@@ -52,6 +52,7 @@ from nsmt.commands.reproduce_unseen import (
     require_judge,
 )
 from nsmt.commands.sweep_launch import launch_sweep, tell_ended
+from nsmt.commands.train import train
 from nsmt.errors import ConfigurationError, DataError, PreemptionError
 from nsmt.methods import CONTROL
 from nsmt.progress import result_console
@@ -200,8 +201,11 @@ def _run(plan: Plan) -> int:
 
 
 def _show_plan(config: ReproduceConfig, plan: Plan) -> None:
-    """What would be run, and what is finished."""
+    """What would be run, and what is finished; where nothing is, the inputs are looked for."""
     found = gather(plan)
+    if not found.folders:
+        base = plan.config(plan.plain, CONTROL, plan.seeds[0])
+        train(base.model_copy(update={"check": True}))
     out = result_console()
     out.print(f"{config.table.title} at scale {config.scale.name}", highlight=False)
     for name, result in found.results.items():

@@ -135,6 +135,22 @@ def test_check_tells_what_would_be_run_and_runs_nothing(tmp_path, capsys):
     assert not list(tmp_path.iterdir())
 
 
+def test_check_ends_with_what_train_says_of_the_inputs_where_no_run_is_finished(tmp_path, capsys):
+    roots = [f"data.{key}=/nowhere" for key in ("root", "valid_set.root", "test_set.root")]
+    said = []
+    for words in (
+        ["reproduce", "table2", "scale=ec30", f"paths.runs={tmp_path}", "--check"],
+        ["train", "experiment=ec30/mt_big", "--check"],
+    ):
+        with pytest.raises(SystemExit) as end:
+            main([*words, *roots])
+        assert end.value.code == 2
+        shown = capsys.readouterr()
+        assert "runs are finished" not in shown.out
+        said.append([line for line in shown.err.splitlines() if line.startswith("error: ")])
+    assert said[0] == said[1] != []
+
+
 def start(words):
     return subprocess.Popen(
         [sys.executable, "-c", "from nsmt.cli import main; main()", *words],
