@@ -77,6 +77,12 @@ def test_conditions_train_their_own_base_unless_they_leave_it_as_it_is(tmp_path)
     )
 
 
+def test_every_condition_of_the_study_has_random_masks_beside_the_method():
+    plan = planned("study", "scale=smoke")
+    assert [condition.methods for condition in plan.conditions[1:]] == [("random", NS)] * 2
+    assert {"random", NS} < set(plan.plain.methods)
+
+
 def test_all_seeds_of_a_row_have_folders_of_their_own_which_runs_would_use(tmp_path):
     plan = planned("table2", "scale=smoke", f"paths.runs={tmp_path}")
     folders = {plan.folder(plan.plain, NS, seed) for seed in (1, 2)}
