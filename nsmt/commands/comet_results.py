@@ -16,15 +16,20 @@ from nsmt.records import RECORD
 from nsmt.reporting.reproduction import Outcome
 
 
-def with_comet(outcome: Outcome, run: Path) -> Outcome:
-    """The outcome with COMET from the run's latest evaluation by it; as it is without any."""
+def latest_comet(run: Path) -> Path | None:
+    """The folder of the run's latest evaluation by COMET, if there is any."""
     places = sorted(
         (run / EVALUATIONS).glob(f"comet-*/{RECORD}"),
         key=lambda path: path.stat().st_mtime_ns,
     )
-    if not places:
+    return places[-1].parent if places else None
+
+
+def with_comet(outcome: Outcome, run: Path) -> Outcome:
+    """The outcome with COMET from the run's latest evaluation by it; as it is without any."""
+    place = latest_comet(run)
+    if place is None:
         return outcome
-    place = places[-1].parent
     against = {
         baseline: _merged(comparison, path)
         if (path := comparison_path(place, baseline)).is_file()

@@ -29,6 +29,8 @@ _HYDRA_KEYS = (
     *("hydra/launcher", "hydra/sweeper", "hydra.launcher.", "hydra.sweeper.", "hydra.sweep.dir"),
     *("hydra.mode", "hydra.job.env_set", "hydra.job.env_copy"),
 )
+# Experiments: of a family, the file without a method of its own; and those put on top of others.
+_EXPERIMENT, _BASE, _LAYERS = "experiment", "base", "study/"
 # What Hydra raises over overrides that it did not expect: some of it is of no type of its own.
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, ValueError, TypeError, KeyError)
 
@@ -134,11 +136,35 @@ def _choice_faults(override: Override, group: str, options: Sequence[str]) -> It
     chosen = _chosen(override, options)
     if not chosen:
         yield f"{override.input_line} chooses nothing (choices: {', '.join(options)})"
+    if group == _EXPERIMENT:
+        yield from _layer_faults(override, [choice for choice in chosen if choice in options])
     for choice in chosen:
         if choice not in options:
             near = difflib.get_close_matches(choice, options, n=1)
             hint = f"; did you mean '{near[0]}'?" if near else ""
+            hint = _base_and_method(group, choice) or hint
             yield f"{group}={choice} is not there{hint} (choices: {', '.join(options)})"
+
+
+def _base_and_method(group: str, choice: str) -> str | None:
+    """How to have a method for which a family of experiments has no file of its own."""
+    family, _, method = choice.rpartition("/")
+    base = f"{family}/{_BASE}"
+    if group != _EXPERIMENT or base not in _groups()[group] or method not in _groups()["method"]:
+        return None
+    return f"; {_EXPERIMENT}={base} method={method} is that row"
+
+
+def _layer_faults(override: Override, chosen: Sequence[str]) -> Iterator[str]:
+    """Of experiments that are there, layers with none below: they would change the default run."""
+    layers = [choice for choice in chosen if choice.startswith(_LAYERS)]
+    # Each choice of a sweep is a run of its own.
+    if layers and (override.is_sweep_override() or len(layers) == len(chosen)):
+        named = ",".join(layers[:1] if override.is_sweep_override() else layers)
+        yield (
+            f"{override.input_line} is a layer on another experiment, and there is none; give one "
+            f"before it: '{_EXPERIMENT}=[bible8/{_BASE},{named}]'"
+        )
 
 
 def _chosen(override: Override, options: Sequence[str]) -> list[str]:

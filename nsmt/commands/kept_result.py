@@ -17,13 +17,20 @@ def kept_result(
 
     It is an object with "key" and `parts`; one that lacks a part is of an older version.
     """
+    kept = any_kept(path)
+    same = kept is not None and kept["key"] == key and kept.keys() >= parts
+    return kept if same else None
+
+
+def any_kept(path: Path) -> dict[str, Any] | None:
+    """The result that is there, of whatever key; a DataError if it is damaged."""
     if not path.is_file():
         return None
     try:
         kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        same = kept["key"] == key and kept.keys() >= parts
+        kept["key"].keys()
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{path} is damaged: it holds no result", fix="delete it, to measure again"
         ) from error
-    return kept if same else None
+    return kept

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field
 
 from nsmt.commands.config import lock_of
-from nsmt.commands.kept_result import kept_result
+from nsmt.commands.kept_result import any_kept, kept_result
 from nsmt.commands.probe_measures import (
     Found,
     Tell,
@@ -26,6 +26,7 @@ from nsmt.commands.probe_measures import (
 )
 from nsmt.commands.probe_subject import Subject, opened
 from nsmt.files import replace_text
+from nsmt.manifest import verified_manifest
 from nsmt.methods import DENSE
 from nsmt.probing.settings import (
     PROBES,
@@ -37,11 +38,12 @@ from nsmt.probing.settings import (
     TransferSettings,
 )
 from nsmt.progress import progress_bar, result_console
-from nsmt.records import certificate, command_line, now
+from nsmt.records import certificate, command_line, now, read_record
 from nsmt.reporting.figures import save_figure
 from nsmt.reporting.probes import probe_figures, probe_tables
 from nsmt.reporting.tables import save_tables
 from nsmt.settings import Settings
+from nsmt.training.stages import CHECKPOINT
 from nsmt.turns import taking_turns
 
 FOLDER: Final = "probes"
@@ -94,6 +96,34 @@ def probe(config: ProbeConfig) -> Path:
     console = result_console()
     console.print(f"results: {into.resolve()}", soft_wrap=True, highlight=False, markup=False)
     return into
+
+
+def kept_probes(config: ProbeConfig) -> dict[ProbeName, dict[str, Any]]:
+    """What is there of the probes asked for, of the run as it is now; the text is not opened.
+
+    Damaged results are DataErrors, damaged weights CheckpointErrors.
+    """
+    folder = Path(config.run)
+    record = read_record(folder)
+    found = {}
+    for name in dict.fromkeys(config.probes):
+        kept = any_kept(folder / FOLDER / f"{name}.json")
+        if kept is None or not kept.keys() >= _PARTS:
+            continue
+        key = kept["key"]
+        now_is = {
+            "version": _VERSION,
+            "settings": json.loads(json.dumps(getattr(config, name).model_dump(mode="json"))),
+            "corpus": record["data_fingerprint"],
+            "stages": record["stages"],
+            "weights": {
+                stage: verified_manifest(folder / stage / CHECKPOINT, required=())
+                for stage in key.get("weights", ())
+            },
+        }
+        if all(key.get(part) == value for part, value in now_is.items()):
+            found[name] = kept
+    return found
 
 
 def _measured(subject: Subject, config: ProbeConfig, name: ProbeName) -> dict[str, Any]:

@@ -20,9 +20,16 @@ from nsmt.commands.compose import checked_overrides, conf_folder, key_paths
 from nsmt.commands.config import RunConfig
 from nsmt.commands.failure import FAILURE
 from nsmt.commands.hydra_session import hydra_session
+from nsmt.commands.reproduce_comet import (
+    asks_comet,
+    count_scored,
+    require_comet,
+    score_with_comet,
+)
 from nsmt.commands.reproduce_page import write_page
 from nsmt.commands.reproduce_plan import (
     PLAIN,
+    PROBED,
     ROOT,
     UNSEEN,
     Plan,
@@ -30,6 +37,12 @@ from nsmt.commands.reproduce_plan import (
     ScaleSettings,
     TableSettings,
     plan_of,
+)
+from nsmt.commands.reproduce_probes import (
+    count_probed,
+    gather_probed,
+    probe_runs,
+    require_probe_words,
 )
 from nsmt.commands.reproduce_results import Found, gather
 from nsmt.commands.reproduce_unseen import (
@@ -39,6 +52,7 @@ from nsmt.commands.reproduce_unseen import (
     require_judge,
 )
 from nsmt.commands.sweep_launch import launch_sweep, tell_ended
+from nsmt.commands.train import train
 from nsmt.errors import ConfigurationError, DataError, PreemptionError
 from nsmt.methods import CONTROL
 from nsmt.progress import result_console
@@ -71,11 +85,13 @@ def reproduce(config: ReproduceConfig) -> Path | None:
     stopped by a signal.
     """
     plan = plan_of(config)
+    if PROBED in config.table.tables:
+        require_probe_words(config.table.probe)
+    require_comet(config)
     if config.check:
         _show_plan(config, plan)
         return None
-    unseen = UNSEEN in config.table.tables
-    if unseen and not config.collect:
+    if UNSEEN in config.table.tables and not config.collect:
         require_judge(plan)
     status = 0 if config.collect else _run(plan)
     found = gather(plan)
@@ -84,10 +100,8 @@ def reproduce(config: ReproduceConfig) -> Path | None:
             f"no row of {config.table.title} has a finished run: " + "; ".join(_reasons(found)[:3]),
             fix="run the command without collect=true, or mend what the failed runs say",
         )
-    if unseen:
-        failed = {} if config.collect else evaluate_unseen(plan, found)
-        found = replace(found, unseen=gather_unseen(plan, found, failed))
-        status = FAILURE if failed else status
+    found, failed = _measured(config, plan, found)
+    status = FAILURE if failed else status
     page = write_page(config, plan, found, into=output_folder(config))
     out = result_console()
     for reason in _reasons(found):
@@ -96,6 +110,26 @@ def reproduce(config: ReproduceConfig) -> Path | None:
     if status:
         sys.exit(status)
     return page
+
+
+def _measured(config: ReproduceConfig, plan: Plan, found: Found) -> tuple[Found, bool]:
+    """With what is measured on finished runs one after the other; whether any of that failed."""
+    tables, any_failed = config.table.tables, False
+    if asks_comet(config) and not config.collect:
+        lines = score_with_comet(config, plan, found)
+        for line in lines:
+            result_console().print(line, highlight=False, markup=False, soft_wrap=True)
+        found, any_failed = gather(plan), bool(lines)
+    if UNSEEN in tables:
+        failed = {} if config.collect else evaluate_unseen(plan, found)
+        found = replace(found, unseen=gather_unseen(plan, found, failed))
+        any_failed = any_failed or bool(failed)
+    if PROBED in tables:
+        words = config.table.probe
+        failed = {} if config.collect else probe_runs(found, words)
+        found = replace(found, probed=gather_probed(found, words, failed))
+        any_failed = any_failed or bool(failed)
+    return found, any_failed
 
 
 def output_folder(config: ReproduceConfig) -> Path:
@@ -167,8 +201,11 @@ def _run(plan: Plan) -> int:
 
 
 def _show_plan(config: ReproduceConfig, plan: Plan) -> None:
-    """What would be run, and what is finished."""
+    """What would be run, and what is finished; where nothing is, the inputs are looked for."""
     found = gather(plan)
+    if not found.folders:
+        base = plan.config(plan.plain, CONTROL, plan.seeds[0])
+        train(base.model_copy(update={"check": True}))
     out = result_console()
     out.print(f"{config.table.title} at scale {config.scale.name}", highlight=False)
     for name, result in found.results.items():
@@ -185,13 +222,20 @@ def _show_plan(config: ReproduceConfig, plan: Plan) -> None:
     if UNSEEN in config.table.tables:
         count = count_evaluated(plan, found)
         out.print(f"{count} of these are evaluated on unseen directions", highlight=False)
+    if PROBED in config.table.tables:
+        count = count_probed(found, config.table.probe)
+        out.print(f"{count} of the methods' runs are probed", highlight=False)
+    if asks_comet(config):
+        count = count_scored(config, plan, found)
+        out.print(f"{count} of these are scored with COMET", highlight=False)
     for reason in _reasons(found):
         out.print(reason, highlight=False, markup=False, soft_wrap=True)
 
 
 def _reasons(found: Found) -> list[str]:
-    if found.unseen is not None:
-        return found.unseen.result.missing()
+    for measured in (found.unseen, found.probed):
+        if measured is not None:
+            return measured.result.missing()
     return [
         line if name == PLAIN else f"{name}: {line}"
         for name, result in found.results.items()

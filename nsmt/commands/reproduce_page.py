@@ -10,7 +10,7 @@ from typing import Final
 
 from nsmt.commands.compose import composed
 from nsmt.commands.config import RunConfig
-from nsmt.commands.reproduce_plan import PLAIN, UNSEEN, Plan, ReproduceConfig
+from nsmt.commands.reproduce_plan import PLAIN, PROBED, UNSEEN, Plan, ReproduceConfig
 from nsmt.commands.reproduce_results import Found
 from nsmt.evaluation.paper import paper
 from nsmt.evaluation.scoring import BLEU_KEY, CHRF_KEY
@@ -36,6 +36,7 @@ from nsmt.reporting.interval_tables import claims_table
 from nsmt.reporting.layer_tables import layer_tables
 from nsmt.reporting.neuron_sections import overlap_sections, sparsity_section
 from nsmt.reporting.paper_tables import named, table1, table2
+from nsmt.reporting.probes_over_seeds import probed_tables
 from nsmt.reporting.published_tables import beside_table, group_score_table
 from nsmt.reporting.results_tables import HEADINGS
 from nsmt.reporting.tables import Table, save_tables
@@ -109,6 +110,9 @@ def _tables(config: ReproduceConfig, found: Found) -> Iterator[tuple[str, Table]
         elif name == UNSEEN:
             assert found.unseen is not None  # noqa: S101 -- gathered before
             yield from unseen_tables(found.unseen).items()
+        elif name == PROBED:
+            assert found.probed is not None  # noqa: S101 -- gathered before
+            yield from probed_tables(found.probed).items()
         else:
             yield from _conditions(config, found, name, metrics)
     yield from layer_tables(

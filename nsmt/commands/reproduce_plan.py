@@ -7,7 +7,7 @@ both over from the base runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,15 +21,19 @@ from nsmt.commands.config import PathSettings, RunConfig
 from nsmt.commands.sweep_launch import quoted
 from nsmt.commands.train import decided
 from nsmt.errors import ConfigurationError
+from nsmt.evaluation.comet import CometSettings
 from nsmt.evaluation.zero_shot import ZeroShotSettings
-from nsmt.methods import CONTROL, SEEN_ONLY
+from nsmt.methods import CONTROL, NOT_PROBED, SEEN_ONLY
 from nsmt.settings import Settings
 
 ROOT: Final = "train"
 # The condition that every table has: the scale's experiment as it is.
 PLAIN: Final = ""
-TableName = Literal["table1", "table2", "table3", "table4", "table11", "study", "k", "zero_shot"]
+TableName = Literal[
+    "table1", "table2", "table3", "table4", "table11", "study", "k", "zero_shot", "probes"
+]
 UNSEEN: Final = "zero_shot"
+PROBED: Final = "probes"
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 # What a reproduction decides itself, and how that is chosen.
@@ -70,6 +74,7 @@ class TableSettings(Settings):
     conditions: dict[str, ConditionSettings] = Field(default_factory=dict)
     condition_methods: tuple[str, ...] = Field((), description="rows of the conditions")
     number: str = Field("", description="what the places of the conditions are")
+    probe: tuple[str, ...] = Field((), description="words of nsmt probe, for the table probes")
 
 
 class ScaleSettings(Settings):
@@ -95,6 +100,7 @@ class ReproduceConfig(Settings):
     seeds: tuple[Seed, ...] | None = Field(None, description="null: those of the table or scale")
     collect: bool = Field(default=False, description="train nothing, read what is there")
     check: bool = Field(default=False, description="say what would be run, and end")
+    comet: CometSettings = Field(description="scores every run, if an environment is given")
     output: str | None = Field(None, description="null: below paths.runs")
     runs: tuple[str, ...] = Field((), description="words for every run, from the command line")
     paths: PathSettings
@@ -184,7 +190,9 @@ def plan_of(config: ReproduceConfig) -> Plan:
             rows = tuple(m for m in config.methods if name == PLAIN or m in rows)
         rows = tuple(row for row in dict.fromkeys(rows) if row != CONTROL)
         if UNSEEN in table.tables:
-            _require_unseen(rows)
+            _require_able(rows, SEEN_ONLY, "no unseen direction can be translated by")
+        if PROBED in table.tables:
+            _require_able(rows, NOT_PROBED, "nothing can be probed in")
         there = tuple(row for row in rows if row in known)
         conditions.append(Condition(name, settings, rows, there))
     return Plan(scale, tuple(conditions), tuple(sorted(set(seeds))), config.runs)
@@ -205,11 +213,11 @@ def _composable(words: Sequence[str]) -> list[str]:
     return [word for word in words if not word.lstrip("+").startswith(("launcher", "hydra"))]
 
 
-def _require_unseen(rows: Sequence[str]) -> None:
-    """Refuse rows that cannot translate unseen directions, before they are trained."""
-    if lacking := [f"{row}: {SEEN_ONLY[row]}" for row in rows if row in SEEN_ONLY]:
+def _require_able(rows: Sequence[str], unable: Mapping[str, str], what: str) -> None:
+    """Refuse rows that cannot be in the table, before they are trained."""
+    if lacking := [f"{row}: {unable[row]}" for row in rows if row in unable]:
         raise ConfigurationError(
-            f"no unseen direction can be translated by {'; '.join(lacking)}",
+            f"{what} {'; '.join(lacking)}",
             fix="leave it out of methods=[…]",
         )
 

@@ -25,6 +25,7 @@ from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.records import read_record
 from nsmt.reporting.efficiency_tables import Cost
+from nsmt.reporting.probes_over_seeds import Probed
 from nsmt.reporting.reproduction import Absence, Outcome, Reproduction
 from nsmt.reporting.unseen_tables import Unseen
 from nsmt.training.schedule import IDENTIFICATION, STATISTICS
@@ -38,7 +39,7 @@ class Found:
 
     `config` and `record` are those of one run of the plain condition, or of the first that has any:
     runs of a condition share them but for method and seed. `unseen` is what they scored on
-    directions that none of them was trained on, if that was asked for.
+    directions that none of them was trained on, `probed` what probes found, if asked for.
     """
 
     results: dict[str, Reproduction]
@@ -46,6 +47,7 @@ class Found:
     config: RunConfig | None
     record: dict[str, Any]
     unseen: Unseen | None = None
+    probed: Probed | None = None
 
     def training_pairs(self, pivot: str) -> dict[str, int]:
         """How many sentence pairs of training text each language has with the pivot."""

@@ -16,6 +16,9 @@ from nsmt.reporting.heatmaps import signed_heatmaps
 from nsmt.reporting.tables import MISSING, Table
 
 _STACKS = ("encoder", "decoder")
+_ONE_RUN = (
+    "Smallest visible difference: not known of one run; `nsmt reproduce probes` has it over seeds."
+)
 _INTERVAL = "95 % intervals: paired bootstrap over sentences of the test sets"
 
 
@@ -97,10 +100,11 @@ def _partner_notes(partners: Mapping[str, Mapping[str, str]]) -> list[str]:
 
 def _gradients(result: Mapping[str, Any]) -> dict[str, Table]:
     relations = _relations(result)
-    note = (
+    notes = [
         f"mean cosine over pairs of directions; {result['tokens']:,} target tokens a direction of "
-        "the validation sets; no dropout"
-    )
+        "the validation sets; no dropout",
+        _ONE_RUN,
+    ]
     rows = []
     layers = []
     for system, of_part in result["systems"].items():
@@ -113,13 +117,13 @@ def _gradients(result: Mapping[str, Any]) -> dict[str, Table]:
                     layers.append([system, part, place, *cells])
     return {
         "gradients": Table(
-            "Cosine between directions' gradients", ["model", "rows", *relations], rows, [note]
+            "Cosine between directions' gradients", ["model", "rows", *relations], rows, notes
         ),
         "gradients-by-layer": Table(
             "Cosine between directions' gradients by layer",
             ["model", "rows", "place", *relations],
             layers,
-            [note],
+            notes,
         ),
     }
 
@@ -142,6 +146,7 @@ def _transfer(result: Mapping[str, Any]) -> dict[str, Table]:
         "correlation: Spearman's, of actual and predicted changes between different directions; "
         "slope: of actual on predicted, through 0",
         f"{result['tokens']:,} target tokens a direction of the validation sets",
+        _ONE_RUN,
     ]
     columns = ["model", "change", "own direction", *relations, "correlation", "slope"]
     return {"transfer": Table("A step on one direction: nll of the others", columns, rows, notes)}
@@ -178,6 +183,7 @@ def _family(result: Mapping[str, Any]) -> dict[str, Table]:
         f"IoU at k = {result['k']:g}, dense model; encoders over X→pivot, decoders over pivot→X",
         "correlation: Spearman's, of IoU and sharing a family; p: one-sided, by permuting "
         f"languages ({_permutations(result)})",
+        _ONE_RUN,
     ]
     shape = [
         [
@@ -196,7 +202,7 @@ def _family(result: Mapping[str, Any]) -> dict[str, Table]:
             "Overlap from the first layer to the last",
             ["stack", "first", "last", "change", "bar", "verdict"],
             shape,
-            notes[:1],
+            [notes[0], _ONE_RUN],
         ),
     }
 

@@ -33,6 +33,10 @@ from nsmt.reporting.tables import MISSING, Table
 
 _DECIMALS: Final = 1
 _COMET_DECIMALS: Final = 3
+_NOT_SCORED: Final = (
+    "COMET: not scored here; comet.environment=FOLDER does it for all runs, evaluate.py eval=comet "
+    "run=FOLDER for one."
+)
 _OTHER_CORPUS: Final = (
     "Corpus and model are not the paper's: what can be compared is the sign and the order of "
     "differences."
@@ -112,7 +116,7 @@ def group_score_table(result: Reproduction) -> Table:
         f"Differences to {result.label(DENSE)} and the paper's to mT-big include the effect of "
         "longer training.",
         how_tested(every),
-        *([] if scored else ["COMET: not scored here; evaluate.py eval=comet run=FOLDER does it."]),
+        *([] if scored else [_NOT_SCORED]),
         *published_notes(["firm", "derived"] if result.of_paper else ["derived"]),
         *([] if result.of_paper else [_OTHER_CORPUS]),
         *(note for m in (BLEU_KEY, CHRF_KEY) for note in _visible(result, m, (CONTROL,))),

@@ -114,6 +114,30 @@ def test_several_faults_are_answered_at_once_with_suggestions(nsmt, small):
     refused(outcome, "3 faults", "did you mean 'model'", "selection.k", "did you mean 'cpu'")
 
 
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        (
+            "experiment=study/narrow_96",
+            "study/narrow_96 is a layer on another experiment, and there is none; give one before "
+            "it: 'experiment=[bible8/base,study/narrow_96]'",
+        ),
+        ("experiment=[study/narrow_96,study/linear_decay]", "[bible8/base,study/narrow_96,"),
+        ("experiment=bible8/lass", "experiment=bible8/base method=lass is that row"),
+        ("experiment=bible8/lasso", "did you mean 'bible8/base'"),
+        ("experiment=study/lass", "1 fault:\n  - experiment=study/lass is not there"),
+    ],
+)
+def test_experiments_that_are_no_whole_ones_are_answered_with_the_words_to_write(nsmt, word, said):
+    refused(nsmt("train", word, "--check"), said)
+
+
+def test_each_choice_of_a_sweep_needs_an_experiment_below_its_layer(nsmt, tmp_path):
+    words = ("experiment=study/narrow_96,bible8/base", f"paths.runs={tmp_path}")
+    refused(nsmt("train", "-m", *words), "is a layer on another experiment")
+    nothing_written(tmp_path)
+
+
 def test_a_mistyped_value_names_its_key(nsmt, small):
     outcome = nsmt("train", *small, "data=synthetic", "model.d_ff=wide", "seed=-1")
     refused(outcome, "2 faults", 'model.d_ff="wide"', "seed=-1")

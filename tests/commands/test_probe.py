@@ -75,6 +75,11 @@ def test_every_probe_leaves_a_certified_result_with_tables_and_figures(probed):
     for name in ("interventions", "interventions-by-direction", "intervention-ratios", "stability"):
         text = (probed / "probes" / "tables" / f"{name}.md").read_text()
         assert "Smallest visible difference (half of the 95 % interval): 0." in text
+    tables = {path.stem for path in (probed / "probes" / "tables").glob("*.md")}
+    assert tables >= {"gradients", "gradients-by-layer", "transfer", "family", "family-shape"}
+    for name in tables:
+        text = (probed / "probes" / "tables" / f"{name}.md").read_text()
+        assert "Smallest visible difference" in text, name
     for name in ("gradients-dense", "transfer-neuron_specialization", "stability", "family"):
         for suffix in ("png", "svg"):
             assert (probed / "probes" / "figures" / f"{name}.{suffix}").stat().st_size > 1000

@@ -77,6 +77,12 @@ def test_conditions_train_their_own_base_unless_they_leave_it_as_it_is(tmp_path)
     )
 
 
+def test_every_condition_of_the_study_has_random_masks_beside_the_method():
+    plan = planned("study", "scale=smoke")
+    assert [condition.methods for condition in plan.conditions[1:]] == [("random", NS)] * 2
+    assert {"random", NS} < set(plan.plain.methods)
+
+
 def test_all_seeds_of_a_row_have_folders_of_their_own_which_runs_would_use(tmp_path):
     plan = planned("table2", "scale=smoke", f"paths.runs={tmp_path}")
     folders = {plan.folder(plan.plain, NS, seed) for seed in (1, 2)}
@@ -133,6 +139,22 @@ def test_check_tells_what_would_be_run_and_runs_nothing(tmp_path, capsys):
     assert "0 of" in out
     assert "was not begun" in out
     assert not list(tmp_path.iterdir())
+
+
+def test_check_ends_with_what_train_says_of_the_inputs_where_no_run_is_finished(tmp_path, capsys):
+    roots = [f"data.{key}=/nowhere" for key in ("root", "valid_set.root", "test_set.root")]
+    said = []
+    for words in (
+        ["reproduce", "table2", "scale=ec30", f"paths.runs={tmp_path}", "--check"],
+        ["train", "experiment=ec30/mt_big", "--check"],
+    ):
+        with pytest.raises(SystemExit) as end:
+            main([*words, *roots])
+        assert end.value.code == 2
+        shown = capsys.readouterr()
+        assert "runs are finished" not in shown.out
+        said.append([line for line in shown.err.splitlines() if line.startswith("error: ")])
+    assert said[0] == said[1] != []
 
 
 def start(words):
