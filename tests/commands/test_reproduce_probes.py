@@ -1,13 +1,12 @@
 """`nsmt reproduce probes`: every method's run is probed once, and its numbers are over seeds."""
 
 import csv
-import itertools
 import json
 import shutil
 from statistics import mean, stdev
 
 import pytest
-from reproductions import NS, configured, planned
+from reproductions import NS, as_if_finished, configured, planned
 
 from nsmt.cli import main
 from nsmt.commands import probe as probing
@@ -21,7 +20,7 @@ from nsmt.commands.reproduce_probes import (
 )
 from nsmt.commands.reproduce_results import gather
 from nsmt.errors import ConfigurationError, DataError
-from nsmt.methods import CONTROL, DENSE
+from nsmt.methods import CONTROL
 
 QUICK = (
     "probes=[interventions,gradients,transfer,family]",
@@ -43,22 +42,8 @@ def words(tmp_path, corpora):
 
 @pytest.fixture
 def make_plan(words, finished_run, monkeypatch):
-    """A plan whose runs are there as if they had come to their end: copies of one run."""
     monkeypatch.setattr(probing, "save_figure", lambda *_: None)
-
-    def make(*seeds):
-        found = planned(*words, f"seeds={[*seeds]}")
-        for method, seed in itertools.product((CONTROL, NS), seeds):
-            folder = found.folder(found.plain, method, seed)
-            shutil.copytree(finished_run, folder)
-            record = json.loads((folder / "record.json").read_text())
-            record["config"] = found.config(found.plain, method, seed).model_dump(mode="json")
-            if method == CONTROL:
-                record["stages"] = [DENSE, CONTROL]
-            (folder / "record.json").write_text(json.dumps(record))
-        return found
-
-    return make
+    return lambda *seeds: as_if_finished(words, seeds, finished_run)
 
 
 @pytest.fixture

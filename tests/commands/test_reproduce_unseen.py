@@ -1,12 +1,10 @@
 """`nsmt reproduce zero_shot`: every run is evaluated once, and its numbers are its own."""
 
 import csv
-import itertools
 import json
-import shutil
 
 import pytest
-from reproductions import NS, configured, planned
+from reproductions import NS, as_if_finished, configured, planned
 
 from nsmt.cli import main
 from nsmt.commands import reproduce as command
@@ -34,21 +32,7 @@ def words(tmp_path, corpora):
 
 @pytest.fixture
 def make_plan(words, finished_run):
-    """A plan whose runs are there as if they had come to their end: copies of one run."""
-
-    def make(*seeds):
-        found = planned(*words, f"seeds={[*seeds]}")
-        for method, seed in itertools.product((CONTROL, NS), seeds):
-            folder = found.folder(found.plain, method, seed)
-            shutil.copytree(finished_run, folder)
-            record = json.loads((folder / "record.json").read_text())
-            record["config"] = found.config(found.plain, method, seed).model_dump(mode="json")
-            if method == CONTROL:
-                record["stages"] = [DENSE, CONTROL]
-            (folder / "record.json").write_text(json.dumps(record))
-        return found
-
-    return make
+    return lambda *seeds: as_if_finished(words, seeds, finished_run)
 
 
 @pytest.fixture
