@@ -6,6 +6,8 @@ import torch
 from safetensors.torch import load_file
 from small_run import train_stages
 
+from nsmt.training.module import TranslationModule
+
 STAGE = (
     "schedule=dense",
     "schedule.dense.updates=20",
@@ -57,3 +59,14 @@ def until_done(config):
             return run(config), kills
         except Killed:
             kills += 1
+
+
+def poison(monkeypatch, updates):
+    """Losses that are no numbers, at some updates of the plan, each time they come."""
+    real = TranslationModule.training_step
+
+    def step(module, batch, batch_idx):
+        loss = real(module, batch, batch_idx)
+        return loss * torch.nan if batch.position.done + 1 in updates else loss
+
+    monkeypatch.setattr(TranslationModule, "training_step", step)

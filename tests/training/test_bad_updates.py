@@ -3,24 +3,22 @@
 import json
 
 import pytest
-import torch
-from killed_stages import STAGE, Killed, die, metrics, require_equal, run, until_done, weights
+from killed_stages import (
+    STAGE,
+    Killed,
+    die,
+    metrics,
+    poison,
+    require_equal,
+    run,
+    until_done,
+    weights,
+)
 
 from nsmt.commands.launch import prepared_corpus
 from nsmt.errors import TrainingError
 from nsmt.training import going as going_module
 from nsmt.training.module import TranslationModule
-
-
-def poison(monkeypatch, updates):
-    """Losses that are no numbers, at some updates of the plan, each time they come."""
-    real = TranslationModule.training_step
-
-    def step(module, batch, batch_idx):
-        loss = real(module, batch, batch_idx)
-        return loss * torch.nan if batch.position.done + 1 in updates else loss
-
-    monkeypatch.setattr(TranslationModule, "training_step", step)
 
 
 def trained_on(monkeypatch):

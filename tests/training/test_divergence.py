@@ -12,7 +12,6 @@ from safetensors.torch import load_file
 from nsmt.data.plan import Position
 from nsmt.training import divergence
 from nsmt.training.divergence import judged
-from nsmt.training.module import TranslationModule
 from nsmt.training.settings import DivergenceSettings
 
 SETTINGS = DivergenceSettings(explosion=8.0, spike=3.0)
@@ -49,20 +48,11 @@ def test_updates_are_judged_on_the_device_as_by_hand(values):
         assert found[1].item() == mean
 
 
-def poison(monkeypatch, updates):
-    real = TranslationModule.training_step
-
-    def step(module, batch, batch_idx):
-        loss = real(module, batch, batch_idx)
-        return loss * torch.nan if batch.position.done + 1 in updates else loss
-
-    monkeypatch.setattr(TranslationModule, "training_step", step)
-
-
 @pytest.mark.parametrize("bad", [{7}, {20}, {7, 8, 9, 10, 11}])
 def test_a_host_that_hears_of_updates_later_ends_with_the_same(
     small_config, tmp_path, monkeypatch, bad
 ):
+    from killed_stages import poison
     from small_run import train_stages
 
     poison(monkeypatch, bad)
