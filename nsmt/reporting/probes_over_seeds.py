@@ -132,14 +132,12 @@ _NOTE: Final = (
 def _resolution(widths: Mapping[str, Sequence[float]]) -> str:
     parts = []
     for unit, of_unit in widths.items():
-        low, high = (format(value, _FORMS[unit].removeprefix("+")) for value in _ends(of_unit))
+        low, high = (
+            format(value, _FORMS[unit].removeprefix("+")) for value in (min(of_unit), max(of_unit))
+        )
         parts.append(f"{unit} {low if low == high else f'{low} to {high}'}")
     seen = ", ".join(parts) or "not known, for want of a second seed"
     return f"Smallest visible difference (half of the 95 % interval over seeds): {seen}."
-
-
-def _ends(values: Sequence[float]) -> tuple[float, float]:
-    return min(values), max(values)
 
 
 def _held(row: Sequence[Measure]) -> str:
