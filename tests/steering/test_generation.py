@@ -60,3 +60,10 @@ def test_a_text_does_not_depend_on_its_batch(model, penalty):
     assert len(set(alone)) > 1
     for batch in (2, 8):
         assert texts(model, batch=batch, penalty=penalty) == alone
+
+
+def test_a_models_own_beams_and_sampling_do_not_make_it_other_than_greedy(model):
+    plain = texts(model, batch=4, penalty=1.1)
+    model.model.generation_config.num_beams = 3
+    model.model.generation_config.do_sample = True
+    assert texts(model, batch=4, penalty=1.1) == plain
