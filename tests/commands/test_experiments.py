@@ -67,10 +67,14 @@ def test_the_papers_hyper_parameters_are_those_of_its_scripts():
     assert big.selection.k == 95
     assert [stage.patience for stage in (big.schedule.dense, big.schedule.specialise)] == [10, 20]
     assert big.batch.homogeneous
+    assert (big.optimizer.epsilon, big.model.max_positions) == (1e-6, 256)
     small = composed("train", words("iwslt14/mt_small"), RunConfig)
     assert (small.model.d_model, small.model.d_ff, small.model.heads) == (512, 1024, 4)
     assert small.batch.tokens * small.batch.per_update == 16_384 * 16
     assert (small.data.temperature, small.data.vocabulary.size) == (2.0, 30_000)
+    # What LaSS's scripts leave to fairseq.
+    assert (small.optimizer.epsilon, small.model.max_positions) == (1e-8, 1024)
+    assert small.data.cleaning.max_tokens == 1022
 
 
 @pytest.mark.parametrize("name", ["ec30/lass", "iwslt14/lass"])
