@@ -69,6 +69,14 @@ def _run(name: str, words: list[str]) -> None:
 
 def _show(name: str, command: Command, flags: Flags, overrides: list[str]) -> None:
     """Help, or the configuration: what Hydra prints of itself."""
+    if {"--help", "-h"} & set(flags.shows):
+        chosen = {word.partition("=")[0] for word in overrides}
+        example = [word for word in command.example if word.partition("=")[0] not in chosen]
+        overrides = [*example, *overrides]
+    if flags.needs_configuration:
+        # What cannot be composed Hydra would answer with a traceback.
+        with hydra_session(command.root) as session:
+            session.preview(overrides, sweep=False)
     sys.argv = [name, *flags.shows, *overrides]
     show = hydra.main(
         version_base="1.3", config_path=str(conf_folder().resolve()), config_name=command.root

@@ -279,8 +279,9 @@ def _listed(opening: str, faults: Sequence[str]) -> str:
 
 def plain_error(error: Exception) -> ConfigurationError:
     """What Hydra or OmegaConf refuses, in its first lines."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return ConfigurationError(
-        lines[0] if lines else type(error).__name__,
-        fix=" ".join(lines[1:3]) or "see conf/ for the groups and their choices",
-    )
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if lines[1:2] == ["Available options:"]:
+        fix = f"choose one of {', '.join(lines[2:])}"
+    else:
+        fix = " ".join(lines[1:3]) or "see conf/ for the groups and their choices"
+    return ConfigurationError(lines[0] if lines else type(error).__name__, fix=fix)

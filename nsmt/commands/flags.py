@@ -13,6 +13,7 @@ _SHOWS = {
     **dict.fromkeys(("--help", "-h", "--hydra-help", "--version", "--resolve"), 0),
     **dict.fromkeys(("--cfg", "-c", "--package", "-p", "--info", "-i"), 1),
 }
+_OF_HYDRA = {"--hydra-help", "--version"}
 _CFG = ("job", "hydra", "all")
 _SWEEP = ("-m", "--multirun")
 _CHECK = "--check"
@@ -25,6 +26,11 @@ class Flags:
     shows: tuple[str, ...]
     multirun: bool
     check: bool
+
+    @property
+    def needs_configuration(self) -> bool:
+        """Whether what is shown is of the composed configuration, not of Hydra alone."""
+        return not _OF_HYDRA & set(self.shows)
 
 
 def read_words(words: Sequence[str]) -> tuple[Flags, list[str]]:

@@ -26,6 +26,8 @@ class Command:
     summary: str
     # For a command whose words are not all its own: what parts them, a function of its module.
     reader: str | None = None
+    # A choice for each group that has no default: what `--help` shows where the words choose none.
+    example: tuple[str, ...] = ()
 
     @property
     def schema(self) -> type[Settings]:
@@ -104,6 +106,7 @@ COMMANDS = {
         "reproduce",
         "run, go on with or collect a table of the paper: reproduce table2 scale=bible8",
         reader="reproduce_words",
+        example=("table=table2", "scale=bible8"),
     ),
     "languages": Command(
         "languages",

@@ -12,6 +12,7 @@ from small_run import SMALL
 from nsmt.commands.config import recorded_config
 from nsmt.commands.launch import prepared_corpus
 from nsmt.commands.notes import RankError, telling, told
+from nsmt.commands.registry import COMMANDS
 from nsmt.errors import DataError
 from nsmt.records import read_record
 
@@ -328,6 +329,20 @@ def test_a_run_that_lost_its_results_is_named(nsmt, run_copy):
 
 def test_a_benchmark_is_refused_for_several_ranks(nsmt):
     refused(nsmt("bench", "trainer=ddp_sim"), "one rank")
+
+
+@pytest.mark.parametrize("words", [(), ("--cfg", "job")])
+def test_a_group_without_a_choice_is_answered_with_the_choices(nsmt, words):
+    refused(nsmt("reproduce", *words), "specify 'scale'", "choose one of bible4, bible8, ec30")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help(command):
+    words = [sys.executable, "-m", "nsmt.cli", *command.split(), "--help"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Override anything in the config" in done.stdout
 
 
 def test_an_unknown_command_lists_those_there_are(nsmt):
