@@ -60,9 +60,14 @@ def test_rows_keep_the_order_of_the_table_and_unknown_methods_are_left_to_be_rep
 
 
 def test_conditions_train_their_own_base_unless_they_leave_it_as_it_is(tmp_path):
-    study = list(planned("study", "scale=smoke", f"methods=[{NS}]").sweeps())
-    assert len(study) == 2 * 3
-    assert study[2][0] == "experiment=[smoke/base,study/narrow_24]"
+    plan = planned("study", "scale=smoke", f"methods=[{NS}]")
+    study = list(plan.sweeps())
+    assert len(study) == 2 * 3 + len(plan.seeds)
+    # Masks alone are another thing under this condition.
+    for words, seed in zip(study[2:4], plan.seeds, strict=True):
+        assert f"resume='{plan.base(seed)}'" in words
+        assert "selection.into_pivot.decoder=100" in words
+    assert study[4][0] == "experiment=[smoke/base,study/narrow_24]"
     plan = planned("k", "scale=smoke", f"paths.runs={tmp_path}", "seeds=[7]")
     base, *others = plan.sweeps()
     assert base[-2:] == [f"method={CONTROL}", "seed=7"]
@@ -79,7 +84,7 @@ def test_conditions_train_their_own_base_unless_they_leave_it_as_it_is(tmp_path)
 
 def test_every_condition_of_the_study_has_random_masks_beside_the_method():
     plan = planned("study", "scale=smoke")
-    assert [condition.methods for condition in plan.conditions[1:]] == [("random", NS)] * 2
+    assert [condition.methods for condition in plan.conditions[1:]] == [("random", NS)] * 3
     assert {"random", NS} < set(plan.plain.methods)
 
 
