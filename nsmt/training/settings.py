@@ -154,7 +154,7 @@ class TrainerSettings(Settings):
 class LoggerSettings(Settings):
     """Where metrics go; metrics.csv is always written."""
 
-    kind: Literal["csv", "wandb", "tensorboard", "none"] = "csv"
+    kind: Literal["csv", "wandb", "tensorboard"] = "csv"
     project: str = "nsmt"
     offline: bool | None = Field(
         None, description="W&B offline; None goes online only where a key is set"
