@@ -9,13 +9,20 @@ import hydra
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from nsmt.commands.compose import checked, checked_overrides, composed, conf_folder
+from nsmt.commands.compose import (
+    checked,
+    checked_overrides,
+    composed,
+    conf_folder,
+    require_one_run,
+)
 from nsmt.commands.failure import FAILURE, reporting_failures
 from nsmt.commands.flags import Flags, read_words
+from nsmt.commands.help import example, help_of, overview
 from nsmt.commands.hydra_session import hydra_session
 from nsmt.commands.preflight import require_installed
 from nsmt.commands.registry import COMMANDS, Command, meant
-from nsmt.commands.sweep_launch import run_sweep
+from nsmt.commands.sweep_launch import check_sweep, run_sweep
 
 __all__ = ["COMMANDS", "main"]
 
@@ -24,14 +31,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run `nsmt COMMAND [key=value …]`."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
-        sys.stdout.write(_help())
+        sys.stdout.write(overview())
         return
     with reporting_failures():
         for length in (2, 1):
             if (name := " ".join(words[:length])) in COMMANDS:
                 _run(meant(name, words[length:]), words[length:])
                 return
-        sys.stderr.write(f"error: unknown command '{words[0]}'\n{_help()}")
+        sys.stderr.write(f"error: unknown command '{words[0]}'\n{overview()}")
         sys.exit(FAILURE)
 
 
@@ -39,13 +46,14 @@ def _run(name: str, words: list[str]) -> None:
     command = COMMANDS[name]
     own, handed_on = command.read(words)
     flags, given = read_words(own)
-    if flags.check and "check" in command.schema.model_fields:
+    has_check = "check" in command.schema.model_fields
+    if flags.check and has_check:
         given.append("check=true")
     require_installed(given)
-    overrides = checked_overrides(command.root, given, command.schema)
-    if flags.shows:
-        _show(name, command, flags, overrides)
+    if flags.help or flags.shows:
+        _show(name, command, flags, given)
         return
+    overrides = checked_overrides(command.root, given, command.schema)
 
     if command.reader is not None:
         # It opens Hydra itself, once for each of its sweeps.
@@ -55,44 +63,42 @@ def _run(name: str, words: list[str]) -> None:
         return
 
     def task(config: DictConfig) -> None:
-        command.run(checked(config, command.schema))
+        settings = checked(config, command.schema)
+        if flags.check and not has_check:
+            sys.stdout.write(f"{name}: the configuration is valid; what it names was not opened\n")
+            return
+        command.run(settings)
 
     with hydra_session(command.root) as session:
         shared = session.preview(overrides, sweep=True)
-        mode = RunMode.MULTIRUN if flags.multirun else shared.hydra.mode
-        if mode == RunMode.MULTIRUN:
+        sweep = flags.multirun or shared.hydra.mode == RunMode.MULTIRUN
+        if sweep and flags.check:
+            check_sweep(name, session, given, shared, task)
+        elif sweep:
             run_sweep(name, session, given, shared)
         else:
+            require_one_run(overrides)
             session.preview(overrides, sweep=False)
             session.run(task, overrides)
 
 
-def _show(name: str, command: Command, flags: Flags, overrides: list[str]) -> None:
+def _show(name: str, command: Command, flags: Flags, given: list[str]) -> None:
     """Help, or the configuration: what Hydra prints of itself."""
-    if {"--help", "-h"} & set(flags.shows):
-        chosen = {word.partition("=")[0] for word in overrides}
-        example = [word for word in command.example if word.partition("=")[0] not in chosen]
-        overrides = [*example, *overrides]
+    if flags.help:
+        given = example(command, given)
+    overrides = checked_overrides(command.root, given, command.schema)
     if flags.needs_configuration:
         # What cannot be composed Hydra would answer with a traceback.
         with hydra_session(command.root) as session:
-            session.preview(overrides, sweep=False)
+            config = session.preview(overrides, sweep=False)
+        if flags.help:
+            sys.stdout.write(help_of(name, command, config))
+            return
     sys.argv = [name, *flags.shows, *overrides]
     show = hydra.main(
         version_base="1.3", config_path=str(conf_folder().resolve()), config_name=command.root
     )
     show(lambda config: None)()  # noqa: ARG005 -- nothing is run
-
-
-def _help() -> str:
-    lines = [f"  {name:<19}{command.summary}" for name, command in COMMANDS.items()]
-    return (
-        "usage: nsmt COMMAND [key=value …]\n\n"
-        + "\n".join(lines)
-        + "\n\nnsmt COMMAND --help lists the groups and keys that can be chosen;\n"
-        "nsmt train --check … validates a configuration without running it;\n"
-        "nsmt train -m key=1,2,3 … runs a sweep.\n"
-    )
 
 
 if __name__ == "__main__":

@@ -45,6 +45,7 @@ def conf_folder() -> Path:
 def composed(root: str, overrides: Sequence[str], schema: type[S]) -> S:
     """Compose `conf/ROOT.yaml` with command-line overrides and check the result."""
     overrides = checked_overrides(root, overrides, schema)
+    require_one_run(overrides)
     with initialize_config_dir(config_dir=str(conf_folder().resolve()), version_base="1.3"):
         try:
             config = compose(root, overrides=overrides)
@@ -87,13 +88,7 @@ def checked_overrides(root: str, overrides: Sequence[str], schema: type[Settings
     Returns the overrides with `++` before the keys that the schema knows: Hydra itself only lets
     those through that some YAML file happens to mention.
     """
-    try:
-        parsed = OverridesParser.create().parse_overrides(list(overrides))
-    except HydraException as error:
-        raise ConfigurationError(
-            f"cannot read the command line: {str(error).splitlines()[0]}",
-            fix="write overrides as key=value; quote values with special characters",
-        ) from None
+    parsed = _parsed(overrides)
     faults = [fault for override in parsed for fault in _override_faults(override, root, schema)]
     if faults:
         raise ConfigurationError(
@@ -103,11 +98,34 @@ def checked_overrides(root: str, overrides: Sequence[str], schema: type[Settings
     return [
         f"++{text}"
         if override.type == OverrideType.CHANGE
-        and (key := override.key_or_group) not in _groups()
+        and (key := override.key_or_group) not in group_choices()
         and (key in known or _open_ended(schema, key.split(".")))
         else text
         for override, text in zip(parsed, overrides, strict=True)
     ]
+
+
+def require_one_run(overrides: Sequence[str]) -> None:
+    """Raise a ConfigurationError that names the words which are for a sweep."""
+    swept = [override for override in _parsed(overrides) if override.is_sweep_override()]
+    if swept:
+        word = str(swept[0].input_line).lstrip("+")
+        key, _, values = word.partition("=")
+        raise ConfigurationError(
+            f"{word} has several values",
+            fix=f"add -m for a sweep, or write {key}=[{values}] for a list",
+        )
+
+
+def _parsed(overrides: Sequence[str]) -> list[Override]:
+    try:
+        parsed: list[Override] = OverridesParser.create().parse_overrides(list(overrides))
+    except HydraException as error:
+        raise ConfigurationError(
+            f"cannot read the command line: {str(error).splitlines()[0]}",
+            fix="write overrides as key=value; quote values with special characters",
+        ) from None
+    return parsed
 
 
 def _override_faults(override: Override, root: str, schema: type[Settings]) -> Iterator[str]:
@@ -119,14 +137,16 @@ def _override_faults(override: Override, root: str, schema: type[Settings]) -> I
         return
     if override.is_force_add():
         return
-    groups = _groups()
+    groups = _offered(root)
     if key in groups:
-        yield from _choice_faults(override, key, groups[key])
+        yield from _choice_faults(override, key, group_choices()[key])
         return
-    known = set(key_paths(schema)) | set(groups)
+    known = set(key_paths(schema)) | groups
     if key not in known and not _open_ended(schema, key.split(".")):
         near = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.5)
         hint = f"; did you mean '{near[0]}'?" if near else f"; see conf/{root}.yaml"
+        if others := [other for other in _roots() if key in _offered(other)]:
+            hint = f"; it is a group of conf/{'.yaml, conf/'.join(others)}.yaml"
         yield f"unknown key '{key}'{hint}"
 
 
@@ -150,7 +170,11 @@ def _base_and_method(group: str, choice: str) -> str | None:
     """How to have a method for which a family of experiments has no file of its own."""
     family, _, method = choice.rpartition("/")
     base = f"{family}/{_BASE}"
-    if group != _EXPERIMENT or base not in _groups()[group] or method not in _groups()["method"]:
+    if (
+        group != _EXPERIMENT
+        or base not in group_choices()[group]
+        or method not in group_choices()["method"]
+    ):
         return None
     return f"; {_EXPERIMENT}={base} method={method} is that row"
 
@@ -182,7 +206,7 @@ def _chosen(override: Override, options: Sequence[str]) -> list[str]:
 
 
 @cache
-def _groups() -> dict[str, list[str]]:
+def group_choices() -> dict[str, list[str]]:
     """Every configuration group and its choices, nested ones by path."""
     conf = conf_folder()
     found: dict[str, list[str]] = {}
@@ -192,6 +216,19 @@ def _groups() -> dict[str, list[str]]:
             group = "/".join(relative.parts[:depth])
             found.setdefault(group, []).append("/".join(relative.parts[depth:]))
     return found
+
+
+def _roots() -> list[str]:
+    """The configurations of the commands."""
+    return sorted(path.stem for path in conf_folder().glob("*.yaml"))
+
+
+@cache
+def _offered(root: str) -> set[str]:
+    """The groups that a command's configuration is composed of."""
+    config = cast("DictConfig", OmegaConf.load(conf_folder() / f"{root}.yaml"))
+    entries = [entry for entry in config.get("defaults", ()) if not isinstance(entry, str)]
+    return {str(key).partition("@")[0] for entry in entries for key in entry}
 
 
 def key_paths(schema: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -222,14 +259,19 @@ def _open_ended(schema: type[BaseModel], path: Sequence[str]) -> bool:
 
 def _missing(key: str, schema: type[BaseModel]) -> str:
     """That a key has no value, and what it is if the schema says so in one way."""
+    what = described(key, schema)
+    return f"'{key}' has no value" + (f": {what}" if what else "")
+
+
+def described(key: str, schema: type[BaseModel]) -> str | None:
+    """What the schema says of a dotted key; None if it says nothing, or several things."""
     models: list[type[BaseModel]] = [schema]
     fields: list[FieldInfo] = []
     for part in key.split("."):
         fields = [model.model_fields[part] for model in models if part in model.model_fields]
         models = [inner for field in fields for inner in _models(field.annotation)]
     said = {field.description for field in fields}
-    what = said.pop() if len(said) == 1 else None
-    return f"'{key}' has no value" + (f": {what}" if what else "")
+    return said.pop() if len(said) == 1 else None
 
 
 def _describe(fault: Any, schema: type[Settings]) -> str:  # noqa: ANN401 -- pydantic's TypedDict

@@ -10,12 +10,13 @@ from nsmt.errors import ConfigurationError
 
 # Hydra's own that show something and end; and how many words follow each.
 _SHOWS = {
-    **dict.fromkeys(("--help", "-h", "--hydra-help", "--version", "--resolve"), 0),
+    **dict.fromkeys(("--hydra-help", "--version", "--resolve"), 0),
     **dict.fromkeys(("--cfg", "-c", "--package", "-p", "--info", "-i"), 1),
 }
 _OF_HYDRA = {"--hydra-help", "--version"}
 _CFG = ("job", "hydra", "all")
 _SWEEP = ("-m", "--multirun")
+_HELP = ("-h", "--help")
 _CHECK = "--check"
 
 
@@ -26,6 +27,7 @@ class Flags:
     shows: tuple[str, ...]
     multirun: bool
     check: bool
+    help: bool
 
     @property
     def needs_configuration(self) -> bool:
@@ -37,7 +39,7 @@ def read_words(words: Sequence[str]) -> tuple[Flags, list[str]]:
     """Flags and overrides; a ConfigurationError names what is neither."""
     shows: list[str] = []
     given: list[str] = []
-    multirun = check = False
+    multirun = check = asks_help = False
     queue = list(words)
     while queue:
         word = queue.pop(0)
@@ -45,6 +47,8 @@ def read_words(words: Sequence[str]) -> tuple[Flags, list[str]]:
             multirun = True
         elif word == _CHECK:
             check = True
+        elif word in _HELP:
+            asks_help = True
         elif word in _SHOWS:
             values, queue = queue[: _SHOWS[word]], queue[_SHOWS[word] :]
             if word in ("--cfg", "-c") and (not values or values[0] not in _CFG):
@@ -60,11 +64,11 @@ def read_words(words: Sequence[str]) -> tuple[Flags, list[str]]:
             raise ConfigurationError(
                 f"'{word}' is no override", fix=f"write key=value, as in {word or 'key'}=…"
             )
-    return Flags(tuple(shows), multirun, check), given
+    return Flags(tuple(shows), multirun, check, asks_help), given
 
 
 def _unknown(word: str) -> ConfigurationError:
-    known = [*_SWEEP, _CHECK, *_SHOWS]
+    known = [*_SWEEP, _CHECK, *_HELP, *_SHOWS]
     near = difflib.get_close_matches(word, known, n=1)
     hint = f"did you mean {near[0]}? " if near else ""
     return ConfigurationError(

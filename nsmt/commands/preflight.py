@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from importlib.util import find_spec
 from typing import Any
 
@@ -16,6 +17,10 @@ _MODULES = {
     "search": "optuna",
 }
 _INSTALL = 'pip install "nsmt[sweep]"'
+_UNUSED_GPUS = (
+    "the launcher asks for GPUs, and the trainer for none",
+    "add trainer=gpu or trainer=ddp, or choose launcher=slurm_cpu",
+)
 
 
 def require_installed(overrides: list[str]) -> None:
@@ -48,6 +53,16 @@ def check_launcher(config: DictConfig) -> None:
         )
 
 
+def require_slurm(config: DictConfig) -> None:
+    """Raise a ConfigurationError where SLURM is to start the jobs and is not there."""
+    name = launcher_name(config)
+    if name == "submitit_slurm" and shutil.which("srun") is None:
+        raise ConfigurationError(
+            f"hydra/launcher={name} needs SLURM, and there is no srun here",
+            fix="start it on a login node, or choose launcher=local",
+        )
+
+
 def _task_faults(launcher: Any, trainer: Any) -> list[tuple[str, str]]:  # noqa: ANN401
     nodes, tasks = launcher.nodes, launcher.tasks_per_node
     devices, num_nodes = trainer.devices, trainer.num_nodes
@@ -72,12 +87,14 @@ def _task_faults(launcher: Any, trainer: Any) -> list[tuple[str, str]]:  # noqa:
 
 
 def _gpu_faults(name: str, launcher: Any, trainer: Any) -> list[tuple[str, str]]:  # noqa: ANN401
-    if trainer.accelerator != "gpu":
-        return []
     keys = ["gpus_per_node"]
     if name == "submitit_slurm":
-        keys += ["gpus_per_task", "gres", "additional_parameters"]
-    if any(launcher.get(key) for key in keys):
+        keys += ["gpus_per_task", "gres"]
+    asked = any(launcher.get(key) for key in keys)
+    if trainer.accelerator != "gpu":
+        return [_UNUSED_GPUS] if asked else []
+    # Clusters have words of their own for GPUs.
+    if asked or launcher.get("additional_parameters"):
         return []
     return [
         (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nsmt.commands.config import RunConfig
+from nsmt.commands.train import train
 from nsmt.data.prepare import prepare
 from nsmt.data.tally import report_table
 from nsmt.progress import result_console
@@ -12,6 +13,10 @@ from nsmt.progress import result_console
 
 def prepare_corpus(config: RunConfig) -> None:
     """Prepare or open the corpus, and show what it holds."""
+    if config.check:
+        # What can be wrong with the data, a training job would find as well.
+        train(config)
+        return
     corpus = prepare(
         config.data,
         corpora=Path(config.paths.corpora),

@@ -6,17 +6,19 @@ A job that fails is recorded and the others run; the same command again does wha
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from hydra.types import TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from nsmt.commands.compose import checked_overrides
 from nsmt.commands.failure import FAILURE, error_console
 from nsmt.commands.hydra_session import Session
-from nsmt.commands.preflight import check_launcher, launcher_name
+from nsmt.commands.preflight import check_launcher, launcher_name, require_slurm
 from nsmt.commands.registry import COMMANDS
 from nsmt.commands.sweep_job import SweepJob
 from nsmt.commands.sweeps import SWEEPS, Job, LostJob, Sweep, sweep_name
@@ -24,6 +26,7 @@ from nsmt.errors import NsmtError, PreemptionError
 from nsmt.progress import result_console
 
 _FOLDER: Final = "hydra.sweep.dir"
+_LAUNCHER_WORDS: Final = ("launcher=", "hydra/launcher=", "hydra.launcher.")
 
 
 class LauncherError(NsmtError):
@@ -37,6 +40,25 @@ def run_sweep(name: str, session: Session, given: Sequence[str], shared: DictCon
         sys.exit(status)
 
 
+def check_sweep(
+    name: str, session: Session, given: Sequence[str], shared: DictConfig, task: TaskFunction
+) -> None:
+    """Call `task` for every job here, one after the other; nothing is submitted or written.
+
+    A search has no jobs before it is run: what they share is a job.
+    """
+    check_launcher(shared)
+    if OmegaConf.select(shared, "hydra.runtime.choices")["hydra/sweeper"] != "basic":
+        session.run(task, checked_overrides(session.root, given, COMMANDS[name].schema))
+        return
+    words = [*given, *_swept(shared, given)]
+    here = [word for word in words if not word.lstrip("+").startswith(_LAUNCHER_WORDS)]
+    overrides = checked_overrides(session.root, here, COMMANDS[name].schema)
+    with tempfile.TemporaryDirectory() as folder:
+        own = [f"{_FOLDER}={quoted(folder)}", "hydra.sweep.subdir=.", "hydra.sweeper.params=null"]
+        session.sweep(task, [*overrides, *own])
+
+
 def launch_sweep(
     name: str, session: Session, given: Sequence[str], shared: DictConfig
 ) -> tuple[Sweep, list[Job]]:
@@ -46,6 +68,7 @@ def launch_sweep(
     swept.
     """
     check_launcher(shared)
+    require_slurm(shared)
     words = [*given, *_swept(shared, given)]
     overrides = checked_overrides(session.root, words, COMMANDS[name].schema)
     chosen = any(word.lstrip("+").startswith(f"{_FOLDER}=") for word in words)

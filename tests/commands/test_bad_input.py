@@ -12,7 +12,6 @@ from small_run import SMALL
 from nsmt.commands.config import recorded_config
 from nsmt.commands.launch import prepared_corpus
 from nsmt.commands.notes import RankError, telling, told
-from nsmt.commands.registry import COMMANDS
 from nsmt.errors import DataError
 from nsmt.records import read_record
 
@@ -336,13 +335,13 @@ def test_a_group_without_a_choice_is_answered_with_the_choices(nsmt, words):
     refused(nsmt("reproduce", *words), "specify 'scale'", "choose one of bible4, bible8, ec30")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_has_help(command):
-    words = [sys.executable, "-m", "nsmt.cli", *command.split(), "--help"]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "Override anything in the config" in done.stdout
+def test_a_group_of_another_command_is_told_with_where_it_belongs(nsmt):
+    refused(nsmt("train", "--check", "scale=bible8"), "'scale'", "conf/reproduce.yaml")
+
+
+def test_several_values_without_a_sweep_are_answered_with_both_ways_to_write_them(nsmt):
+    outcome = nsmt("train", "--check", "selection.k=80,90")
+    refused(outcome, "selection.k=80,90 has several values", "add -m", "selection.k=[80,90]")
 
 
 def test_an_unknown_command_lists_those_there_are(nsmt):

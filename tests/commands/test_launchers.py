@@ -91,6 +91,7 @@ def test_a_launcher_preset_for_slurm_is_complete(sbatch):
         (["trainer=ddp_sim", "hydra.launcher.tasks_per_node=3"], "hydra.launcher.tasks_per_node=2"),
         (["trainer=ddp_sim", "trainer.num_nodes=2"], "hydra.launcher.nodes=2"),
         (["trainer=ddp"], "hydra.launcher.gpus_per_node=4"),
+        (["hydra.launcher.gpus_per_node=1"], "choose launcher=slurm_cpu"),
     ],
 )
 def test_tasks_that_do_not_fit_the_trainer_are_refused_before_they_wait(words, fix):
@@ -98,6 +99,15 @@ def test_tasks_that_do_not_fit_the_trainer_are_refused_before_they_wait(words, f
         with pytest.raises(ConfigurationError) as told:
             check_launcher(shared(f"hydra/launcher={launcher}", *words))
         assert fix in told.value.fix
+
+
+def test_a_sweep_without_slurm_is_refused_before_it_has_a_folder(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    runs = tmp_path / "runs"
+    with pytest.raises(SystemExit):
+        main(["train", "-m", "launcher=slurm_cpu", f"paths.runs={runs}", "seed=1,2"])
+    assert "there is no srun here" in capsys.readouterr().err
+    assert not runs.exists()
 
 
 def test_tasks_as_ranks_or_one_that_starts_them_both_fit():
