@@ -18,7 +18,7 @@ from nsmt.evaluation.significance import COMET_KEY, NLL_KEY
 from nsmt.files import replace_text
 from nsmt.methods import CONTROL, LABELS, SPECIALISED
 from nsmt.progress import result_console
-from nsmt.records import certificate, certificate_entries, command_line, now
+from nsmt.records import certificate, certificate_entries, command_line, now, read_record
 from nsmt.reporting import neurons
 from nsmt.reporting.condition_tables import conditions_table, gain_curves
 from nsmt.reporting.efficiency_tables import table3
@@ -250,9 +250,11 @@ def _sparsities(found: Found, conditions: list[str]) -> dict[str, str]:
 
 
 def _runs(found: Found) -> dict[str, str]:
-    """Every row with its run, or why it has none."""
+    """Every row with its run and the commit that began it, or why it has none."""
     entries = {
-        f"{condition or 'as it is'}, {method}, seed {seed}": folder.name
+        f"{condition or 'as it is'}, {method}, seed {seed}": (
+            f"{folder.name}, commit {read_record(folder)['commit']}"
+        )
         for (condition, method, seed), folder in found.folders.items()
     }
     for name, result in found.results.items():

@@ -1,12 +1,14 @@
 """Every experiment composes, says what it needs, and is checked; every table and scale, too."""
 
 import pytest
+from omegaconf import OmegaConf
 
 from nsmt.commands.compose import composed, conf_folder
 from nsmt.commands.config import RunConfig
 from nsmt.commands.languages import LanguagesConfig
 from nsmt.commands.reproduce_plan import ReproduceConfig, plan_of
 from nsmt.commands.train import train
+from nsmt.methods import CONTROL
 from nsmt.training.optimization import for_stage
 
 CONF = conf_folder()
@@ -126,3 +128,19 @@ def test_every_table_can_be_planned_at_every_scale(table, scale):
 @pytest.mark.parametrize("name", [*(f"table/{n}" for n in TABLES), *(f"scale/{n}" for n in SCALES)])
 def test_tables_and_scales_begin_with_a_comment(name):
     assert (CONF / f"{name}.yaml").read_text(encoding="utf-8").startswith("# ")
+
+
+def test_the_sweep_of_methods_has_all_of_them_with_the_control_first():
+    space = OmegaConf.load(CONF / "hparams_search" / "methods.yaml").hydra.sweeper.params.method
+    methods = space.split(",")
+    assert methods[0] == CONTROL
+    assert sorted(methods) == sorted(path.stem for path in (CONF / "method").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", ["quickstart", "bible8/base", "localization8/base"])
+def test_the_search_for_a_learning_rate_moves_what_an_experiment_reads(name):
+    space = OmegaConf.load(CONF / "hparams_search" / "learning_rate.yaml").hydra.sweeper.params
+    (key,) = (key for key in space if key.endswith("learning_rate"))
+    for rate in (1e-4, 1e-2):
+        run = composed("train", [f"experiment={name}", f"{key}={rate}"], RunConfig)
+        assert for_stage(run.optimizer, run.schedule.dense).learning_rate == rate

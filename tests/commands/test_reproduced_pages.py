@@ -113,6 +113,7 @@ def test_finished_runs_are_collected_into_tables_figures_and_a_page(runs, capsys
     record = json.loads((into / "reproduction.json").read_text())
     assert record["seeds"] == [1, 2]
     assert len(record["runs"]) == 3 * 2 + 4 * 2
+    assert all(f", commit {record['commit']}" in run for run in record["runs"].values())
 
 
 def test_every_number_is_of_its_own_seed_method_and_condition(runs, finished_run):

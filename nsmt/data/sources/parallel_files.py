@@ -118,7 +118,7 @@ class ParallelFiles:
             names = {self._name(pair, "train", code, ()) for code in (pair.source, pair.target)}
             raise DataError(
                 f"no training text of '{pair}' in {self._root}: {', '.join(sorted(names))} missing",
-                fix=f"correct data.root or {self._key}, or take the pair out of data.directions",
+                fix=f"correct data.root or {self._key}, or take the pair out of data.pairs",
             )
 
     def _find(self, pair: Direction, split: str) -> list[Inputs]:
