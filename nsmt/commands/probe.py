@@ -26,6 +26,7 @@ from nsmt.commands.probe_measures import (
 )
 from nsmt.commands.probe_subject import Subject, opened
 from nsmt.files import replace_text
+from nsmt.languages import OTHER
 from nsmt.manifest import verified_manifest
 from nsmt.methods import DENSE
 from nsmt.probing.settings import (
@@ -156,7 +157,10 @@ def _key(subject: Subject, config: ProbeConfig, name: ProbeName) -> dict[str, An
         "version": _VERSION,
         "settings": getattr(config, name).model_dump(mode="json"),
         "corpus": subject.corpus.fingerprint,
-        "families": {code: entry.family for code, entry in languages.items()},
+        "families": {
+            code: None if entry.family == OTHER else entry.family
+            for code, entry in languages.items()
+        },
         "weights": {stage: subject.weights(stage) for stage in stages},
         "statistics": subject.statistics_digest,
         "selection": run.selection.model_dump(mode="json"),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from nsmt.languages import Language
-from nsmt.probing.language_facts import relation_matrix, resource_class
+from nsmt.probing.language_facts import known_places, relation_matrix, resource_class
 from nsmt.probing.language_relations import correlated, pair_groups, related
 from nsmt.probing.ranks import PermutationTest
 from nsmt.reporting.language_matrices import Floats, harm, iou, members, success, token_means
@@ -93,7 +93,7 @@ def properties(
 
 def _mean_nearness(codes: Sequence[str], known: Mapping[str, Language]) -> dict[str, float]:
     near_LL = relation_matrix(codes, "word order in common", known)
-    kept = [place for place in range(len(codes)) if not np.isnan(near_LL[place, place])]
+    kept = known_places(near_LL)
     if len(kept) < 2:
         return {}
     some_LL = near_LL[np.ix_(kept, kept)]
