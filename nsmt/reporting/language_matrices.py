@@ -60,16 +60,6 @@ def families_of(languages: Sequence[str], known: Mapping[str, Language]) -> list
     return [known[language].family for language in languages]
 
 
-def iou(members_LN: npt.NDArray[np.bool_]) -> Floats:
-    """Intersection over union of every two languages' neurons: [L, L]; 0 where both have none."""
-    member_LN = members_LN.astype(float)
-    both_LL = member_LN @ member_LN.T
-    size_L = member_LN.sum(1)
-    union_LL = size_L[:, None] + size_L[None] - both_LL
-    found: Floats = np.divide(both_LL, union_LL, out=np.zeros_like(both_LL), where=union_LL > 0)
-    return found
-
-
 def harm(means: Means, languages: Sequence[str], *, kind: str = "") -> Floats:
     """What neurons of a language (row), switched off, add to the nats a token of each (column)."""
     return np.array(

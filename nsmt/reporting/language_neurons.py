@@ -13,13 +13,14 @@ from matplotlib.figure import Figure
 from nsmt.files import replace_text
 from nsmt.languages import Language
 from nsmt.neurons.atlas import NeuronAtlas
+from nsmt.neurons.overlap import whole_iou
 from nsmt.records import certificate_entries
 from nsmt.reporting.figures import layer_curves, save_figure
 from nsmt.reporting.heatmaps import direction_heatmaps
 from nsmt.reporting.html import FigureSection, Section, TableSection, render_report
 from nsmt.reporting.language_fallback import fallback_figures, fallback_tables
 from nsmt.reporting.language_lens import lens_figures, lens_tables
-from nsmt.reporting.language_matrices import by_family, families_of, iou, members
+from nsmt.reporting.language_matrices import by_family, families_of, members
 from nsmt.reporting.language_relations import relation_tables
 from nsmt.reporting.language_results import (
     forcing_figures,
@@ -159,5 +160,5 @@ def overlap_figure(atlas: NeuronAtlas, known: Mapping[str, Language]) -> Figure:
     """The IoU of every two languages' neurons."""
     order = by_family(atlas.tasks, known)
     names = [atlas.tasks[place] for place in order]
-    panels = {"": iou(members(atlas))[np.ix_(order, order)]}
+    panels = {"": whole_iou(atlas).numpy()[np.ix_(order, order)]}
     return direction_heatmaps(panels, names, families_of(names, known), meaning="IoU", scale=(0, 1))

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from nsmt.languages import Language
+from nsmt.neurons.overlap import whole_iou
 from nsmt.probing.language_facts import known_places, relation_matrix, resource_class
 from nsmt.probing.language_relations import correlated, pair_groups, related
 from nsmt.probing.ranks import PermutationTest
-from nsmt.reporting.language_matrices import Floats, harm, iou, members, success, token_means
+from nsmt.reporting.language_matrices import Floats, harm, members, success, token_means
 from nsmt.reporting.tables import MISSING, Table
 from nsmt.steering.interventions import LanguageNeurons
 
@@ -48,7 +49,7 @@ def pair_matrices(
 ) -> dict[str, Floats]:
     """What is known of every two languages."""
     codes = neurons.atlas.tasks
-    found = {"IoU of neurons": iou(members(neurons.atlas))}
+    found = {"IoU of neurons": whole_iou(neurons.atlas).numpy()}
     if "perplexity" in results:
         found["harm (nats a token)"] = harm(token_means(results["perplexity"]), codes)
     if "forcing" in results:

@@ -10,7 +10,7 @@ from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.sites import Site
 from nsmt.reporting.language_fallback import fallback_figures, fallback_tables
 from nsmt.reporting.language_lens import lens_figures, lens_tables
-from nsmt.reporting.language_matrices import harm, iou, token_means
+from nsmt.reporting.language_matrices import harm, token_means
 from nsmt.reporting.language_relations import measures, pair_matrices, properties, relation_tables
 from nsmt.reporting.language_results import forcing_tables, task_figures, task_tables
 from nsmt.steering.interventions import LanguageNeurons
@@ -52,12 +52,11 @@ def row_of(table, *labels):
     return row[len(labels) :]
 
 
-def test_overlap_is_over_the_neurons_of_all_layers():
-    members = np.array([[1, 1, 0, 0], [1, 0, 0, 1], [0, 0, 0, 0], [0, 0, 0, 0]]).astype(bool)
-    found = iou(members)
-    assert found[0, 1] == pytest.approx(1 / 3)
-    assert found[0, 0] == 1
-    assert found[2, 3] == 0
+def test_languages_without_neurons_have_the_overlap_of_equal_sets():
+    none = {site.name: torch.zeros(4, 4).bool() for site in SITES}
+    atlas = NeuronAtlas.from_masks(CODES, SITES, none)
+    found = pair_matrices(LanguageNeurons(atlas, statistics_of(SITES, CODES)), {})
+    np.testing.assert_array_equal(found["IoU of neurons"], np.ones((4, 4)))
 
 
 def test_harm_is_what_switching_off_adds(results):
