@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
+from nsmt.languages import family_order
 from nsmt.reporting.figures import Matrix, make_panels, styled
 
 _LABEL_LIMIT: Final = 40
@@ -87,7 +88,7 @@ def _heatmaps(
     figure, drawn = make_panels(len(panels), width=3.9, height=3.8)
     image: AxesImage | None = None
     for axes, (title, (values, labels, families)) in zip(drawn, panels.items(), strict=True):
-        order = _family_order(families)
+        order = family_order(families)
         ordered = np.asarray(values, float)[np.ix_(order, order)]
         image = axes.imshow(ordered, cmap=colours, vmin=ends[0], vmax=ends[1], interpolation="none")
         axes.set_title(title)
@@ -99,11 +100,6 @@ def _heatmaps(
         bar.set_label(meaning)
         bar.outline.set_visible(False)
     return figure, drawn
-
-
-def _family_order(families: Sequence[str]) -> list[int]:
-    first = {family: place for place, family in reversed(list(enumerate(families)))}
-    return sorted(range(len(families)), key=lambda place: first[families[place]])
 
 
 def _mark_families(axes: Axes, names: Sequence[str], families: Sequence[str]) -> None:

@@ -48,13 +48,6 @@ def success(answers: Sequence[Mapping[str, Any]], languages: Sequence[str]) -> F
     return np.array([[fmean(hits[asked, wanted]) for wanted in languages] for asked in languages])
 
 
-def by_family(languages: Sequence[str], known: Mapping[str, Language]) -> list[int]:
-    """The places of languages ordered by family, families as they come first."""
-    families = families_of(languages, known)
-    first = {family: place for place, family in reversed(list(enumerate(families)))}
-    return sorted(range(len(languages)), key=lambda place: (first[families[place]], place))
-
-
 def families_of(languages: Sequence[str], known: Mapping[str, Language]) -> list[str]:
     """The family of each."""
     return [known[language].family for language in languages]

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from nsmt.files import replace_text
@@ -20,7 +19,7 @@ from nsmt.reporting.heatmaps import direction_heatmaps
 from nsmt.reporting.html import FigureSection, Section, TableSection, render_report
 from nsmt.reporting.language_fallback import fallback_figures, fallback_tables
 from nsmt.reporting.language_lens import lens_figures, lens_tables
-from nsmt.reporting.language_matrices import by_family, families_of, members
+from nsmt.reporting.language_matrices import families_of, members
 from nsmt.reporting.language_relations import relation_tables
 from nsmt.reporting.language_results import (
     forcing_figures,
@@ -158,7 +157,5 @@ def layer_figure(atlas: NeuronAtlas) -> Figure:
 
 def overlap_figure(atlas: NeuronAtlas, known: Mapping[str, Language]) -> Figure:
     """The IoU of every two languages' neurons."""
-    order = by_family(atlas.tasks, known)
-    names = [atlas.tasks[place] for place in order]
-    panels = {"": whole_iou(atlas).numpy()[np.ix_(order, order)]}
+    panels, names = {"": whole_iou(atlas).numpy()}, atlas.tasks
     return direction_heatmaps(panels, names, families_of(names, known), meaning="IoU", scale=(0, 1))

@@ -13,7 +13,6 @@ from nsmt.languages import Language
 from nsmt.reporting.heatmaps import direction_heatmaps, signed_heatmaps
 from nsmt.reporting.language_matrices import (
     Means,
-    by_family,
     families_of,
     harm,
     kind_of,
@@ -64,12 +63,13 @@ def perplexity_figures(
 ) -> dict[str, Figure]:
     """Changes in nats a token: a row a language switched off, a column a language of text."""
     means = token_means(found)
-    names = [languages[place] for place in by_family(languages, known)]
     panels = {
-        kind or "language neurons": harm(means, names, kind=kind)
+        kind or "language neurons": harm(means, languages, kind=kind)
         for kind in dict.fromkeys(kind_of(change) for change in means if change)
     }
-    figure = signed_heatmaps(panels, names, families_of(names, known), meaning="nats a token")
+    figure = signed_heatmaps(
+        panels, languages, families_of(languages, known), meaning="nats a token"
+    )
     return {"perplexity": figure}
 
 
@@ -119,13 +119,12 @@ def forcing_figures(
     found: Mapping[str, Any], languages: Sequence[str], known: Mapping[str, Language]
 ) -> dict[str, Figure]:
     """Shares of answers in the language wanted."""
-    names = [languages[place] for place in by_family(languages, known)]
     panels = {
-        "as it is": success(found["plain"], names),
-        "under intervention": success(found["forced"], names),
+        "as it is": success(found["plain"], languages),
+        "under intervention": success(found["forced"], languages),
     }
     figure = direction_heatmaps(
-        panels, names, families_of(names, known), meaning="share", scale=(0, 1)
+        panels, languages, families_of(languages, known), meaning="share", scale=(0, 1)
     )
     return {"forcing": figure}
 
@@ -165,8 +164,7 @@ def task_figures(
     """
     metrics = list(_metrics(found))
     tested = [language for *_, of_metric in metrics for language in of_metric]
-    codes = list(dict.fromkeys([*languages, *tested]))
-    names = [codes[place] for place in by_family(codes, known)]
+    names = list(dict.fromkeys([*languages, *tested]))
     figures: dict[str, dict[str, np.ndarray]] = {}
     for task, metric, of_metric in metrics:
         figures.setdefault(f"task-{task}", {})[metric] = np.array(

@@ -7,10 +7,12 @@ from language_models import statistics_of
 
 from nsmt.languages import CATALOGUE
 from nsmt.neurons.atlas import NeuronAtlas
+from nsmt.neurons.overlap import whole_iou
 from nsmt.neurons.sites import Site
 from nsmt.reporting.language_fallback import fallback_figures, fallback_tables
 from nsmt.reporting.language_lens import lens_figures, lens_tables
 from nsmt.reporting.language_matrices import harm, token_means
+from nsmt.reporting.language_neurons import overlap_figure
 from nsmt.reporting.language_relations import measures, pair_matrices, properties, relation_tables
 from nsmt.reporting.language_results import forcing_tables, task_figures, task_tables
 from nsmt.steering.interventions import LanguageNeurons
@@ -57,6 +59,13 @@ def test_languages_without_neurons_have_the_overlap_of_equal_sets():
     atlas = NeuronAtlas.from_masks(CODES, SITES, none)
     found = pair_matrices(LanguageNeurons(atlas, statistics_of(SITES, CODES)), {})
     np.testing.assert_array_equal(found["IoU of neurons"], np.ones((4, 4)))
+
+
+def test_figures_show_languages_by_family_whatever_the_order_of_the_atlas(neurons):
+    atlas = neurons.atlas.select(["en", "hi", "de", "ur"])
+    axes = overlap_figure(atlas, CATALOGUE).axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["en", "de", "hi", "ur"]
+    np.testing.assert_array_equal(axes.images[0].get_array(), whole_iou(neurons.atlas))
 
 
 def test_harm_is_what_switching_off_adds(results):
