@@ -18,7 +18,6 @@ Shape suffixes: S resamples.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
@@ -39,6 +38,7 @@ from nsmt.evaluation.significance import (
 from nsmt.evaluation.translation import likelihoods
 from nsmt.languages import Direction, LanguageTable
 from nsmt.models.checkpoint import TrainedModel
+from nsmt.models.loss import not_numbers
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.random_sets import random_like
 from nsmt.neurons.selection import cumulative, keep_all
@@ -148,11 +148,16 @@ def measured(
     device: torch.device | str = "cpu",
     advance: Callable[[str], object] = lambda _: None,
 ) -> dict[str, dict[Direction, tuple[np.ndarray, np.ndarray]]]:
-    """The nll and target tokens of each sentence under each arm; `advance` hears of each arm."""
+    """The nll and target tokens of each sentence under each arm; `advance` hears of each arm.
+
+    A likelihood that is no number is a CheckpointError.
+    """
     found = {}
     for name, arm in arms.items():
         chosen = {d: t for d, t in tables.items() if arm.directions is None or d in arm.directions}
         found[name] = likelihoods(arm.trained, chosen, tokens=tokens, device=device)
+        if not all(np.isfinite(nll).all() for nll, _ in found[name].values()):
+            raise not_numbers(f"'{name}'")
         advance(name)
     return found
 
@@ -296,8 +301,6 @@ def _entry(
     changes: Changes, name: str, directions: Sequence[Direction], base: str | None
 ) -> dict[str, Any]:
     entry: dict[str, Any] = {"nll": changes.nll(name, directions)}
-    if not math.isfinite(entry["nll"]):
-        raise ValueError(f"the likelihood of {name} is not finite")
     if base is not None:
         entry["change"] = asdict(changes.difference([name], directions))
     return entry

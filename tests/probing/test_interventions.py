@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from nsmt.errors import CheckpointError
 from nsmt.evaluation.groups import Group
 from nsmt.evaluation.significance import likelihood_statistics, paired_bootstrap
 from nsmt.languages import Direction
@@ -161,3 +162,11 @@ def test_measuring_leaves_weights_alone_and_uses_the_masks_of_each_arm(
     for name, of_direction in found.items():
         for direction, (nll, _) in of_direction.items():
             np.testing.assert_allclose(nll, again[name][direction][0], rtol=1e-5)
+
+
+def test_an_arm_of_a_model_that_diverged_is_named(make_trained, make_table):
+    trained = make_trained()
+    with torch.no_grad():
+        trained.model.output.weight[3, 0] = torch.nan
+    with pytest.raises(CheckpointError, match="'dense' are no numbers: its training diverged"):
+        measured({DENSE: Arm(trained)}, {INTO: make_table(3)}, tokens=50)
