@@ -29,6 +29,7 @@ from nsmt.files import replace_text
 from nsmt.languages import OTHER
 from nsmt.manifest import verified_manifest
 from nsmt.methods import DENSE
+from nsmt.models.systems import CHECKPOINT
 from nsmt.probing.settings import (
     PROBES,
     FamilySettings,
@@ -44,7 +45,6 @@ from nsmt.reporting.figures import save_figure
 from nsmt.reporting.probes import probe_figures, probe_tables
 from nsmt.reporting.tables import save_tables
 from nsmt.settings import Settings
-from nsmt.training.stages import CHECKPOINT
 from nsmt.turns import taking_turns
 
 FOLDER: Final = "probes"

@@ -15,8 +15,8 @@ from safetensors import SafetensorError, safe_open
 from nsmt.errors import DataError
 from nsmt.methods import CONTROL
 from nsmt.models.checkpoint import ATLAS, MODEL, WEIGHT_MASKS, WEIGHTS
+from nsmt.models.systems import CHECKPOINT
 from nsmt.reporting.reproduction import Trained
-from nsmt.training.stages import CHECKPOINT
 
 
 def trained_systems(run: Path, stages: Sequence[str]) -> dict[str, Trained]:

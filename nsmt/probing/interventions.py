@@ -46,8 +46,9 @@ from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.probing.relations import most_similar, neighbours, swapped
 from nsmt.probing.settings import InterventionSettings
 
-DENSE, CONTINUED, SPECIALISED = "dense", "continue-dense", "specialised"
-IDENTIFIED, RANDOM = "dense, identified masks", "dense, random masks"
+# What arms are called, in results too.
+ARM_DENSE, ARM_CONTINUED, ARM_SPECIALISED = "dense", "continue-dense", "specialised"
+IDENTIFIED, ARM_RANDOM = f"{ARM_DENSE}, identified masks", f"{ARM_DENSE}, random masks"
 MASKS_OFF = "masks off"
 ENCODER_OFF, DECODER_OFF = "encoder masks off", "decoder masks off"
 NEIGHBOUR, MOST_SIMILAR = "masks of the neighbour", "masks of the most similar"
@@ -91,15 +92,15 @@ def dense_arms(
 ) -> dict[str, Arm]:
     """The dense model, and it with masks that it was not trained with."""
     arms = {
-        DENSE: Arm(replace(dense, atlas=None)),
-        IDENTIFIED: Arm(replace(dense, atlas=identified), DENSE),
+        ARM_DENSE: Arm(replace(dense, atlas=None)),
+        IDENTIFIED: Arm(replace(dense, atlas=identified), ARM_DENSE),
     }
     for seed in settings.random_seeds:
         atlas = random_like(identified, seed=seed)
-        arms[random_name(seed)] = Arm(replace(dense, atlas=atlas), DENSE)
+        arms[random_name(seed)] = Arm(replace(dense, atlas=atlas), ARM_DENSE)
     for k in settings.k:
         atlas = cumulative(statistics, lambda task, site, k=k: k)  # type: ignore[misc]  # noqa: ARG005
-        arms[f"dense, k = {k:g}"] = Arm(replace(dense, atlas=atlas), DENSE)
+        arms[f"{ARM_DENSE}, k = {k:g}"] = Arm(replace(dense, atlas=atlas), ARM_DENSE)
     return arms
 
 
@@ -114,13 +115,13 @@ def specialised_arms(
     if own is None:
         raise ValueError("a model without masks has none to take away")
     arms = {
-        SPECIALISED: Arm(specialised),
-        MASKS_OFF: Arm(replace(specialised, atlas=None), SPECIALISED),
+        ARM_SPECIALISED: Arm(specialised),
+        MASKS_OFF: Arm(replace(specialised, atlas=None), ARM_SPECIALISED),
         ENCODER_OFF: Arm(
-            replace(specialised, atlas=keep_all(own, except_in="decoder")), SPECIALISED
+            replace(specialised, atlas=keep_all(own, except_in="decoder")), ARM_SPECIALISED
         ),
         DECODER_OFF: Arm(
-            replace(specialised, atlas=keep_all(own, except_in="encoder")), SPECIALISED
+            replace(specialised, atlas=keep_all(own, except_in="encoder")), ARM_SPECIALISED
         ),
     }
     directions = specialised.directions
@@ -131,13 +132,13 @@ def specialised_arms(
     for name, partner in partners.items():
         if partner:
             atlas = swapped(own, partner)
-            arms[name] = Arm(replace(specialised, atlas=atlas), SPECIALISED, tuple(partner))
+            arms[name] = Arm(replace(specialised, atlas=atlas), ARM_SPECIALISED, tuple(partner))
     return arms, partners
 
 
 def random_name(seed: int) -> str:
     """What the arm of one random draw is called."""
-    return f"{RANDOM} {seed}"
+    return f"{ARM_RANDOM} {seed}"
 
 
 def measured(

@@ -131,7 +131,7 @@ def at_equal_updates(result: Reproduction) -> bool:
     )
 
 
-def common_notes(result: Reproduction, metrics: Iterable[str]) -> list[str]:
+def reproduction_notes(result: Reproduction, metrics: Iterable[str]) -> list[str]:
     """Below every table: updates, what is missing, and the metrics' signatures."""
     signatures = result.signatures
     signed = [f"{HEADINGS[m]}: {signatures[m]}" for m in metrics if m in signatures]
