@@ -10,15 +10,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from nsmt.languages import Language
-from nsmt.reporting.heatmaps import direction_heatmaps, signed_heatmaps
-from nsmt.reporting.language_matrices import (
-    Means,
-    families_of,
+from nsmt.probing.language_matrices import (
     harm,
     kind_of,
+    own_and_other_harm,
     success,
     token_means,
 )
+from nsmt.reporting.heatmaps import direction_heatmaps, signed_heatmaps
 from nsmt.reporting.tables import Table
 
 
@@ -36,7 +35,7 @@ def perplexity_tables(found: Mapping[str, Any], languages: Sequence[str]) -> dic
     kinds = dict.fromkeys(kind_of(change) for change in means if change)
     summary = []
     for kind in kinds:
-        own, others = specificity(means, languages, kind=kind)
+        own, others = own_and_other_harm(means, languages, kind=kind)
         larger = sum(mine > theirs for mine, theirs in zip(own, others, strict=True))
         summary.append(
             [
@@ -71,16 +70,6 @@ def perplexity_figures(
         panels, languages, families_of(languages, known), meaning="nats a token"
     )
     return {"perplexity": figure}
-
-
-def specificity(
-    means: Means, languages: Sequence[str], *, kind: str = ""
-) -> tuple[list[float], list[float]]:
-    """For each language switched off: the change on its own text, and the mean on the others'."""
-    harm_LL = harm(means, languages, kind=kind)
-    apart_LL = ~np.eye(len(languages), dtype=bool)
-    others_L = harm_LL.mean(1, where=apart_LL)
-    return harm_LL.diagonal().tolist(), others_L.tolist()
 
 
 def forcing_tables(found: Mapping[str, Any], languages: Sequence[str]) -> dict[str, Table]:
@@ -181,6 +170,11 @@ def task_figures(
         name: signed_heatmaps(panels, names, families_of(names, known), meaning="points")
         for name, panels in figures.items()
     }
+
+
+def families_of(languages: Sequence[str], known: Mapping[str, Language]) -> list[str]:
+    """The family of each."""
+    return [known[language].family for language in languages]
 
 
 def _signatures(of_task: Mapping[str, Mapping[str, str]], metric: str) -> list[str]:
