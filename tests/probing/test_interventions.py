@@ -5,10 +5,11 @@ import copy
 import numpy as np
 import pytest
 import torch
+from bootstraps import paired_bootstrap
 
 from nsmt.errors import CheckpointError
 from nsmt.evaluation.groups import Group
-from nsmt.evaluation.significance import likelihood_statistics, paired_bootstrap
+from nsmt.evaluation.significance import likelihood_statistics
 from nsmt.languages import Direction
 from nsmt.neurons.selection import cumulative
 from nsmt.neurons.statistics import ActivationStatistics
