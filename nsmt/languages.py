@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -201,6 +201,12 @@ CATALOGUE: Mapping[str, Language] = {
 }
 
 
+def family_order(families: Sequence[str]) -> list[int]:
+    """The places of a list of families, equals together, in the order of first appearance."""
+    first = {family: place for place, family in reversed(list(enumerate(families)))}
+    return sorted(range(len(families)), key=lambda place: first[families[place]])
+
+
 def catalogue_with(described: Mapping[str, LanguageSettings]) -> Mapping[str, Language]:
     """The catalogue, amended by what a configuration says of some languages."""
     return {**CATALOGUE, **LanguageTable(described, described)}
@@ -228,8 +234,8 @@ class LanguageTable(Mapping[str, Language]):
 
     def by_family(self) -> list[Language]:
         """All languages ordered by family, families in the order of first appearance."""
-        families = list(dict.fromkeys(language.family for language in self._languages.values()))
-        return sorted(self._languages.values(), key=lambda entry: families.index(entry.family))
+        entries = list(self._languages.values())
+        return [entries[place] for place in family_order([entry.family for entry in entries])]
 
 
 def _describe(code: str, settings: LanguageSettings | None) -> Language:

@@ -46,13 +46,13 @@ from nsmt.evaluation.zero_shot import Variant, unseen_directions, variants
 from nsmt.languages import Direction
 from nsmt.methods import LABELS
 from nsmt.models.checkpoint import TrainedModel, load_checkpoint
+from nsmt.models.systems import CHECKPOINT
 from nsmt.neurons.statistics import ActivationStatistics, CountRule
 from nsmt.reporting.zero_shot_tables import REFERENCES
 from nsmt.steering.interventions import LanguageNeurons
 from nsmt.steering.translation_models import Steering
 from nsmt.training.identification import gather_statistics
 from nsmt.training.schedule import STATISTICS
-from nsmt.training.stages import CHECKPOINT
 from nsmt.training.trainer import on_machine
 
 _LOG = logging.getLogger(__name__)

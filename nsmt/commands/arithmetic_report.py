@@ -26,7 +26,7 @@ from nsmt.evaluation.significance import Difference, summarise
 from nsmt.files import replace_text
 from nsmt.languages import Direction
 from nsmt.reporting.arithmetic_tables import Change, changes_table, neurons_table, targets_table
-from nsmt.reporting.results_tables import common_notes
+from nsmt.reporting.results_tables import comparison_notes
 from nsmt.reporting.tables import Table, save_tables
 from nsmt.steering.interventions import LanguageNeurons
 
@@ -96,7 +96,7 @@ def write_report(into: Path, report: Arithmetic, certificate: Mapping[str, Any])
     changes = {arm.name: report.change(arm, sets.unseen) for arm in report.programs}
     text = json.dumps(_plain(report, changes), ensure_ascii=False, indent=1) + "\n"
     replace_text(into / "results" / "arithmetic.json", text)
-    notes = [*report.notes, *common_notes(against, same_weights=True)]
+    notes = [*report.notes, *comparison_notes(against, same_weights=True)]
     label = against.system(report.plain).label
     tables = {
         f"targets-{metric.replace('++', 'pp')}": _by_target(report, metric, notes)

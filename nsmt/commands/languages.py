@@ -49,6 +49,7 @@ from nsmt.languages import (
 )
 from nsmt.neurons.language_selection import LanguageRule, LanguageSelectionSettings
 from nsmt.neurons.moments import Moment
+from nsmt.probing.language_numbers import language_relations
 from nsmt.progress import progress_bar, result_console
 from nsmt.records import certificate, command_line, now, write_record
 from nsmt.reporting.language_neurons import language_page
@@ -158,11 +159,14 @@ def languages(config: LanguagesConfig) -> Path:
                 "finished": now(),
             }
             folder = subject.output / f"page-{short_digest(config.asked())}"
-            for name, result in results.items():
+            relations = language_relations(neurons, results, known)
+            for name, result in (results | {"relations": relations}).items():
                 text = json.dumps(result, ensure_ascii=False, allow_nan=False)
                 replace_text(folder / "results" / f"{name}.json", text + "\n")
             write_record(folder, record)
-            page = language_page(neurons, results, record, into=folder, known=known)
+            page = language_page(
+                neurons, results, record, relations=relations, into=folder, known=known
+            )
     result_console().print(f"page: {page.resolve()}", soft_wrap=True, highlight=False, markup=False)
     return page
 

@@ -26,8 +26,10 @@ from nsmt.commands.probe_measures import (
 )
 from nsmt.commands.probe_subject import Subject, opened
 from nsmt.files import replace_text
+from nsmt.languages import OTHER
 from nsmt.manifest import verified_manifest
 from nsmt.methods import DENSE
+from nsmt.models.systems import CHECKPOINT
 from nsmt.probing.settings import (
     PROBES,
     FamilySettings,
@@ -43,7 +45,6 @@ from nsmt.reporting.figures import save_figure
 from nsmt.reporting.probes import probe_figures, probe_tables
 from nsmt.reporting.tables import save_tables
 from nsmt.settings import Settings
-from nsmt.training.stages import CHECKPOINT
 from nsmt.turns import taking_turns
 
 FOLDER: Final = "probes"
@@ -156,7 +157,10 @@ def _key(subject: Subject, config: ProbeConfig, name: ProbeName) -> dict[str, An
         "version": _VERSION,
         "settings": getattr(config, name).model_dump(mode="json"),
         "corpus": subject.corpus.fingerprint,
-        "families": {code: entry.family for code, entry in languages.items()},
+        "families": {
+            code: None if entry.family == OTHER else entry.family
+            for code, entry in languages.items()
+        },
         "weights": {stage: subject.weights(stage) for stage in stages},
         "statistics": subject.statistics_digest,
         "selection": run.selection.model_dump(mode="json"),

@@ -56,7 +56,7 @@ def probe_interventions(
     arms = interventions.dense_arms(dense, subject.identified(), subject.statistics, settings)
     if CONTROL in subject.models:
         # What a specialised model has over the dense one may be the further training alone.
-        arms[interventions.CONTINUED] = interventions.Arm(subject.load(CONTROL))
+        arms[interventions.ARM_CONTINUED] = interventions.Arm(subject.load(CONTROL))
     partners: dict[str, dict[Direction, Direction]] = {}
     method = subject.method
     if method is not None and method in subject.models:

@@ -17,12 +17,12 @@ from nsmt.languages import Direction
 from nsmt.manifest import verified_manifest
 from nsmt.methods import CONTROL, DENSE, NOT_PROBED
 from nsmt.models.checkpoint import TrainedModel, load_checkpoint
+from nsmt.models.systems import CHECKPOINT
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.selection import select
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.records import read_record
 from nsmt.training.schedule import IDENTIFICATION, STATISTICS
-from nsmt.training.stages import CHECKPOINT
 from nsmt.training.trainer import device_of
 
 NO_IDENTIFICATION: Final = "the run identified no neurons: it trained a dense model alone"

@@ -18,6 +18,7 @@ from nsmt.evaluation.results import Comparison
 from nsmt.files import replace_text
 from nsmt.methods import CONTROL, DENSE, LABELS
 from nsmt.models.checkpoint import ATLAS
+from nsmt.models.systems import CHECKPOINT
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.progress import result_console
@@ -39,7 +40,6 @@ from nsmt.reporting.score_tables import summary_table
 from nsmt.reporting.tables import save_tables
 from nsmt.settings import Settings
 from nsmt.training.schedule import IDENTIFICATION, STATISTICS
-from nsmt.training.stages import CHECKPOINT
 
 
 class ReportConfig(Settings):

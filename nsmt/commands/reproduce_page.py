@@ -39,9 +39,9 @@ from nsmt.reporting.paper_tables import named, table1, table2
 from nsmt.reporting.probes_over_seeds import probed_tables
 from nsmt.reporting.published_tables import beside_table, group_score_table
 from nsmt.reporting.results_tables import HEADINGS
+from nsmt.reporting.table_notes import updates_notes
 from nsmt.reporting.tables import Table, save_tables
 from nsmt.reporting.unseen_tables import unseen_tables
-from nsmt.reporting.updates import updates_note, with_updates
 
 PAGE: Final = "report.html"
 RECORD: Final = "reproduction.json"
@@ -57,7 +57,7 @@ _INTRODUCTION: Final = (
 
 def write_page(config: ReproduceConfig, plan: Plan, found: Found, *, into: Path) -> Path:
     """Write `tables/`, `figures/`, the page and a record below `into`; the path of the page."""
-    tables = _noted(dict(_tables(config, found)), plan)
+    tables = dict(_tables(config, found))
     figures = dict(_figures(config, plan, found))
     # What an earlier page had and this one has not would be taken for its own.
     for folder in ("tables", "figures") if (into / RECORD).is_file() else ():
@@ -120,19 +120,13 @@ def _tables(config: ReproduceConfig, found: Found) -> Iterator[tuple[str, Table]
     ).items()
 
 
-def _noted(tables: dict[str, Table], plan: Plan) -> dict[str, Table]:
-    """The tables with how long their models were trained, where that differs."""
-    # As asked for, by which the runs were found: base runs say nothing of models that others have.
-    run = plan.config(plan.plain, CONTROL, plan.seeds[0])
-    note = updates_note(run.schedule, plan.plain.methods, patience=run.callbacks.patience)
-    return with_updates(tables, note)
-
-
 def _efficiency(found: Found) -> dict[str, Table]:
     assert found.config is not None  # noqa: S101 -- some run is finished
     big = composed("train", ["model=mt_big"], RunConfig).model
     directions = len(found.config.data.parsed_directions)
-    return table3(found.costs(), found.config.model, directions=directions, big=big)
+    updates = updates_notes(found.results[PLAIN])
+    model = found.config.model
+    return table3(found.costs(), model, directions=directions, big=big, updates=updates)
 
 
 def _conditions(

@@ -21,6 +21,7 @@ from nsmt.evaluation.results import Comparison
 from nsmt.languages import Direction
 from nsmt.methods import CONTROL, DENSE, LABELS
 from nsmt.models.checkpoint import ATLAS
+from nsmt.models.systems import CHECKPOINT
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.records import read_record
@@ -29,7 +30,6 @@ from nsmt.reporting.probes_over_seeds import Probed
 from nsmt.reporting.reproduction import Absence, Outcome, Reproduction
 from nsmt.reporting.unseen_tables import Unseen
 from nsmt.training.schedule import IDENTIFICATION, STATISTICS
-from nsmt.training.stages import CHECKPOINT
 from nsmt.training.timings import recorded_seconds
 
 

@@ -18,10 +18,10 @@ from nsmt.data.corpus import Corpus
 from nsmt.errors import ConfigurationError, DataError
 from nsmt.files import link_file, remove_unfinished, replace_folder
 from nsmt.methods import CONTROL, DENSE, ContinueDense
+from nsmt.models.systems import CHECKPOINT
 from nsmt.records import RECORD, read_record
 from nsmt.settings import flat
 from nsmt.training.schedule import IDENTIFICATION
-from nsmt.training.stages import CHECKPOINT
 from nsmt.training.states import STATES
 from nsmt.training.world import launched
 from nsmt.turns import taking_turns

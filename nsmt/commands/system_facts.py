@@ -4,25 +4,31 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from nsmt.errors import DataError
 from nsmt.methods import CONTROL
-from nsmt.models.checkpoint import ATLAS, MODEL, WEIGHTS
+from nsmt.models.checkpoint import ATLAS, MODEL, WEIGHT_MASKS, WEIGHTS
+from nsmt.models.systems import CHECKPOINT
 from nsmt.reporting.reproduction import Trained
-from nsmt.training.stages import CHECKPOINT
 
 
 def trained_systems(run: Path, stages: Sequence[str]) -> dict[str, Trained]:
     """The parameters and updates of each system of a run."""
-    found = {name: Trained(parameters(run / name), updates(run / name)) for name in stages}
+    found = {
+        name: Trained(parameters(run / name), updates(run / name), tuning_updates(run / name))
+        for name in stages
+    }
     # What is masked at inference alone is the control, and was trained as that was.
     control = found.get(CONTROL)
     return {
-        name: Trained(each.parameters, control.updates)
+        name: replace(each, updates=control.updates)
         if each.updates == (0,) and control is not None
         else each
         for name, each in found.items()
@@ -51,6 +57,15 @@ def updates(system: Path) -> tuple[int, ...]:
     return tuple(sorted(found))
 
 
+def tuning_updates(system: Path) -> tuple[int, ...]:
+    """Of the models that a system's masks were found in, every number once, as the masks tell."""
+    found = set()
+    for path in _files(system, WEIGHT_MASKS):
+        joined = _metadata(path).get("provenance", {}).get("joined", ())
+        found |= {int(each["updates"]) for each in joined if "updates" in each}
+    return tuple(sorted(found))
+
+
 def mask_bytes(system: Path) -> int | None:
     """Files of masks in a system's checkpoints."""
     paths = [
@@ -68,12 +83,24 @@ def _files(system: Path, name: str) -> list[Path]:
 
 
 def _elements(path: Path) -> int:
+    with _opened(path) as file:
+        return sum(
+            math.prod(file.get_slice(name).get_shape())
+            for name in file.keys()  # noqa: SIM118 -- no mapping
+        )
+
+
+def _metadata(path: Path) -> dict[str, Any]:
+    with _opened(path) as file:
+        return dict(json.loads((file.metadata() or {}).get("nsmt", "{}")))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A file of tensors, of which none is read."""
     try:
         with safe_open(path, framework="pt") as file:
-            return sum(
-                math.prod(file.get_slice(name).get_shape())
-                for name in file.keys()  # noqa: SIM118 -- no mapping
-            )
+            yield file
     except SafetensorError as error:
         raise DataError(
             f"{path} is damaged: {error}", fix="delete its stage's folder, and run it again"

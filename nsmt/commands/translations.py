@@ -22,7 +22,7 @@ from nsmt.files import link_file, replace_text, sha256
 from nsmt.languages import Direction
 from nsmt.manifest import MANIFEST
 from nsmt.models.decoding import DecodingSettings
-from nsmt.training.stages import CHECKPOINT
+from nsmt.models.systems import CHECKPOINT
 
 _LOG = logging.getLogger(__name__)
 TRANSLATIONS: Final = "translations"

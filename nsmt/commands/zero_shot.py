@@ -51,13 +51,12 @@ from nsmt.evaluation.zero_shot import (
 from nsmt.languages import Direction, Language, LanguageTable
 from nsmt.methods import CONTROL, DENSE, LABELS, SEEN_ONLY
 from nsmt.models.checkpoint import load_checkpoint
-from nsmt.models.systems import models_of
+from nsmt.models.systems import CHECKPOINT, models_of
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.reporting.results_tables import comparison_resolution
 from nsmt.reporting.zero_shot_tables import REFERENCES
 from nsmt.steering.translation_models import Steering
 from nsmt.training.schedule import IDENTIFICATION, STATISTICS
-from nsmt.training.stages import CHECKPOINT
 
 _LOG = logging.getLogger(__name__)
 IdentifierOf = Callable[[Sequence[Language], Sequence[str]], Identifier]

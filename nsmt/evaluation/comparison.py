@@ -41,58 +41,6 @@ Measured = Mapping[str, Mapping[Direction, Mapping[str, SentenceStatistics]]]
 Drawn = Mapping[str, Mapping[str, Mapping[Direction, Floats]]]
 
 
-def compare(
-    systems: Mapping[str, Mapping[Direction, TestOutput]],
-    *,
-    baseline: str,
-    groups: Sequence[Group],
-    samples: int = 1000,
-    seed: int = 12345,
-    labels: Mapping[str, str] | None = None,
-    together: bool = False,
-    tokenizer: str = DEFAULT_TOKENIZER,
-) -> Comparison:
-    """Score all systems and compare each with `baseline`; see `compare_all`."""
-    return compare_all(
-        systems,
-        baselines=[baseline],
-        groups=groups,
-        samples=samples,
-        seed=seed,
-        labels=labels,
-        together=together,
-        tokenizer=tokenizer,
-    )[baseline]
-
-
-def compare_all(
-    systems: Mapping[str, Mapping[Direction, TestOutput]],
-    *,
-    baselines: Sequence[str],
-    groups: Sequence[Group],
-    samples: int = 1000,
-    seed: int = 12345,
-    labels: Mapping[str, str] | None = None,
-    together: bool = False,
-    tokenizer: str = DEFAULT_TOKENIZER,
-    meanings: Mapping[Direction, Sequence[str]] | None = None,
-    advance: Advance = lambda: None,
-) -> dict[str, Comparison]:
-    """One comparison a baseline, from one measurement and the same resamples; see `draw_all`."""
-    return draw_all(
-        systems,
-        baselines=baselines,
-        groups=groups,
-        samples=samples,
-        seed=seed,
-        labels=labels,
-        together=together,
-        tokenizer=tokenizer,
-        meanings=meanings,
-        advance=advance,
-    )[0]
-
-
 def draw_all(
     systems: Mapping[str, Mapping[Direction, TestOutput]],
     *,

@@ -6,9 +6,9 @@ paired by construction. The resamples are those that sacreBLEU draws from the sa
 
 The p-value is two-sided, from the differences shifted to the null hypothesis: the share of
 resamples in which |d - mean(d)| reaches the difference observed. It agrees with the interval
-printed beside it. sacreBLEU's own paired test (`sacrebleu_p_value`) takes absolute values before
-it centres, which is one-sided in all but name: it calls a true null significant at 0.05 in about
-one case of ten, and gives identical systems the smallest p there is. It is here for parity only.
+printed beside it. sacreBLEU's own paired test takes absolute values before it centres, which is
+one-sided in all but name: it calls a true null significant at 0.05 in about one case of ten, and
+gives identical systems the smallest p there is.
 
 Shapes: S resamples, N sentences, K sufficient statistics of a metric.
 """
@@ -168,15 +168,6 @@ def resample(
     return {key: np.concatenate(blocks) for key, blocks in parts.items()}
 
 
-def paired_bootstrap(
-    system: SentenceStatistics, baseline: SentenceStatistics, *, samples: int = 1000, seed: int
-) -> Difference:
-    """The difference between two systems on one test set."""
-    drawn = resample({"system": system, "baseline": baseline}, samples=samples, seed=seed)
-    observed = system.corpus_value() - baseline.corpus_value()
-    return summarise(observed, drawn["system"] - drawn["baseline"])
-
-
 def summarise(observed: float, resampled_S: Floats) -> Difference:
     """Interval and p-value of an observed difference, from the same difference on resamples."""
     tail = (1 - CONFIDENCE) / 2
@@ -187,13 +178,6 @@ def summarise(observed: float, resampled_S: Floats) -> Difference:
 def p_value(observed: float, resampled_S: Floats) -> float:
     """Two-sided p of the null hypothesis that the difference is zero; 1 for identical systems."""
     extreme = np.abs(resampled_S - resampled_S.mean()) >= abs(observed)
-    return float((extreme.sum() + 1) / (len(resampled_S) + 1))
-
-
-def sacrebleu_p_value(observed: float, resampled_S: Floats) -> float:
-    """What sacreBLEU's `PairedTest(test_type="bs")` reports for the same resamples."""
-    sizes_S = np.abs(resampled_S)
-    extreme = sizes_S - sizes_S.mean() > abs(observed)
     return float((extreme.sum() + 1) / (len(resampled_S) + 1))
 
 

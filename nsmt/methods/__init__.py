@@ -59,6 +59,8 @@ SPECIALISED, RANDOM, BILINGUAL = "neuron_specialization", "random", "bilingual"
 LABELS = {DENSE: "dense"} | {
     name: label for each in _CLASSES for name, label in each.labels.items()
 }
+# The key of the schedule's settings of single models, by method that trains some.
+PARTS = {name: parts for each in _CLASSES if (parts := each.parts) for name in each.labels}
 # Methods with weights for trained directions alone, and those that are not one model; with why.
 SEEN_ONLY = {name: why for each in _CLASSES if (why := each.seen_only) for name in each.labels}
 NOT_PROBED = {name: why for each in _CLASSES if (why := each.not_probed) for name in each.labels}
@@ -69,6 +71,7 @@ __all__ = [
     "DENSE",
     "LABELS",
     "NOT_PROBED",
+    "PARTS",
     "RANDOM",
     "SEEN_ONLY",
     "SPECIALISED",

@@ -4,6 +4,8 @@
 `adapter_family` (Chronopoulou et al. 2023, arXiv 2209.15236) has one for each family, shared by all
 directions between the pivot and its languages, both ways. X→Y without the pivot has its family's if
 X and Y are of one; between two families, no set can be trained to read the one and write the other.
+A language of unknown family is a family of its own: that nothing is known of two makes them no
+relatives.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from nsmt.errors import AdapterError
-from nsmt.languages import Direction, Language, LanguageTable
+from nsmt.languages import OTHER, Direction, Language, LanguageTable
 from nsmt.methods.base import Evidence, Method
 from nsmt.methods.treatments import Adapted
 from nsmt.models.adapters import AdapterSettings
@@ -61,7 +63,7 @@ def pair_groups(directions: Iterable[Direction]) -> dict[Direction, str]:
 def family_groups(
     directions: Iterable[Direction], languages: Mapping[str, Language], *, pivot: str
 ) -> dict[Direction, str]:
-    """The family of the language that is not the pivot.
+    """The family of the language that is not the pivot, its own code if that is not known.
 
     AdapterError for a direction without the pivot between two families.
     """
@@ -70,7 +72,8 @@ def family_groups(
 
 def _family(direction: Direction, languages: Mapping[str, Language], *, pivot: str) -> str:
     sides = [code for code in (direction.source, direction.target) if code != pivot]
-    families = list(dict.fromkeys(languages[code].family for code in sides))
+    known = {code: languages[code].family for code in sides}
+    families = list(dict.fromkeys(code if of == OTHER else of for code, of in known.items()))
     if len(families) > 1:
         raise AdapterError(
             f"{direction} lies between two families ({' and '.join(families)}), and adapters of "

@@ -34,7 +34,7 @@ from nsmt.tensors import save_tensors
 _VERSION = 1
 # The files of a checkpoint.
 WEIGHTS, MODEL, ATLAS = "model.safetensors", "model.json", "atlas.safetensors"
-_WEIGHT_MASKS = "weight_masks.safetensors"
+WEIGHT_MASKS = "weight_masks.safetensors"
 _REQUIRED = (WEIGHTS, MODEL, VOCABULARY)
 
 
@@ -95,7 +95,7 @@ def save_checkpoint(folder: Path, trained: TrainedModel) -> str:
         if trained.atlas is not None:
             trained.atlas.save(building / ATLAS)
         if trained.weight_masks is not None:
-            trained.weight_masks.save(building / _WEIGHT_MASKS)
+            trained.weight_masks.save(building / WEIGHT_MASKS)
         description = {
             "version": _VERSION,
             "model": trained.model.settings.model_dump(mode="json"),
@@ -122,7 +122,7 @@ def load_checkpoint(folder: Path) -> TrainedModel:
         raise CheckpointError(
             f"the weights in {folder} do not fit its {MODEL}: {error}", fix="train it again"
         ) from error
-    weight_masks = WeightMasks.load(folder / _WEIGHT_MASKS) if _WEIGHT_MASKS in manifest else None
+    weight_masks = WeightMasks.load(folder / WEIGHT_MASKS) if WEIGHT_MASKS in manifest else None
     return TrainedModel(
         model=model.eval(),
         vocabulary=vocabulary,

@@ -21,9 +21,9 @@ from pydantic import Field
 from torch import Tensor
 
 from nsmt.data.batch import BatchLayout
-from nsmt.errors import CheckpointError
 from nsmt.models.attention import KeyValues
 from nsmt.models.cache import DecoderCache
+from nsmt.models.loss import not_numbers
 from nsmt.models.masks import SiteMasks
 from nsmt.models.transformer import Transformer
 from nsmt.settings import Settings
@@ -123,10 +123,7 @@ def search(
             beams.keep(np.flatnonzero(~(done | out_of_room)))
             follow(beams.row_B)
     if not all(finished):
-        raise CheckpointError(
-            "the model's probabilities are no numbers: its training diverged",
-            fix="train it again with a lower learning rate, or in fp32",
-        )
+        raise not_numbers()
     return [max(hypotheses, key=lambda one: one.score) for hypotheses in finished]
 
 

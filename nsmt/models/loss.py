@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from nsmt.errors import ConfigurationError
+from nsmt.errors import CheckpointError, ConfigurationError
 from nsmt.models.linear import product, reordered
 
 # chunked: the code below. torch: linear_cross_entropy in chunks. liger: Liger-Kernel, in Triton.
@@ -33,6 +33,14 @@ LossKind = Literal["chunked", "torch", "liger"]
 
 # Tokens a chunk. A CPU's logits should stay near its cache; a GPU wants long products.
 _CHUNK = {"cpu": 512, "cuda": 4096}
+
+
+def not_numbers(of: str = "the model") -> CheckpointError:
+    """The error to raise where probabilities of a model are no numbers."""
+    return CheckpointError(
+        f"the probabilities of {of} are no numbers: its training diverged",
+        fix="train it again with a lower learning rate, or in fp32",
+    )
 
 
 def smoothed_cross_entropy(

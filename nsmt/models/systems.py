@@ -23,6 +23,7 @@ from nsmt.models.masked_weights import masked
 from nsmt.models.transformer import Transformer
 from nsmt.models.weight_masks import OUTPUT, WeightMasks, maskable_weights
 
+# The folder of the one model of a stage or part.
 CHECKPOINT: Final = "checkpoint"
 
 

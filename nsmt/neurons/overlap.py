@@ -2,9 +2,10 @@
 
 Source: Neuron Specialization (arXiv 2404.11201), section 5.1. As there, encoders are compared
 across directions into the pivot (the source language varies) and decoders across directions out of
-it (the target language varies). Values are true shares in [0, 1].
+it (the target language varies). Values are true shares in [0, 1]. Two empty sets are equal: their
+overlap is 1.
 
-Shape suffixes: T tasks, F neurons.
+Shape suffixes: T tasks, F neurons, S sets, R sets that they are compared with.
 """
 
 from __future__ import annotations
@@ -20,15 +21,21 @@ from nsmt.neurons.sites import Site
 
 
 def iou_matrix(masks_TF: Tensor) -> Tensor:
-    """Pairwise intersection over union of boolean masks: float64 [T, T].
+    """Pairwise intersection over union of boolean masks: float64 [T, T]."""
+    return iou_between(masks_TF, masks_TF)
 
-    Two empty sets are equal, so their overlap is 1.
-    """
-    member_TF = masks_TF.to(torch.float64)
-    intersection_TT = member_TF @ member_TF.T
-    size_T = member_TF.sum(-1)
-    union_TT = size_T[:, None] + size_T[None] - intersection_TT
-    return torch.where(union_TT > 0, intersection_TT / union_TT.clamp(min=1), 1.0)
+
+def iou_between(sets_SF: Tensor, others_RF: Tensor) -> Tensor:
+    """Intersection over union of each boolean mask with each of the others: float64 [S, R]."""
+    own_SF, other_RF = sets_SF.to(torch.float64), others_RF.to(torch.float64)
+    both_SR = own_SF @ other_RF.T
+    either_SR = own_SF.sum(-1)[:, None] + other_RF.sum(-1)[None] - both_SR
+    return torch.where(either_SR > 0, both_SR / either_SR.clamp(min=1), 1.0)
+
+
+def whole_iou(atlas: NeuronAtlas) -> Tensor:
+    """The overlap of all tasks over the neurons of all sites together: float64 [T, T]."""
+    return iou_matrix(torch.cat([atlas.masks(site) for site in atlas.sites], -1))
 
 
 def site_iou(atlas: NeuronAtlas, tasks: Sequence[str], site: Site) -> Tensor:

@@ -7,22 +7,26 @@ them, by a rank correlation that is tested over languages (`nsmt.probing.ranks`)
 The shape bars: from the first layer to the last the decoders' mean overlap falls by 0.15 at least,
 and the encoders' rises. Whether they hold is said either way.
 
+Languages of unknown family are in the mean over all pairs, and in nothing else.
+
 Shape suffixes: L languages.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from nsmt.languages import Direction, LanguageTable
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.overlap import chance_iou, pair_values, site_iou, varying_tasks
-from nsmt.probing.ranks import mantel
+from nsmt.probing.language_facts import known_places, relation_matrix
+from nsmt.probing.ranks import Floats, mantel
 from nsmt.probing.settings import FamilySettings
 
 DECODER_FALL: Final = 0.15
@@ -41,7 +45,7 @@ def family_overlap(
         if len(tasks) < 2:
             continue
         codes = [Direction.parse(task).other(pivot) for task in tasks]
-        same_LL = same_family(codes, languages)
+        same_LL = relation_matrix(codes, "same family", languages)
         matrices = {site.name: site_iou(atlas, tasks, site) for site in atlas.stack(stack)}
         stacks[stack] = {
             "languages": codes,
@@ -55,12 +59,6 @@ def family_overlap(
             ),
         }
     return {"stacks": stacks, "shape": shape_bars(stacks)}
-
-
-def same_family(codes: Sequence[str], languages: LanguageTable) -> Tensor:
-    """Which languages are of one family: bool [L, L]."""
-    families = [languages[code].family for code in codes]
-    return torch.tensor([[one == other for other in families] for one in families])
 
 
 def shape_bars(stacks: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -84,19 +82,19 @@ def shape_bars(stacks: Mapping[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def _compared(iou_LL: Tensor, same_LL: Tensor, settings: FamilySettings) -> dict[str, Any]:
-    values, same = pair_values(iou_LL), pair_values(same_LL)
+def _compared(iou_LL: Tensor, same_LL: Floats, settings: FamilySettings) -> dict[str, Any]:
+    """`same_LL` is 1, 0, or not-a-number where a family is not known."""
+    values, same = pair_values(iou_LL), pair_values(torch.from_numpy(same_LL))
+    related, unrelated = values[same == 1], values[same == 0]
+    some = np.ix_(*2 * [known_places(same_LL)])
     tested = mantel(
-        iou_LL.numpy(),
-        same_LL.double().numpy(),
-        permutations=settings.permutations,
-        seed=settings.seed,
+        iou_LL.numpy()[some], same_LL[some], permutations=settings.permutations, seed=settings.seed
     )
     return {
         "all": values.mean().item(),
-        "related": values[same].mean().item() if same.any() else None,
-        "unrelated": values[~same].mean().item() if not same.all() else None,
-        "related pairs": int(same.sum()),
-        "unrelated pairs": int((~same).sum()),
+        "related": related.mean().item() if len(related) else None,
+        "unrelated": unrelated.mean().item() if len(unrelated) else None,
+        "related pairs": len(related),
+        "unrelated pairs": len(unrelated),
         "mantel": asdict(tested),
     }

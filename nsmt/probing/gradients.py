@@ -32,8 +32,8 @@ from nsmt.neurons.sites import Site
 from nsmt.probing.sentences import Sample
 
 BOTH, ONE, NEITHER = "owned by both", "owned by one", "owned by neither"
-OTHER = "other parameters"
-PARTS = (BOTH, ONE, NEITHER, OTHER)
+OTHER_PARAMETERS = "other parameters"
+PARTS = (BOTH, ONE, NEITHER, OTHER_PARAMETERS)
 ALL = "all"
 OUTSIDE = "outside the layers"
 _IN_LAYER = re.compile(r"(encoder|decoder)\.(\d+)\.")
@@ -90,7 +90,7 @@ def gradient_products(
     """
     sites = () if owners is None else trained.model.sites
     site_of = {f"{site.name}.{_FIRST}": site for site in sites}
-    found: ByPart = {part: {} for part in (PARTS if owners else (OTHER,))}
+    found: ByPart = {part: {} for part in (PARTS if owners else (OTHER_PARAMETERS,))}
     for portions in portions_of(trained, directions=len(samples), memory=memory):
         kept = _kept_gradients(trained, samples, portions)
         for portion in portions:
@@ -102,7 +102,7 @@ def gradient_products(
                 for part, products in by_ownership(rows_TND, owner_TF).items():
                     _add(found[part], site.name, products)
             else:
-                _add(found[OTHER], _place_of(portion.name), _gram(rows_TND.flatten(1)))
+                _add(found[OTHER_PARAMETERS], _place_of(portion.name), _gram(rows_TND.flatten(1)))
     return {part: _with_totals(of_place, trained.model.sites) for part, of_place in found.items()}
 
 

@@ -18,7 +18,6 @@ Shape suffixes: S resamples.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Final
@@ -39,6 +38,7 @@ from nsmt.evaluation.significance import (
 from nsmt.evaluation.translation import likelihoods
 from nsmt.languages import Direction, LanguageTable
 from nsmt.models.checkpoint import TrainedModel
+from nsmt.models.loss import not_numbers
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.random_sets import random_like
 from nsmt.neurons.selection import cumulative, keep_all
@@ -46,8 +46,9 @@ from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.probing.relations import most_similar, neighbours, swapped
 from nsmt.probing.settings import InterventionSettings
 
-DENSE, CONTINUED, SPECIALISED = "dense", "continue-dense", "specialised"
-IDENTIFIED, RANDOM = "dense, identified masks", "dense, random masks"
+# What arms are called, in results too.
+ARM_DENSE, ARM_CONTINUED, ARM_SPECIALISED = "dense", "continue-dense", "specialised"
+IDENTIFIED, ARM_RANDOM = f"{ARM_DENSE}, identified masks", f"{ARM_DENSE}, random masks"
 MASKS_OFF = "masks off"
 ENCODER_OFF, DECODER_OFF = "encoder masks off", "decoder masks off"
 NEIGHBOUR, MOST_SIMILAR = "masks of the neighbour", "masks of the most similar"
@@ -91,15 +92,15 @@ def dense_arms(
 ) -> dict[str, Arm]:
     """The dense model, and it with masks that it was not trained with."""
     arms = {
-        DENSE: Arm(replace(dense, atlas=None)),
-        IDENTIFIED: Arm(replace(dense, atlas=identified), DENSE),
+        ARM_DENSE: Arm(replace(dense, atlas=None)),
+        IDENTIFIED: Arm(replace(dense, atlas=identified), ARM_DENSE),
     }
     for seed in settings.random_seeds:
         atlas = random_like(identified, seed=seed)
-        arms[random_name(seed)] = Arm(replace(dense, atlas=atlas), DENSE)
+        arms[random_name(seed)] = Arm(replace(dense, atlas=atlas), ARM_DENSE)
     for k in settings.k:
         atlas = cumulative(statistics, lambda task, site, k=k: k)  # type: ignore[misc]  # noqa: ARG005
-        arms[f"dense, k = {k:g}"] = Arm(replace(dense, atlas=atlas), DENSE)
+        arms[f"{ARM_DENSE}, k = {k:g}"] = Arm(replace(dense, atlas=atlas), ARM_DENSE)
     return arms
 
 
@@ -114,13 +115,13 @@ def specialised_arms(
     if own is None:
         raise ValueError("a model without masks has none to take away")
     arms = {
-        SPECIALISED: Arm(specialised),
-        MASKS_OFF: Arm(replace(specialised, atlas=None), SPECIALISED),
+        ARM_SPECIALISED: Arm(specialised),
+        MASKS_OFF: Arm(replace(specialised, atlas=None), ARM_SPECIALISED),
         ENCODER_OFF: Arm(
-            replace(specialised, atlas=keep_all(own, except_in="decoder")), SPECIALISED
+            replace(specialised, atlas=keep_all(own, except_in="decoder")), ARM_SPECIALISED
         ),
         DECODER_OFF: Arm(
-            replace(specialised, atlas=keep_all(own, except_in="encoder")), SPECIALISED
+            replace(specialised, atlas=keep_all(own, except_in="encoder")), ARM_SPECIALISED
         ),
     }
     directions = specialised.directions
@@ -131,13 +132,13 @@ def specialised_arms(
     for name, partner in partners.items():
         if partner:
             atlas = swapped(own, partner)
-            arms[name] = Arm(replace(specialised, atlas=atlas), SPECIALISED, tuple(partner))
+            arms[name] = Arm(replace(specialised, atlas=atlas), ARM_SPECIALISED, tuple(partner))
     return arms, partners
 
 
 def random_name(seed: int) -> str:
     """What the arm of one random draw is called."""
-    return f"{RANDOM} {seed}"
+    return f"{ARM_RANDOM} {seed}"
 
 
 def measured(
@@ -148,11 +149,16 @@ def measured(
     device: torch.device | str = "cpu",
     advance: Callable[[str], object] = lambda _: None,
 ) -> dict[str, dict[Direction, tuple[np.ndarray, np.ndarray]]]:
-    """The nll and target tokens of each sentence under each arm; `advance` hears of each arm."""
+    """The nll and target tokens of each sentence under each arm; `advance` hears of each arm.
+
+    A likelihood that is no number is a CheckpointError.
+    """
     found = {}
     for name, arm in arms.items():
         chosen = {d: t for d, t in tables.items() if arm.directions is None or d in arm.directions}
         found[name] = likelihoods(arm.trained, chosen, tokens=tokens, device=device)
+        if not all(np.isfinite(nll).all() for nll, _ in found[name].values()):
+            raise not_numbers(f"'{name}'")
         advance(name)
     return found
 
@@ -296,8 +302,6 @@ def _entry(
     changes: Changes, name: str, directions: Sequence[Direction], base: str | None
 ) -> dict[str, Any]:
     entry: dict[str, Any] = {"nll": changes.nll(name, directions)}
-    if not math.isfinite(entry["nll"]):
-        raise ValueError(f"the likelihood of {name} is not finite")
     if base is not None:
         entry["change"] = asdict(changes.difference([name], directions))
     return entry

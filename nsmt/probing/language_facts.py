@@ -78,4 +78,9 @@ def relation_matrix(codes: Sequence[str], relation: str, known: Mapping[str, Lan
     """A relation between every two languages: [L, L], NaN where it is not known."""
     of = RELATIONS[relation]
     found = [[of(known[one], known[other]) for other in codes] for one in codes]
-    return np.array([[np.nan if each is None else each for each in row] for row in found])
+    return np.array([[np.nan if each is None else each for each in row] for row in found], float)
+
+
+def known_places(relation_LL: Floats) -> list[int]:
+    """The languages of which a relation is known, even to themselves."""
+    return [place for place, known in enumerate(~np.isnan(relation_LL.diagonal())) if known]

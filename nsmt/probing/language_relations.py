@@ -17,7 +17,13 @@ from typing import Final
 import numpy as np
 
 from nsmt.languages import Language
-from nsmt.probing.language_facts import RELATIONS, relation_matrix, same_family, same_script
+from nsmt.probing.language_facts import (
+    RELATIONS,
+    known_places,
+    relation_matrix,
+    same_family,
+    same_script,
+)
 from nsmt.probing.ranks import Floats, PermutationTest, mantel, rank_test
 
 # All orders of eight languages; of more, so many are drawn.
@@ -67,7 +73,7 @@ def related(
     found = {}
     for relation in RELATIONS:
         known_LL = relation_matrix(codes, relation, known)
-        kept = [place for place in range(len(codes)) if not np.isnan(known_LL[place, place])]
+        kept = known_places(known_LL)
         if len(kept) < LEAST:
             continue
         some = np.ix_(kept, kept)

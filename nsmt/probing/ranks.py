@@ -30,7 +30,8 @@ _AT_ONCE = 4096
 class PermutationTest:
     """A rank correlation, and how often one so high, or so far from 0, comes by chance.
 
-    `exact` says that all permutations were tried. Both numbers are None where one side is constant.
+    `exact` says that all permutations were tried. Both numbers are None where one side is constant
+    or empty.
     """
 
     correlation: float | None
@@ -49,7 +50,7 @@ def average_ranks(values_P: npt.ArrayLike) -> Floats:
 
 
 def spearman(left_P: npt.ArrayLike, right_P: npt.ArrayLike) -> float | None:
-    """Spearman's rho, the correlation of average ranks; None where one side is constant."""
+    """Spearman's rho, the correlation of average ranks; None if one side is constant or empty."""
     return _pearson(average_ranks(left_P), average_ranks(right_P))
 
 
@@ -128,6 +129,8 @@ def _drawn_orders(count: int, number: int, seed: int) -> Iterator[npt.NDArray[np
 
 
 def _pearson(left_P: Floats, right_P: Floats) -> float | None:
+    if not len(left_P):
+        return None
     left, right = left_P - left_P.mean(), right_P - right_P.mean()
     scale = math.sqrt(float(left @ left) * float(right @ right))
     return float(left @ right) / scale if scale > 0 else None

@@ -19,6 +19,7 @@ from torch import Tensor
 from nsmt.languages import Direction, LanguageTable
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.overlap import site_iou
+from nsmt.probing.language_facts import same_family
 
 Pair = tuple[int, int]
 SAME_SOURCE, SAME_TARGET = "same source", "same target"
@@ -36,7 +37,7 @@ def relations(directions: Sequence[Direction], languages: LanguageTable) -> dict
     """The pairs of directions in each relation, as places in `directions`, first before second.
 
     Pairs that share their source or their target are related if the languages of the other side
-    are of one family, and unrelated if not.
+    are of one family, unrelated if not, and neither if a family is not known.
     """
     found: dict[str, list[Pair]] = {name: [] for name in RELATIONS}
     for (i, one), (j, other) in itertools.combinations(enumerate(directions), 2):
@@ -50,8 +51,11 @@ def relations(directions: Sequence[Direction], languages: LanguageTable) -> dict
             if not {one.source, one.target} & {other.source, other.target}:
                 found[NOTHING_SHARED].append((i, j))
             continue
-        families = {languages[code].family for code in sides}
-        found[RELATED if len(families) == 1 else UNRELATED].append((i, j))
+        match same_family(*(languages[code] for code in sides)):
+            case 1.0:
+                found[RELATED].append((i, j))
+            case 0.0:
+                found[UNRELATED].append((i, j))
     return found
 
 

@@ -99,13 +99,6 @@ def poisson_weights(direction: Direction, sentences: int, *, replicas: int, seed
     return torch.from_numpy(generator.poisson(1.0, (replicas, sentences)).astype(np.int64))
 
 
-def iou_with(sets_RF: Tensor, whole_F: Tensor) -> Tensor:
-    """The overlap of each set with one: float64 [R]; two empty sets are equal."""
-    both_R = (sets_RF & whole_F).sum(-1).double()
-    either_R = (sets_RF | whole_F).sum(-1).double()
-    return torch.where(either_R > 0, both_R / either_R.clamp(min=1), 1.0)
-
-
 def replica_sets(counts: WeightedCounts, site: Site, percent: float) -> Tensor:
     """The neurons that each replica selects: bool [R, F]."""
     active_RF = counts.active[site.name]

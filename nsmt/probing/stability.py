@@ -21,11 +21,11 @@ from nsmt.data.corpus import TokenTable
 from nsmt.evaluation.significance import CONFIDENCE
 from nsmt.languages import Direction
 from nsmt.models.checkpoint import TrainedModel
+from nsmt.neurons.overlap import iou_between
 from nsmt.neurons.sites import Site
 from nsmt.neurons.statistics import CountRule
 from nsmt.probing.replicas import (
     WeightedCounts,
-    iou_with,
     poisson_weights,
     replica_sets,
     weighted_counts,
@@ -56,10 +56,10 @@ def weights_of(halves_N: np.ndarray, poisson_RN: Tensor) -> Tensor:
 def overlaps(counts: WeightedCounts, site: Site, percent: float, weights_RN: Tensor) -> Overlaps:
     """What the sets of one k have in common."""
     sets_RF = replica_sets(counts, site, percent)
-    one, other = _HALVES
+    one_RF, other_RF = (sets_RF[row : row + 1] for row in _HALVES)
     empty = not all(weights_RN[row].any() for row in _HALVES)
-    halves = None if empty else iou_with(sets_RF[one : one + 1], sets_RF[other]).item()
-    return Overlaps(halves, iou_with(sets_RF[_FIRST:], sets_RF[_WHOLE]))
+    halves = None if empty else iou_between(one_RF, other_RF).item()
+    return Overlaps(halves, iou_between(sets_RF[_FIRST:], sets_RF[_WHOLE, None])[:, 0])
 
 
 def stability(

@@ -19,7 +19,7 @@ from torch import Tensor
 from nsmt.errors import TrainingError
 from nsmt.languages import Direction
 from nsmt.models.checkpoint import TrainedModel
-from nsmt.models.loss import token_nll
+from nsmt.models.loss import not_numbers, token_nll
 from nsmt.models.masks import Permits
 from nsmt.models.transformer import Transformer
 from nsmt.probing.gradients import gradient, masks_for
@@ -48,11 +48,14 @@ def transfer(
     """Step on each direction in turn; `dot_TT` holds the inner products of their whole gradients.
 
     A step's length is `relative_step` times that of all weights. A direction without a gradient is
-    a TrainingError. `advance` is called after each step.
+    a TrainingError, and so is a step after which likelihoods are no numbers; if they are none
+    before, it is a CheckpointError. `advance` is called after each step.
     """
     model, names = trained.model, [name for name, _ in trained.model.named_parameters()]
     masks = masks_for(trained, list(samples))
     before_T = _nlls(model, samples, masks)
+    if not before_T.isfinite().all():
+        raise not_numbers()
     length = torch.stack([each.detach().double().norm() for each in model.parameters()]).norm()
     actual, eta = [], []
     for row, (direction, sample) in enumerate(samples.items()):
@@ -65,6 +68,11 @@ def transfer(
         found = gradient(trained, sample, masks[row], names)
         with stepped(model, found, step):
             actual.append(_nlls(model, samples, masks) - before_T)
+        if not actual[-1].isfinite().all():
+            raise TrainingError(
+                f"after a step on {direction} the model's probabilities are no numbers",
+                fix="take a shorter one: transfer.relative_step",
+            )
         eta.append(step)
         advance()
     eta_T = torch.tensor(eta, dtype=torch.float64)

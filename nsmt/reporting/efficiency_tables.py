@@ -42,16 +42,26 @@ class Cost:
 
 
 def table3(
-    found: Sequence[Cost], model: ModelSettings, *, directions: int, big: ModelSettings
+    found: Sequence[Cost],
+    model: ModelSettings,
+    *,
+    directions: int,
+    big: ModelSettings,
+    updates: Sequence[str] = (),
 ) -> dict[str, Table]:
-    """The measured table and the arithmetic behind the paper's; `big` is the paper's model."""
+    """The measured table and the arithmetic behind the paper's; `big` is the paper's model.
+
+    `updates` are notes on how long systems were trained, to which times are due.
+    """
     return {
-        "table3": measured_table(found, model, directions=directions),
+        "table3": measured_table(found, model, directions=directions, updates=updates),
         "table3-arithmetic": arithmetic_table(big),
     }
 
 
-def measured_table(found: Sequence[Cost], model: ModelSettings, *, directions: int) -> Table:
+def measured_table(
+    found: Sequence[Cost], model: ModelSettings, *, directions: int, updates: Sequence[str] = ()
+) -> Table:
     """What runs needed, beside the paper's row of the same method."""
     printed = {row.method: row for row in paper().efficiency}
     columns = ["System", "Parameters added", "Share", "Time to find", "Masks", "As booleans"]
@@ -85,6 +95,7 @@ def measured_table(found: Sequence[Cost], model: ModelSettings, *, directions: i
         f"{MISSING}: without masks, there are none to find or to keep; or nobody recorded it. "
         "Masks: the files in the checkpoint. As booleans: a byte a masked weight and direction, "
         "as the paper counts.",
+        *updates,
         *published_notes([row.firmness for row in paper().efficiency]),
         "The paper's numbers are of its EC30 model on four GPUs; times compare with nothing here.",
     ]

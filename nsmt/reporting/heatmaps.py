@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
+from nsmt.languages import family_order
 from nsmt.reporting.figures import Matrix, make_panels, styled
 
 _LABEL_LIMIT: Final = 40
 
 
+class LabelledMatrix(NamedTuple):
+    """A [T, T] array, the label of each row and column, and the family of each label."""
+
+    values: Matrix
+    labels: Sequence[str]
+    families: Sequence[str]
+
+
 @styled
-def iou_heatmaps(
-    matrices: Mapping[str, Matrix], labels: Sequence[str], families: Sequence[str]
-) -> Figure:
+def iou_heatmaps(panels: Mapping[str, LabelledMatrix]) -> Figure:
     """One panel a layer of pairwise IoU, tasks ordered by family with lines between families.
 
-    `matrices` maps a panel's title to a [T, T] array in the order of `labels`; `families` names
-    the family of each label. The colour scale runs from 0 to 1 and is the same in all panels.
+    Panels, by title, need not be of the same tasks. The colour scale runs from 0 to 1 and is the
+    same in all panels.
     """
-    figure, _ = _heatmaps(
-        matrices, labels, families, colours="viridis", ends=(0, 1), meaning="IoU of neuron sets"
-    )
+    figure, _ = _heatmaps(panels, colours="viridis", ends=(0, 1), meaning="IoU of neuron sets")
     return figure
 
 
@@ -48,10 +53,9 @@ def direction_heatmaps(
     if scale is None:
         known = np.concatenate([each[~np.isnan(each)] for each in matrices.values()])
         scale = (float(known.min()), float(known.max()))
-    figure, panels = _heatmaps(
-        matrices, labels, families, colours="viridis", ends=scale, meaning=meaning
-    )
-    for axes in panels:
+    panels = _alike(matrices, labels, families)
+    figure, drawn = _heatmaps(panels, colours="viridis", ends=scale, meaning=meaning)
+    for axes in drawn:
         axes.set(xlabel="into", ylabel="from")
     return figure
 
@@ -66,42 +70,36 @@ def signed_heatmaps(
     """
     apart = [np.asarray(each, float)[~np.eye(len(each), dtype=bool)] for each in matrices.values()]
     end = float(np.nan_to_num(np.abs(np.concatenate(apart))).max(initial=0)) or 1.0
-    figure, _ = _heatmaps(
-        matrices, labels, families, colours="RdBu_r", ends=(-end, end), meaning=meaning
-    )
+    panels = _alike(matrices, labels, families)
+    figure, _ = _heatmaps(panels, colours="RdBu_r", ends=(-end, end), meaning=meaning)
     return figure
 
 
+def _alike(
+    matrices: Mapping[str, Matrix], labels: Sequence[str], families: Sequence[str]
+) -> dict[str, LabelledMatrix]:
+    return {title: LabelledMatrix(each, labels, families) for title, each in matrices.items()}
+
+
 def _heatmaps(
-    matrices: Mapping[str, Matrix],
-    labels: Sequence[str],
-    families: Sequence[str],
-    *,
-    colours: str,
-    ends: tuple[float, float],
-    meaning: str,
+    panels: Mapping[str, LabelledMatrix], *, colours: str, ends: tuple[float, float], meaning: str
 ) -> tuple[Figure, list[Axes]]:
     """Square matrices ordered by family, on one colour scale."""
-    order = _family_order(families)
-    names = [labels[place] for place in order]
-    grouped = [families[place] for place in order]
-    figure, panels = make_panels(len(matrices), width=3.9, height=3.8)
+    figure, drawn = make_panels(len(panels), width=3.9, height=3.8)
     image: AxesImage | None = None
-    for axes, (title, matrix) in zip(panels, matrices.items(), strict=True):
-        ordered = np.asarray(matrix, float)[np.ix_(order, order)]
+    for axes, (title, (values, labels, families)) in zip(drawn, panels.items(), strict=True):
+        order = family_order(families)
+        ordered = np.asarray(values, float)[np.ix_(order, order)]
         image = axes.imshow(ordered, cmap=colours, vmin=ends[0], vmax=ends[1], interpolation="none")
         axes.set_title(title)
-        _mark_families(axes, names, grouped)
+        _mark_families(
+            axes, [labels[place] for place in order], [families[place] for place in order]
+        )
     if image is not None:
-        bar = figure.colorbar(image, ax=panels, shrink=0.8, aspect=35, pad=0.015)
+        bar = figure.colorbar(image, ax=drawn, shrink=0.8, aspect=35, pad=0.015)
         bar.set_label(meaning)
         bar.outline.set_visible(False)
-    return figure, panels
-
-
-def _family_order(families: Sequence[str]) -> list[int]:
-    first = {family: place for place, family in reversed(list(enumerate(families)))}
-    return sorted(range(len(families)), key=lambda place: first[families[place]])
+    return figure, drawn
 
 
 def _mark_families(axes: Axes, names: Sequence[str], families: Sequence[str]) -> None:

@@ -23,10 +23,10 @@ from nsmt.reporting.reproduction import Reproduction
 from nsmt.reporting.results_tables import HEADINGS
 from nsmt.reporting.sweep_tables import format_spread
 from nsmt.reporting.table_notes import (
-    common_notes,
     format_gain,
     how_tested,
     published_notes,
+    reproduction_notes,
     seeds_shown,
     visible_note,
 )
@@ -87,7 +87,7 @@ def table4(result: Reproduction, metric: str) -> dict[str, Table]:
             if BILINGUAL in result.methods
             else ["No bilingual models: they are method=bilingual."]
         ),
-        *common_notes(result, [metric]),
+        *reproduction_notes(result, [metric]),
     ]
     title = f"Table 4: interference, {HEADINGS[metric]}"
     single = [

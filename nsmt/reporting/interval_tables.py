@@ -25,8 +25,8 @@ from nsmt.reporting.results_tables import (
 from nsmt.reporting.sweep_tables import format_seed_difference
 from nsmt.reporting.table_notes import (
     MARK,
-    common_notes,
     how_tested,
+    reproduction_notes,
     visible_note,
 )
 from nsmt.reporting.tables import MISSING, Table
@@ -61,7 +61,7 @@ def claims_table(result: Reproduction, metrics: Sequence[str]) -> Table:
         "Smallest visible difference: half of the interval, in its column; one as large is seen "
         "about half of the time.",
         how_tested(every),
-        *common_notes(result, metrics),
+        *reproduction_notes(result, metrics),
     ]
     return Table("Claims: what specialisation brings", columns, rows, notes)
 
@@ -93,12 +93,12 @@ def bootstrap_table(
         "number of comparisons; the variation between training runs is not included.",
         *(f"Intervals: {text}" for text in sorted(drawn)),
         resolution_note({metric: widths}, f"of one run, {first}, over sentences"),
-        *common_notes(result, [metric]),
+        *reproduction_notes(result, [metric]),
     ]
     return Table(title, ["System", "Seed", *(group.name for group in groups)], rows, notes)
 
 
-def direction_table(
+def direction_gains_table(
     result: Reproduction, metric: str, *, title: str, baseline: str = CONTROL
 ) -> Table:
     """Every direction's difference to a baseline: over seeds, and of each seed over sentences."""
@@ -123,7 +123,7 @@ def direction_table(
         "sentences alone.",
         how_tested(every),
         seen,
-        *common_notes(result, [metric]),
+        *reproduction_notes(result, [metric]),
     ]
     heads = ["Direction", "System", "over seeds", *(f"seed {seed}" for seed in seeds)]
     return Table(title, heads, rows, notes)

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from nsmt.probing.ranks import Floats
 from nsmt.reporting.figures import make_panels, styled
-from nsmt.reporting.language_matrices import Floats
 from nsmt.reporting.tables import Table
 
 OTHER, NONE = "other", "none"

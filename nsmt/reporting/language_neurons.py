@@ -7,21 +7,22 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from nsmt.files import replace_text
 from nsmt.languages import Language
 from nsmt.neurons.atlas import NeuronAtlas
+from nsmt.neurons.overlap import whole_iou
+from nsmt.probing.language_matrices import members
 from nsmt.records import certificate_entries
 from nsmt.reporting.figures import layer_curves, save_figure
 from nsmt.reporting.heatmaps import direction_heatmaps
 from nsmt.reporting.html import FigureSection, Section, TableSection, render_report
 from nsmt.reporting.language_fallback import fallback_figures, fallback_tables
 from nsmt.reporting.language_lens import lens_figures, lens_tables
-from nsmt.reporting.language_matrices import by_family, families_of, iou, members
 from nsmt.reporting.language_relations import relation_tables
 from nsmt.reporting.language_results import (
+    families_of,
     forcing_figures,
     forcing_tables,
     perplexity_figures,
@@ -49,15 +50,17 @@ def language_page(
     results: Mapping[str, Mapping[str, Any]],
     record: Mapping[str, Any],
     *,
+    relations: Mapping[str, Any],
     into: Path,
     known: Mapping[str, Language],
 ) -> Path:
     """Write everything below a folder, in place of an earlier page's; the path of the page.
 
-    `known` tells name, family and script of each language.
+    `results` are by step, `relations` those of `nsmt.probing.language_numbers`; `known` tells name,
+    family and script of each language.
     """
     atlas = neurons.atlas
-    tables = neuron_tables(neurons, known) | relation_tables(neurons, results, known)
+    tables = neuron_tables(neurons, known) | relation_tables(relations, atlas.tasks)
     figures = {"layers": layer_figure(atlas), "overlap": overlap_figure(atlas, known)}
     for step, (tables_of, figures_of) in _SHOWN.items():
         if (found := results.get(step)) is not None:
@@ -157,7 +160,5 @@ def layer_figure(atlas: NeuronAtlas) -> Figure:
 
 def overlap_figure(atlas: NeuronAtlas, known: Mapping[str, Language]) -> Figure:
     """The IoU of every two languages' neurons."""
-    order = by_family(atlas.tasks, known)
-    names = [atlas.tasks[place] for place in order]
-    panels = {"": iou(members(atlas))[np.ix_(order, order)]}
+    panels, names = {"": whole_iou(atlas).numpy()}, atlas.tasks
     return direction_heatmaps(panels, names, families_of(names, known), meaning="IoU", scale=(0, 1))

@@ -10,16 +10,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from nsmt.languages import Language
-from nsmt.reporting.heatmaps import direction_heatmaps, signed_heatmaps
-from nsmt.reporting.language_matrices import (
-    Means,
-    by_family,
-    families_of,
+from nsmt.probing.language_matrices import (
     harm,
     kind_of,
+    own_and_other_harm,
     success,
     token_means,
 )
+from nsmt.reporting.heatmaps import direction_heatmaps, signed_heatmaps
 from nsmt.reporting.tables import Table
 
 
@@ -37,7 +35,7 @@ def perplexity_tables(found: Mapping[str, Any], languages: Sequence[str]) -> dic
     kinds = dict.fromkeys(kind_of(change) for change in means if change)
     summary = []
     for kind in kinds:
-        own, others = specificity(means, languages, kind=kind)
+        own, others = own_and_other_harm(means, languages, kind=kind)
         larger = sum(mine > theirs for mine, theirs in zip(own, others, strict=True))
         summary.append(
             [
@@ -64,23 +62,14 @@ def perplexity_figures(
 ) -> dict[str, Figure]:
     """Changes in nats a token: a row a language switched off, a column a language of text."""
     means = token_means(found)
-    names = [languages[place] for place in by_family(languages, known)]
     panels = {
-        kind or "language neurons": harm(means, names, kind=kind)
+        kind or "language neurons": harm(means, languages, kind=kind)
         for kind in dict.fromkeys(kind_of(change) for change in means if change)
     }
-    figure = signed_heatmaps(panels, names, families_of(names, known), meaning="nats a token")
+    figure = signed_heatmaps(
+        panels, languages, families_of(languages, known), meaning="nats a token"
+    )
     return {"perplexity": figure}
-
-
-def specificity(
-    means: Means, languages: Sequence[str], *, kind: str = ""
-) -> tuple[list[float], list[float]]:
-    """For each language switched off: the change on its own text, and the mean on the others'."""
-    harm_LL = harm(means, languages, kind=kind)
-    apart_LL = ~np.eye(len(languages), dtype=bool)
-    others_L = harm_LL.mean(1, where=apart_LL)
-    return harm_LL.diagonal().tolist(), others_L.tolist()
 
 
 def forcing_tables(found: Mapping[str, Any], languages: Sequence[str]) -> dict[str, Table]:
@@ -119,13 +108,12 @@ def forcing_figures(
     found: Mapping[str, Any], languages: Sequence[str], known: Mapping[str, Language]
 ) -> dict[str, Figure]:
     """Shares of answers in the language wanted."""
-    names = [languages[place] for place in by_family(languages, known)]
     panels = {
-        "as it is": success(found["plain"], names),
-        "under intervention": success(found["forced"], names),
+        "as it is": success(found["plain"], languages),
+        "under intervention": success(found["forced"], languages),
     }
     figure = direction_heatmaps(
-        panels, names, families_of(names, known), meaning="share", scale=(0, 1)
+        panels, languages, families_of(languages, known), meaning="share", scale=(0, 1)
     )
     return {"forcing": figure}
 
@@ -165,8 +153,7 @@ def task_figures(
     """
     metrics = list(_metrics(found))
     tested = [language for *_, of_metric in metrics for language in of_metric]
-    codes = list(dict.fromkeys([*languages, *tested]))
-    names = [codes[place] for place in by_family(codes, known)]
+    names = list(dict.fromkeys([*languages, *tested]))
     figures: dict[str, dict[str, np.ndarray]] = {}
     for task, metric, of_metric in metrics:
         figures.setdefault(f"task-{task}", {})[metric] = np.array(
@@ -183,6 +170,11 @@ def task_figures(
         name: signed_heatmaps(panels, names, families_of(names, known), meaning="points")
         for name, panels in figures.items()
     }
+
+
+def families_of(languages: Sequence[str], known: Mapping[str, Language]) -> list[str]:
+    """The family of each."""
+    return [known[language].family for language in languages]
 
 
 def _signatures(of_task: Mapping[str, Mapping[str, str]], metric: str) -> list[str]:

@@ -17,7 +17,7 @@ from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.overlap import chance_iou, pair_values, site_iou, varying_tasks
 from nsmt.neurons.sites import Site
 from nsmt.reporting.figures import iou_by_depth, sparsity
-from nsmt.reporting.heatmaps import iou_heatmaps
+from nsmt.reporting.heatmaps import LabelledMatrix, iou_heatmaps
 
 STACKS = ("encoder", "decoder")
 
@@ -30,19 +30,27 @@ def comparable(atlas: NeuronAtlas, *, pivot: str) -> bool:
 def overlap_heatmaps(
     atlas: NeuronAtlas | Sequence[NeuronAtlas], languages: LanguageTable, *, pivot: str
 ) -> Figure:
-    """One heat map a layer, languages ordered by family; the mean over several atlases."""
+    """One heat map a layer, languages ordered by family; the mean over several atlases.
+
+    A stack shows the languages that vary in it, which need not be the other stack's.
+    """
     first, *_ = atlases = _several(atlas)
-    ordered = [entry.code for entry in languages.by_family() if entry.code != pivot]
-    matrices = {}
+    panels = {}
     for stack in STACKS:
-        tasks = _by_language(first, stack, ordered, pivot=pivot)
+        named = {
+            Direction.parse(task).other(pivot): task
+            for task in varying_tasks(first.tasks, stack, pivot=pivot)
+        }
+        codes = [entry.code for entry in languages.by_family() if entry.code in named]
+        families = [languages[code].family for code in codes]
+        tasks = [named[code] for code in codes]
         for site in first.stack(stack):
             title = f"{stack} layer {site.layer + 1} ({'X→' if stack == 'encoder' else ''}{pivot}"
             title += ")" if stack == "encoder" else "→X)"
             found = [site_iou(each, tasks, site) for each in atlases]
-            matrices[title] = torch.stack(found).mean(0).numpy()
-    families = [languages[code].family for code in ordered]
-    return iou_heatmaps(matrices, ordered, families)
+            mean_LL = torch.stack(found).mean(0).numpy()
+            panels[title] = LabelledMatrix(mean_LL, codes, families)
+    return iou_heatmaps(panels)
 
 
 def overlap_by_depth(
@@ -126,9 +134,3 @@ def _several(atlas: NeuronAtlas | Sequence[NeuronAtlas]) -> list[NeuronAtlas]:
 
 def _masked(atlas: NeuronAtlas, tasks: list[str], site: Site) -> float:
     return 1 - atlas.select(tasks).masks(site).double().mean().item()
-
-
-def _by_language(atlas: NeuronAtlas, stack: str, languages: list[str], *, pivot: str) -> list[str]:
-    tasks = varying_tasks(atlas.tasks, stack, pivot=pivot)
-    named = {Direction.parse(task).other(pivot): task for task in tasks}
-    return [named[code] for code in languages if code in named]

@@ -17,14 +17,14 @@ from nsmt.evaluation.paper import paper
 from nsmt.evaluation.seeds import SeedDifference
 from nsmt.languages import Direction
 from nsmt.methods import CONTROL, DENSE
-from nsmt.reporting.interval_tables import bootstrap_table, direction_table
+from nsmt.reporting.interval_tables import bootstrap_table, direction_gains_table
 from nsmt.reporting.reproduction import Reproduction
 from nsmt.reporting.results_tables import HEADINGS
 from nsmt.reporting.sweep_tables import format_p, format_seed_difference, format_spread
 from nsmt.reporting.table_notes import (
-    common_notes,
     format_gain,
     how_tested,
+    reproduction_notes,
     seeds_shown,
     visible_note,
 )
@@ -117,7 +117,7 @@ def score_tables(
     tables[f"{name}-bootstrap"] = bootstrap_table(
         result, metric, title=f"{heading}, every run by itself"
     )
-    tables[f"{name}-directions"] = direction_table(
+    tables[f"{name}-directions"] = direction_gains_table(
         result, metric, title=f"{heading}, differences by direction"
     )
     return tables
@@ -136,7 +136,7 @@ def _scores(result: Reproduction, metric: str, blocks: Blocks, *, title: str, no
         "Δθ: parameters beyond those of the dense model, of all that a system is made of.",
         *([note] if note else []),
         *_visible(result, metric, blocks, CONTROL),
-        *common_notes(result, [metric]),
+        *reproduction_notes(result, [metric]),
     ]
     head = _head(blocks)
     head.insert(-1, "Δθ")
@@ -171,7 +171,7 @@ def _gains(
         how_tested(every),
         "Exact p: sign-flip test over seeds, which needs six of them for p < 0.05.",
         *_visible(result, metric, blocks, baseline),
-        *common_notes(result, [metric]),
+        *reproduction_notes(result, [metric]),
     ]
     if baseline == DENSE:
         notes.insert(1, "These differences include the effect of longer training.")

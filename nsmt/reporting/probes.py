@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from nsmt.probing.interventions import ARM_RANDOM
 from nsmt.reporting.figures import layer_curves
 from nsmt.reporting.heatmaps import signed_heatmaps
 from nsmt.reporting.tables import MISSING, Table
@@ -41,10 +42,10 @@ def _interventions(result: Mapping[str, Any]) -> dict[str, Table]:
     ]
     rows += [
         [
-            "dense, random masks: mean",
+            f"{ARM_RANDOM}: mean",
             *(_difference(result["random"][group]["change"]) for group in groups),
         ],
-        ["dense, random masks: range", *(_range(result["random"][group]) for group in groups)],
+        [f"{ARM_RANDOM}: range", *(_range(result["random"][group]) for group in groups)],
     ]
     arms = result["arms"].values()
     notes = [

@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from nsmt.evaluation.seeds import seed_difference, spread
 from nsmt.methods import CONTROL, DENSE
+from nsmt.probing.gradients import OTHER_PARAMETERS
+from nsmt.probing.interventions import ARM_CONTINUED, ARM_DENSE, ARM_RANDOM
 from nsmt.reporting.reproduction import Reproduction
 from nsmt.reporting.table_notes import updates_notes
 from nsmt.reporting.tables import MISSING, Table
@@ -31,9 +33,7 @@ _FORMS: Final = {
     _P: ".4f",
 }
 # As interventions call the models that all runs of a seed have.
-_SHARED: Final = {"dense": DENSE, "continue-dense": CONTROL}
-# Rows that no masks tell apart.
-_OTHER: Final = "other parameters"
+_SHARED: Final = {ARM_DENSE: DENSE, ARM_CONTINUED: CONTROL}
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,14 +180,14 @@ def _interventions(results: Results, labels: Labels) -> Iterator[Measure]:
     result = results.get("interventions", {})
     for arm, found in result.get("arms", {}).items():
         model = labels[_SHARED.get(arm.partition(",")[0], "")]
-        if arm.startswith("dense, random masks"):
+        if arm.startswith(ARM_RANDOM):
             # Draws of one seed: their mean is below.
             continue
         for group, entry in found["groups"].items():
             if found["base"] is None:
                 yield Measure("as trained", model, group, entry["nll"], "nll")
             else:
-                name = f"change: {arm.removeprefix('dense, ')}"
+                name = f"change: {arm.removeprefix(f'{ARM_DENSE}, ')}"
                 yield Measure(name, model, group, entry["change"]["value"], "nats")
     for group, found in result.get("random", {}).items():
         name = "change: random masks, mean of draws"
@@ -212,7 +212,7 @@ def _gradients(results: Results, labels: Labels) -> Iterator[Measure]:
     result = results.get("gradients", {})
     for system, of_part in result.get("systems", {}).items():
         for part, of_place in of_part.items():
-            shared = system in (DENSE, CONTROL) and part != _OTHER
+            shared = system in (DENSE, CONTROL) and part != OTHER_PARAMETERS
             model = labels[system] + (f", masks of {labels['']}" if shared else "")
             means = of_place.get("all", {"means": {}})["means"]
             for relation, found in means.items():

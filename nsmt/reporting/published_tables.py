@@ -22,10 +22,10 @@ from nsmt.reporting.paper_tables import Column
 from nsmt.reporting.reproduction import Reproduction
 from nsmt.reporting.results_tables import HEADINGS
 from nsmt.reporting.table_notes import (
-    common_notes,
     format_gain,
     how_tested,
     published_notes,
+    reproduction_notes,
     seeds_shown,
     visible_note,
 )
@@ -82,7 +82,7 @@ def beside_table(result: Reproduction, metric: str, *, title: str | None = None)
         "longer training alone. Here: mean ± deviation over seeds.",
         *_visible(result, metric, (DENSE, CONTROL)),
         *([] if result.of_paper else [_OTHER_CORPUS]),
-        *common_notes(result, [metric]),
+        *reproduction_notes(result, [metric]),
     ]
     heading = title or f"Table 2: {HEADINGS[metric]} beside the paper"
     return Table(heading, ["Row", "Whose", *columns], rows, notes)
@@ -121,7 +121,7 @@ def group_score_table(result: Reproduction) -> Table:
         *([] if result.of_paper else [_OTHER_CORPUS]),
         *(note for m in (BLEU_KEY, CHRF_KEY) for note in _visible(result, m, (CONTROL,))),
         *(_visible(result, COMET_KEY, (CONTROL,)) if scored else ()),
-        *common_notes(result, (BLEU_KEY, CHRF_KEY, COMET_KEY)),
+        *reproduction_notes(result, (BLEU_KEY, CHRF_KEY, COMET_KEY)),
     ]
     return Table(
         "Table 11: by group of directions", ["Metric", "System", "Seeds", *columns], rows, notes

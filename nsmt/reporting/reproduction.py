@@ -23,11 +23,13 @@ from nsmt.methods import CONTROL, DENSE
 class Trained:
     """What a system was trained to be: all its parameters, and the updates of its own stage.
 
-    A system of several models has the updates of each, every number once.
+    A system of several models has the updates of each, every number once; `tuning` are those of the
+    models that were trained for its masks alone.
     """
 
     parameters: int | None
     updates: tuple[int, ...]
+    tuning: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +194,10 @@ class Reproduction:
     def updates(self, name: str) -> list[int]:
         """The updates of a system's own stage, over its seeds; different ones once, in order."""
         return sorted({count for each in self._trained(name) for count in each.updates})
+
+    def tuning(self, name: str) -> list[int]:
+        """The same of the models that were trained for a system's masks alone."""
+        return sorted({count for each in self._trained(name) for count in each.tuning})
 
     def added(self, name: str) -> float | None:
         """The share of parameters that a system has beyond the dense model; None if unknown."""

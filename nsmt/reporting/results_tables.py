@@ -86,7 +86,7 @@ def main_table(
         f"Means over directions; differences of the mean over {overall.name} "
         f"({len(overall.directions)} directions).",
         *(comparison_resolution(c, [overall.name], metrics) for c in comparisons),
-        *common_notes(comparison, metrics),
+        *comparison_notes(comparison, metrics),
     ]
     return Table(title, columns, rows, notes)
 
@@ -106,7 +106,7 @@ def group_table(comparison: Comparison, metric: str, *, title: str | None = None
     heading = title or f"{HEADINGS[metric]} by group of directions"
     names = [group.name for group in comparison.groups]
     seen = comparison_resolution(comparison, names, [metric])
-    return Table(heading, columns, rows, [seen, *common_notes(comparison, [metric])])
+    return Table(heading, columns, rows, [seen, *comparison_notes(comparison, [metric])])
 
 
 def direction_table(comparison: Comparison, metric: str, *, title: str | None = None) -> Table:
@@ -128,7 +128,7 @@ def direction_table(comparison: Comparison, metric: str, *, title: str | None = 
         for found in of_metric.get(metric, {}).values()
     ]
     seen = resolution_note({metric: widths}, f"of a direction to {_label(comparison)}")
-    notes = [seen, *common_notes(comparison, [metric])]
+    notes = [seen, *comparison_notes(comparison, [metric])]
     return Table(title or f"{HEADINGS[metric]} by direction", columns, rows, notes)
 
 
@@ -151,7 +151,7 @@ def published_table(table: TierTable, *, title: str = "Published outputs, scored
     return Table(title, columns, rows, notes)
 
 
-def common_notes(
+def comparison_notes(
     comparison: Comparison, metrics: Iterable[str] | None = None, *, same_weights: bool = False
 ) -> list[str]:
     """What must stand below every table of a comparison: meaning of marks, method, signatures.

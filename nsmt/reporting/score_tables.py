@@ -9,7 +9,7 @@ from nsmt.evaluation.results import Comparison, SystemResult
 from nsmt.reporting.results_tables import (
     HEADINGS,
     INTERVALS_ELSEWHERE,
-    common_notes,
+    comparison_notes,
     comparison_resolution,
     format_difference,
     format_score,
@@ -40,7 +40,7 @@ def summary_table(comparison: Comparison, *, title: str) -> Table:
     seen = comparison_resolution(
         comparison, [group.name for group in comparison.groups], comparison.metrics
     )
-    return Table(title, columns, rows, [seen, *common_notes(comparison, comparison.metrics)])
+    return Table(title, columns, rows, [seen, *comparison_notes(comparison, comparison.metrics)])
 
 
 def scores_table(

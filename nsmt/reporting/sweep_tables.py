@@ -74,7 +74,7 @@ class SweepScores:
 
 def sweep_tables(scores: SweepScores, *, control: str, reference: Setting) -> dict[str, Table]:
     """The tables by name; those of differences only where there is something to compare."""
-    tables = {"scores": scores_table(scores)}
+    tables = {"scores": sweep_scores_table(scores)}
     if any(control in run.scores and len(run.scores) > 1 for run in scores.runs):
         tables["gains"] = gains_table(scores, control=control)
     if len(scores.settings) > 1:
@@ -82,7 +82,7 @@ def sweep_tables(scores: SweepScores, *, control: str, reference: Setting) -> di
     return tables
 
 
-def scores_table(scores: SweepScores) -> Table:
+def sweep_scores_table(scores: SweepScores) -> Table:
     """Mean and deviation over seeds, for each setting and system."""
     columns = [*scores.keys, "System", "Seeds", *(HEADINGS[m] for m in scores.metrics)]
     rows = []

@@ -9,7 +9,7 @@ from nsmt.evaluation.paper import FIRMNESS_NOTES
 from nsmt.evaluation.seeds import Pooled, SeedDifference
 from nsmt.evaluation.significance import SIGNIFICANCE_LEVEL
 from nsmt.languages import Direction
-from nsmt.methods import CONTROL, DENSE
+from nsmt.methods import CONTROL, DENSE, PARTS
 from nsmt.reporting.reproduction import Reproduction
 from nsmt.reporting.results_tables import HEADINGS, resolution_note
 from nsmt.reporting.sweep_tables import format_spread
@@ -100,13 +100,25 @@ def visible_note(
 
 def updates_notes(result: Reproduction) -> list[str]:
     """How long each row was trained after the dense model, where runs tell it."""
-    known = {s: result.updates(s) for s in result.systems if s != DENSE}
-    told = [
-        f"{result.label(system)} {' and '.join(f'{count:,}' for count in counts)}"
-        for system, counts in known.items()
-        if counts
-    ]
-    return [f"Updates after the dense model, of each model: {'; '.join(told)}."] if told else []
+    told = []
+    for system in result.systems:
+        if system == DENSE or not (updates := result.updates(system)):
+            continue
+        text = f"{result.label(system)} {_counts(updates)}"
+        if tuning := result.tuning(system):
+            text += f", and {_counts(tuning)} for each direction to find its masks"
+        if PARTS.get(system) == "separate":
+            text += " from random weights"
+        told.append(text)
+    if not told:
+        return []
+    dense = _counts(result.updates(DENSE))
+    before = f" ({dense})" if dense else ""
+    return [f"Updates after the dense model{before}, of each model: {'; '.join(told)}."]
+
+
+def _counts(found: Sequence[int]) -> str:
+    return " and ".join(f"{count:,}" for count in found)
 
 
 def at_equal_updates(result: Reproduction) -> bool:
@@ -119,7 +131,7 @@ def at_equal_updates(result: Reproduction) -> bool:
     )
 
 
-def common_notes(result: Reproduction, metrics: Iterable[str]) -> list[str]:
+def reproduction_notes(result: Reproduction, metrics: Iterable[str]) -> list[str]:
     """Below every table: updates, what is missing, and the metrics' signatures."""
     signatures = result.signatures
     signed = [f"{HEADINGS[m]}: {signatures[m]}" for m in metrics if m in signatures]

@@ -10,12 +10,12 @@ from nsmt.evaluation.seeds import SeedDifference
 from nsmt.evaluation.significance import OFF_TARGET_KEY
 from nsmt.languages import Direction
 from nsmt.methods import CONTROL
-from nsmt.reporting.interval_tables import bootstrap_table, direction_table
+from nsmt.reporting.interval_tables import bootstrap_table, direction_gains_table
 from nsmt.reporting.paper_tables import named
 from nsmt.reporting.reproduction import Reproduction
 from nsmt.reporting.results_tables import HEADINGS, format_score
 from nsmt.reporting.sweep_tables import format_seed_difference, format_spread
-from nsmt.reporting.table_notes import common_notes, how_tested, seeds_shown, visible_note
+from nsmt.reporting.table_notes import how_tested, reproduction_notes, seeds_shown, visible_note
 from nsmt.reporting.tables import MISSING, Table
 
 _NAME = "zero_shot"
@@ -45,7 +45,7 @@ def unseen_tables(unseen: Unseen) -> dict[str, Table]:
         tables[f"{name}-bootstrap"] = bootstrap_table(
             result, metric, title=f"{title}, every run by itself", columns=[group]
         )
-        tables[f"{name}-directions"] = direction_table(
+        tables[f"{name}-directions"] = direction_gains_table(
             result, metric, title=f"{title}, differences by direction"
         )
     return tables
@@ -72,7 +72,7 @@ def _over_seeds(unseen: Unseen) -> Table:
         how_tested(every),
         *(visible_note(result, metric, [directions], name=ZERO_SHOT) for metric in metrics),
         *_about_text(unseen),
-        *common_notes(result, metrics),
+        *reproduction_notes(result, metrics),
     ]
     title = f"{ZERO_SHOT}: {len(directions)} directions that no system was trained on"
     return Table(title, ["System", "Seeds", *heads], rows, notes)

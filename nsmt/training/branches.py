@@ -22,11 +22,11 @@ from nsmt.methods import (
 )
 from nsmt.models.adapters import with_adapters
 from nsmt.models.checkpoint import TrainedModel, load_checkpoint
+from nsmt.models.systems import CHECKPOINT
 from nsmt.models.weight_masks import WeightMasks, magnitude_masks, maskable_weights
 from nsmt.training.settings import ScheduleSettings, StageSettings
 from nsmt.training.snapshot import of_first_rank, wait_for_all_ranks
 from nsmt.training.stages import (
-    CHECKPOINT,
     Stage,
     StageContext,
     finished_stage,

@@ -13,13 +13,14 @@ from nsmt.manifest import verified_manifest, write_manifest
 from nsmt.methods import CONTROL, DENSE, ContinueDense, Evidence, Method
 from nsmt.models.checkpoint import TrainedModel, load_checkpoint
 from nsmt.models.masks import DirectionMasks
+from nsmt.models.systems import CHECKPOINT
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.statistics import ActivationStatistics, CountRule
 from nsmt.training.branches import train_branch
 from nsmt.training.identification import gather_statistics
 from nsmt.training.settings import ScheduleSettings
 from nsmt.training.snapshot import of_first_rank, wait_for_all_ranks
-from nsmt.training.stages import CHECKPOINT, Stage, StageContext, obey, put, train_stage
+from nsmt.training.stages import Stage, StageContext, obey, put, train_stage
 from nsmt.training.timings import timed
 from nsmt.training.trainer import set_machine
 from nsmt.training.world import join_ranks, rank

@@ -24,6 +24,7 @@ from nsmt.languages import Direction
 from nsmt.methods import LABELS, Masked
 from nsmt.models.checkpoint import TrainedModel, load_checkpoint, save_checkpoint
 from nsmt.models.settings import ModelSettings
+from nsmt.models.systems import CHECKPOINT
 from nsmt.models.transformer import Transformer
 from nsmt.neurons.selection import SelectionSettings
 from nsmt.training.callbacks import StageMetrics, StopDiverged, StopEarly
@@ -56,7 +57,6 @@ from nsmt.training.warm_up import LargestFirst
 from nsmt.training.world import rank
 
 _LOG = logging.getLogger(__name__)
-CHECKPOINT = "checkpoint"
 # What a stage starts from that starts from nothing.
 _RANDOM = "random"
 

@@ -61,7 +61,7 @@ def test_statistics_atlas_results_tables_and_a_page_are_left(page):
     assert len(forcing["plain"]) == len(forcing["forced"]) == 6 * 3 * 3
     with (folder / "tables" / "specificity.csv").open() as file:
         assert [row[0] for row in csv.reader(file)] == ["neurons", "language neurons", "random 1"]
-    for step in ("fertility", "fallback", "lens"):
+    for step in ("fertility", "fallback", "lens", "relations"):
         assert (folder / "results" / f"{step}.json").is_file()
     record = json.loads((folder / "record.json").read_text())
     assert record["model"]

@@ -4,6 +4,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -11,8 +12,10 @@ import torch
 from nsmt.cli import main
 from nsmt.commands import probe as command
 from nsmt.commands.compose import composed
+from nsmt.commands.config import RunConfig
 from nsmt.commands.probe import ProbeConfig
 from nsmt.commands.probe_subject import Subject, opened
+from nsmt.languages import LanguageSettings, LanguageTable
 from nsmt.models.checkpoint import load_checkpoint
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.probing.replicas import weighted_counts
@@ -50,6 +53,19 @@ def probed(finished_run, tmp_path_factory):
 @pytest.fixture
 def probed_copy(probed, tmp_path):
     return Path(shutil.copytree(probed, tmp_path / probed.name))
+
+
+def test_that_no_family_is_known_is_of_the_key_and_other_families_stand_as_they_are():
+    unknown = {"xx": LanguageSettings(name="unknown")}
+    subject = SimpleNamespace(
+        corpus=SimpleNamespace(fingerprint="", languages=LanguageTable(["de", "xx"], unknown)),
+        run=composed("train", ["data=synthetic"], RunConfig),
+        weights=lambda stage: stage,
+        statistics_digest=None,
+        stages=[],
+    )
+    key = command._key(subject, composed("probe", ["run=x"], ProbeConfig), "family")
+    assert key["families"] == {"de": "Germanic", "xx": None}
 
 
 def results(folder):

@@ -4,9 +4,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from nsmt.commands.system_facts import parameters, updates
+from nsmt.commands.system_facts import parameters, tuning_updates, updates
 from nsmt.errors import DataError
-from nsmt.models.checkpoint import MODEL, WEIGHTS
+from nsmt.models.checkpoint import MODEL, WEIGHT_MASKS, WEIGHTS
+from nsmt.models.weight_masks import WeightMasks
 
 
 @pytest.fixture
@@ -24,6 +25,16 @@ def parts(tmp_path):
 def test_the_models_of_a_system_are_counted_together(parts):
     assert (parameters(parts), updates(parts)) == (12, (20,))
     assert (parameters(parts / "none"), updates(parts / "none")) == (None, ())
+
+
+def test_masks_tell_how_long_the_models_were_trained_that_they_were_found_in(tmp_path):
+    parts = [
+        WeightMasks.from_masks([(name, {"w": torch.ones(2) > 0})], provenance={"updates": count})
+        for name, count in (("en-de", 7), ("de-en", 5), ("en-fr", 7))
+    ]
+    WeightMasks.joined(parts).save(tmp_path / "checkpoint" / WEIGHT_MASKS)
+    assert tuning_updates(tmp_path) == (5, 7)
+    assert tuning_updates(tmp_path / "none") == ()
 
 
 def test_a_file_that_was_cut_is_named(parts):

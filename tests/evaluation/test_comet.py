@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from bootstraps import compare
 from comet_program import calls, comet_environment, segment_score
 
 from nsmt.errors import ConfigurationError, DataError
@@ -16,7 +17,6 @@ from nsmt.evaluation.comet import (
     scores_of,
     with_comet,
 )
-from nsmt.evaluation.comparison import compare
 from nsmt.evaluation.groups import Group
 from nsmt.evaluation.results import TestOutput
 from nsmt.languages import Direction

@@ -2,11 +2,12 @@ import json
 
 import numpy as np
 import pytest
+from bootstraps import compare, compare_all
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsmt.errors import ConfigurationError, DataError
-from nsmt.evaluation.comparison import compare, compare_all, measure
+from nsmt.evaluation.comparison import measure
 from nsmt.evaluation.groups import Group, groups_of
 from nsmt.evaluation.results import Comparison, TestOutput
 from nsmt.evaluation.scoring import score

@@ -4,12 +4,12 @@ import sys
 
 import numpy as np
 import pytest
+from bootstraps import compare_all
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nsmt.data.identification import LanguageIdentifier
 from nsmt.errors import ConfigurationError, DataError
-from nsmt.evaluation.comparison import compare_all
 from nsmt.evaluation.groups import groups_of
 from nsmt.evaluation.off_target import Found, Judge, letter_bytes, mean_rates, with_off_target
 from nsmt.evaluation.results import TestOutput

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from bootstraps import paired_bootstrap, sacrebleu_p_value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sacrebleu.metrics import BLEU, CHRF
@@ -9,9 +10,7 @@ from nsmt.errors import DataError
 from nsmt.evaluation.significance import (
     likelihood_statistics,
     p_value,
-    paired_bootstrap,
     resample,
-    sacrebleu_p_value,
     summarise,
     text_statistics,
 )

@@ -4,7 +4,7 @@ import pytest
 
 from nsmt.commands.train import check_consistency
 from nsmt.errors import AdapterError, ConfigurationError
-from nsmt.languages import Direction, LanguageTable
+from nsmt.languages import Direction, LanguageSettings, LanguageTable
 from nsmt.methods.adapters import family_groups, pair_groups
 
 LANGUAGES = LanguageTable(("en", "de", "nl", "fr", "he", "ar"))
@@ -36,6 +36,15 @@ def test_unseen_directions_have_adapters_within_a_family_alone():
     assert family_groups([within], LANGUAGES, pivot="en") == {within: "Germanic"}
     with pytest.raises(AdapterError, match="de-fr lies between two families"):
         family_groups([within, Direction("de", "fr")], LANGUAGES, pivot="en")
+
+
+def test_a_language_of_unknown_family_has_adapters_of_its_own():
+    unknown = LanguageSettings(name="unknown")
+    table = LanguageTable(("en", "de", "xx", "yy"), {"xx": unknown, "yy": unknown})
+    given = [Direction.parse(name) for name in ("en-xx", "xx-en", "en-yy", "de-en")]
+    assert list(family_groups(given, table, pivot="en").values()) == ["xx", "xx", "yy", "Germanic"]
+    with pytest.raises(AdapterError, match="xx-yy lies between two families"):
+        family_groups([Direction("xx", "yy")], table, pivot="en")
 
 
 def test_a_direction_between_two_families_is_refused_before_anything_is_trained(small_config):

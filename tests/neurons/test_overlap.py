@@ -7,7 +7,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nsmt.neurons.atlas import NeuronAtlas
-from nsmt.neurons.overlap import chance_iou, iou_matrix, pair_values, site_iou, varying_tasks
+from nsmt.neurons.overlap import (
+    chance_iou,
+    iou_between,
+    iou_matrix,
+    pair_values,
+    site_iou,
+    varying_tasks,
+    whole_iou,
+)
 from nsmt.neurons.sites import Site
 
 mask_rows = st.integers(1, 20).flatmap(
@@ -37,6 +45,21 @@ def test_iou_equals_that_of_python_sets(rows):
 def test_two_empty_sets_are_equal_and_an_empty_one_shares_nothing():
     masks = torch.tensor([[False, False], [False, False], [True, False]])
     assert iou_matrix(masks).tolist() == [[1, 1, 0], [1, 1, 0], [0, 0, 1]]
+
+
+def test_sets_are_compared_with_one_other():
+    whole = torch.tensor([[True, True, False, True]])
+    sets = torch.tensor([[True, True, False, True], [True, False, True, False], [False] * 4])
+    assert iou_between(sets, whole).tolist() == [[1.0], [0.25], [0.0]]
+    assert iou_between(sets[2:], sets[2:]).tolist() == [[1.0]]
+
+
+def test_overlap_over_all_sites_is_that_of_their_neurons_side_by_side():
+    sites = [Site("decoder", layer, 2) for layer in (0, 1)]
+    masks = {"decoder.0": [[1, 1], [1, 0], [0, 0]], "decoder.1": [[0, 0], [0, 1], [0, 0]]}
+    made = {name: torch.tensor(rows).bool() for name, rows in masks.items()}
+    found = whole_iou(NeuronAtlas.from_masks(["a", "b", "c"], sites, made))
+    assert found.tolist() == [[1, pytest.approx(1 / 3), 0], [pytest.approx(1 / 3), 1, 0], [0, 0, 1]]
 
 
 def test_site_overlap_follows_the_order_of_the_tasks_asked_for():

@@ -5,13 +5,14 @@ import itertools
 import pytest
 import torch
 
-from nsmt.languages import Direction
+from nsmt.languages import OTHER, Direction, LanguageSettings, LanguageTable
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.sites import Site
 from nsmt.probing.family import family_overlap, shape_bars
 from nsmt.probing.settings import FamilySettings
 
 SITES = [Site("encoder", 0, 30), Site("encoder", 1, 30), Site("decoder", 0, 30)]
+OF_NONE = LanguageSettings(family=OTHER)
 FAMILY = {"de": "g", "nl": "g", "fr": "r", "es": "r", "ru": "s"}
 
 
@@ -58,6 +59,30 @@ def test_relatives_with_equal_sets_are_found(directions, languages):
     # Of 5! = 120 orders, 8 keep both pairs of relatives together.
     assert tested["exact"]
     assert tested["p"] == pytest.approx(8 / 120)
+
+
+def test_languages_of_unknown_family_are_in_the_mean_of_all_pairs_alone(atlas, languages):
+    """de and es lose their families: of the rest, none are related."""
+    unknown = LanguageTable(languages, dict.fromkeys(("de", "es"), OF_NONE))
+    known, found = (
+        family_overlap(atlas, table, FamilySettings(), pivot="en")["stacks"]["encoder"]["layers"]
+        for table in (languages, unknown)
+    )
+    rest = atlas.select(["nl-en", "fr-en", "ru-en"])
+    alone = family_overlap(rest, languages, FamilySettings(), pivot="en")["stacks"]["encoder"]
+    for site, layer in found.items():
+        assert layer["all"] == known[site]["all"]
+        assert (layer["related pairs"], layer["unrelated pairs"]) == (0, 3)
+        assert layer["unrelated"] == alone["layers"][site]["unrelated"]
+        assert layer["mantel"] == alone["layers"][site]["mantel"]
+
+
+def test_without_any_family_nothing_is_tested(atlas, languages):
+    unknown = LanguageTable(languages, dict.fromkeys(languages, OF_NONE))
+    found = family_overlap(atlas, unknown, FamilySettings(), pivot="en")
+    layer = found["stacks"]["decoder"]["mean over layers"]
+    assert (layer["related"], layer["unrelated"]) == (None, None)
+    assert (layer["mantel"]["correlation"], layer["mantel"]["p"]) == (None, None)
 
 
 @pytest.mark.parametrize(

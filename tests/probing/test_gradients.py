@@ -16,7 +16,7 @@ from nsmt.probing.gradients import (
     BOTH,
     NEITHER,
     ONE,
-    OTHER,
+    OTHER_PARAMETERS,
     gradient,
     gradient_products,
     masks_for,
@@ -115,14 +115,16 @@ def test_products_are_those_of_loops_over_pairs_and_rows(
     for i, one in enumerate(directions):
         for j, other in enumerate(directions):
             expected = float(flat[one] @ flat[other])
-            assert found[OTHER][ALL].dot_TT[i, j] == pytest.approx(expected, rel=1e-3, abs=1e-6)
+            assert found[OTHER_PARAMETERS][ALL].dot_TT[i, j] == pytest.approx(
+                expected, rel=1e-3, abs=1e-6
+            )
 
 
 def test_the_cosine_of_a_direction_with_itself_is_one(make_trained, make_atlas, make_samples):
     trained = make_trained()
     owners = make_atlas(trained.model)
     found = gradient_products(trained, make_samples(), owners, memory=1 << 30)
-    for part in (BOTH, NEITHER, OTHER):
+    for part in (BOTH, NEITHER, OTHER_PARAMETERS):
         for products in found[part].values():
             own = products.cosine().diagonal()
             assert torch.allclose(own, torch.ones_like(own))

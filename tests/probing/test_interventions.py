@@ -5,20 +5,22 @@ import copy
 import numpy as np
 import pytest
 import torch
+from bootstraps import paired_bootstrap
 
+from nsmt.errors import CheckpointError
 from nsmt.evaluation.groups import Group
-from nsmt.evaluation.significance import likelihood_statistics, paired_bootstrap
+from nsmt.evaluation.significance import likelihood_statistics
 from nsmt.languages import Direction
 from nsmt.neurons.selection import cumulative
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.probing.interventions import (
+    ARM_DENSE,
+    ARM_SPECIALISED,
     DECODER_OFF,
-    DENSE,
     ENCODER_OFF,
     IDENTIFIED,
     MASKS_OFF,
     NEIGHBOUR,
-    SPECIALISED,
     Arm,
     Changes,
     dense_arms,
@@ -34,7 +36,7 @@ SIDES = [Group("O2M", (OUT,), "side"), Group("M2O", (INTO,), "side")]
 SETTINGS = InterventionSettings(k=(50.0,), random_seeds=(1, 2))
 
 
-def changes_of(shifts, base=DENSE):
+def changes_of(shifts, base=ARM_DENSE):
     """Sentences of ten tokens whose nll a token is 1, and per arm and direction something more."""
     tokens = np.full(20, 10)
     noise = np.random.default_rng(0).normal(0, 0.01, 20)
@@ -53,7 +55,7 @@ def changes_of(shifts, base=DENSE):
 def test_a_change_is_the_paired_difference_of_the_house():
     changes, nlls = changes_of({IDENTIFIED: {OUT: 0.3, INTO: 0.1}})
     found = changes.difference([IDENTIFIED], [OUT])
-    pair = [likelihood_statistics(*nlls[name][OUT]) for name in (IDENTIFIED, DENSE)]
+    pair = [likelihood_statistics(*nlls[name][OUT]) for name in (IDENTIFIED, ARM_DENSE)]
     expected = paired_bootstrap(*pair, samples=50, seed=1)
     assert found.value == pytest.approx(expected.value)
     assert (found.low, found.high) == pytest.approx((expected.low, expected.high))
@@ -117,7 +119,7 @@ def test_masks_off_are_off_in_the_stack_named(make_trained, make_atlas, language
     trained.atlas = make_atlas(trained.model)
     arms, partners = specialised_arms(trained, languages, pivot="en")
     assert arms[MASKS_OFF].trained.atlas is None
-    assert arms[SPECIALISED].trained.atlas == trained.atlas
+    assert arms[ARM_SPECIALISED].trained.atlas == trained.atlas
     for name, stack in ((ENCODER_OFF, "encoder"), (DECODER_OFF, "decoder")):
         for site in trained.model.sites:
             masks = arms[name].trained.atlas.masks(site)
@@ -154,10 +156,18 @@ def test_measuring_leaves_weights_alone_and_uses_the_masks_of_each_arm(
     found = measured(arms, tables, tokens=40)
     assert [bits(each.model) for each in (dense, specialised)] == before
     assert dense.atlas is None
-    assert specialised.atlas is arms[SPECIALISED].trained.atlas
+    assert specialised.atlas is arms[ARM_SPECIALISED].trained.atlas
     sums = {name: sum(float(n.sum()) for n, _ in of.values()) for name, of in found.items()}
     assert len({round(value, 3) for value in sums.values()}) == len(sums)
     again = measured(arms, dict(reversed(tables.items())), tokens=40)
     for name, of_direction in found.items():
         for direction, (nll, _) in of_direction.items():
             np.testing.assert_allclose(nll, again[name][direction][0], rtol=1e-5)
+
+
+def test_an_arm_of_a_model_that_diverged_is_named(make_trained, make_table):
+    trained = make_trained()
+    with torch.no_grad():
+        trained.model.output.weight[3, 0] = torch.nan
+    with pytest.raises(CheckpointError, match="'dense' are no numbers: its training diverged"):
+        measured({ARM_DENSE: Arm(trained)}, {INTO: make_table(3)}, tokens=50)

@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 
-from nsmt.languages import Direction, LanguageTable
+from nsmt.languages import Direction, LanguageSettings, LanguageTable
 from nsmt.probing.relations import (
     RELATIONS,
     mean_of,
@@ -109,6 +109,15 @@ def test_relations_are_those_of_a_slow_reading(directions, languages):
             if expected & {"same source", "same target"}:
                 expected |= {"related" if kin else "unrelated"}
             assert names == expected
+
+
+def test_two_languages_of_unknown_family_are_neither_related_nor_unrelated():
+    unknown = LanguageSettings(name="unknown")
+    table = LanguageTable(["en", "de", "xx", "yy"], {"xx": unknown, "yy": unknown})
+    given = [Direction("en", code) for code in ("de", "xx", "yy")]
+    found = relations(given, table)
+    assert found["same source"] == [(0, 1), (0, 2), (1, 2)]
+    assert found["related"] == found["unrelated"] == []
 
 
 def test_means_leave_out_what_is_not_defined():

@@ -17,7 +17,6 @@ from nsmt.neurons.sites import Site
 from nsmt.neurons.statistics import ActivationStatistics, CountRule
 from nsmt.probing.replicas import (
     WeightedCounts,
-    iou_with,
     poisson_weights,
     replica_sets,
     weighted_counts,
@@ -108,14 +107,6 @@ def test_streams_of_directions_are_their_own_and_the_same_every_time():
     assert not torch.equal(one, other)
     assert torch.equal(one, poisson_weights(Direction("en", "de"), 50, replicas=6, seed=1))
     assert one.double().mean().item() == pytest.approx(1, abs=0.2)
-
-
-def test_overlap_is_that_of_python_sets():
-    whole = torch.tensor([True, True, False, True])
-    sets = torch.tensor([[True, True, False, True], [True, False, True, False], [False] * 4])
-    assert iou_with(sets, whole).tolist() == [1.0, 0.25, 0.0]
-    nothing = torch.zeros(4, dtype=torch.bool)
-    assert iou_with(nothing[None], nothing).tolist() == [1.0]
 
 
 def test_halves_are_compared_with_each_other_and_replicas_with_the_whole(make_trained, make_table):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from probing_reference import slow_gradient, slow_loss
 
-from nsmt.errors import TrainingError
+from nsmt.errors import CheckpointError, TrainingError
 from nsmt.probing.gradients import gradient_products, total
 from nsmt.probing.sentences import samples
 from nsmt.probing.transfer import stepped, transfer
@@ -82,6 +82,17 @@ def test_weights_are_put_back_after_an_error_too(make_trained, bits):
     with pytest.raises(KeyError, match="stop"):
         interrupted()
     assert bits(model) == before
+
+
+def test_a_model_that_diverged_is_refused_and_so_is_too_long_a_step(make_trained, made):
+    trained = make_trained()
+    with pytest.raises(TrainingError, match="after a step on fr-en"):
+        measured(trained, made, 1e30)
+    with torch.no_grad():
+        trained.model.output.weight[3, 0] = torch.nan
+    dots = torch.eye(4, dtype=torch.float64)
+    with pytest.raises(CheckpointError, match="no numbers: its training diverged"):
+        transfer(trained, made, dots, relative_step=0.1)
 
 
 def test_a_direction_without_a_gradient_is_named(make_trained, made):

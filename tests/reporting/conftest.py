@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
+from bootstraps import compare_all
 
-from nsmt.evaluation.comparison import compare_all
 from nsmt.evaluation.groups import groups_of
 from nsmt.evaluation.results import TestOutput
 from nsmt.languages import Direction, LanguageTable, both_ways

@@ -11,6 +11,7 @@ from nsmt.reporting.interference_tables import table4
 from nsmt.reporting.interval_tables import claims_table
 from nsmt.reporting.paper_tables import table1, table2
 from nsmt.reporting.published_tables import beside_table, group_score_table
+from nsmt.reporting.table_notes import updates_notes
 
 
 def big():
@@ -68,7 +69,9 @@ def every_table(*, seeds, of_paper):
     tables["paper"], tables["table11"] = beside_table(found, "bleu"), group_score_table(found)
     settings = big()
     costs = [Cost(NS, "NS", 0, 1000, 1.0, 40)]
-    tables |= table3(costs, settings, directions=6, big=settings)
+    updates = updates_notes(found)
+    tables |= table3(costs, settings, directions=6, big=settings, updates=updates)
+    assert updates[0] in tables["table3"].notes
     return tables
 
 

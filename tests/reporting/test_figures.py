@@ -7,7 +7,7 @@ from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.sites import Site
 from nsmt.reporting import neurons
 from nsmt.reporting.figures import Curve, save_figure, to_svg, training_curves
-from nsmt.reporting.heatmaps import iou_heatmaps
+from nsmt.reporting.heatmaps import LabelledMatrix, iou_heatmaps
 
 CODES = ["de", "fr", "nl", "ar"]
 SITES = [Site("encoder", 0, 40), Site("encoder", 1, 40), Site("decoder", 0, 40)]
@@ -27,7 +27,7 @@ def images(figure):
 
 def test_heat_maps_show_the_values_themselves_ordered_by_family():
     matrix = np.array([[1, 0.2, 0.7], [0.2, 1, 0.1], [0.7, 0.1, 1]])
-    figure = iou_heatmaps({"layer": matrix}, ["de", "fr", "nl"], ["G", "R", "G"])
+    figure = iou_heatmaps({"layer": LabelledMatrix(matrix, ["de", "fr", "nl"], ["G", "R", "G"])})
     panel = next(axes for axes in figure.axes if axes.images)
     assert [label.get_text() for label in panel.get_xticklabels()] == ["de", "nl", "fr"]
     np.testing.assert_array_equal(images(figure)[0], matrix[np.ix_([0, 2, 1], [0, 2, 1])])
@@ -50,6 +50,16 @@ def test_encoders_are_compared_into_the_pivot_and_decoders_out_of_it(atlas):
                 a, b = atlas.mask(left, site), atlas.mask(right, site)
                 iou = (a & b).sum().item() / (a | b).sum().item()
                 assert shown[row, column] == pytest.approx(iou)
+
+
+def test_a_stack_shows_the_languages_that_have_a_direction_on_its_side(atlas):
+    some = ["en-de", "en-fr", "en-nl", "ar-en", "nl-en"]
+    table = LanguageTable(["en", *CODES, "es"])
+    figure = neurons.overlap_heatmaps(atlas.select(some), table, pivot="en")
+    panels = [axes for axes in figure.axes if axes.images]
+    labels = [[label.get_text() for label in axes.get_xticklabels()] for axes in panels]
+    assert labels == [["nl", "ar"], ["nl", "ar"], ["de", "nl", "fr"]]
+    assert [len(image) for image in images(figure)] == [2, 2, 3]
 
 
 def test_sparsity_is_the_masked_share(atlas):

@@ -17,7 +17,7 @@ from made_results import (
 
 from nsmt.evaluation.seeds import t_quantile
 from nsmt.methods import CONTROL, DENSE, LABELS
-from nsmt.reporting.interval_tables import bootstrap_table, claims_table, direction_table
+from nsmt.reporting.interval_tables import bootstrap_table, claims_table, direction_gains_table
 from nsmt.reporting.reproduction import Absence
 
 METRICS = ["bleu", "chrf++", "nll"]
@@ -113,7 +113,7 @@ def test_single_runs_show_their_intervals_over_sentences():
 
 
 def test_every_direction_has_its_difference_over_seeds_and_of_each():
-    table = direction_table(result(NS), "bleu", title="t")
+    table = direction_gains_table(result(NS), "bleu", title="t")
     assert len(table.rows) == len(DIRECTIONS) * 2
     found = named(table, NS, Direction="nl-en")
     assert found["seed 2"] == "+0.70 [+0.50, +0.90]*"

@@ -2,49 +2,26 @@
 
 import numpy as np
 import pytest
-import torch
-from language_models import statistics_of
+from made_language_results import CODES, made_neurons, made_results
 
 from nsmt.languages import CATALOGUE
-from nsmt.neurons.atlas import NeuronAtlas
-from nsmt.neurons.sites import Site
+from nsmt.neurons.overlap import whole_iou
+from nsmt.probing.language_numbers import language_relations
 from nsmt.reporting.language_fallback import fallback_figures, fallback_tables
 from nsmt.reporting.language_lens import lens_figures, lens_tables
-from nsmt.reporting.language_matrices import harm, iou, token_means
-from nsmt.reporting.language_relations import measures, pair_matrices, properties, relation_tables
+from nsmt.reporting.language_neurons import overlap_figure
+from nsmt.reporting.language_relations import relation_tables
 from nsmt.reporting.language_results import forcing_tables, task_figures, task_tables
-from nsmt.steering.interventions import LanguageNeurons
-
-CODES = ("en", "de", "hi", "ur")
-SITES = (Site("decoder", 0, 4), Site("decoder", 1, 4))
 
 
 @pytest.fixture
 def neurons():
-    first = torch.tensor([[1, 1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 1], [0, 0, 1, 0]]).bool()
-    atlas = NeuronAtlas.from_masks(CODES, SITES, {"decoder.0": first, "decoder.1": ~first})
-    return LanguageNeurons(atlas, statistics_of(SITES, CODES))
+    return made_neurons()
 
 
 @pytest.fixture
 def results():
-    likelihood = {
-        off: {
-            on: {"nll": 10.0 + 2 * (off == on) + (off != "") * place, "tokens": 2}
-            for place, on in enumerate(CODES)
-        }
-        for off in ("", *CODES)
-    }
-    answers = [
-        {"asked": asked, "wanted": wanted, "came": "hi"} for asked in CODES for wanted in CODES
-    ]
-    return {
-        "perplexity": likelihood,
-        "fertility": {
-            code: {"characters": 100, "tokens": 25 * k} for k, code in enumerate(CODES, 1)
-        },
-        "forcing": {"forced": answers},
-    }
+    return made_results()
 
 
 def row_of(table, *labels):
@@ -52,42 +29,15 @@ def row_of(table, *labels):
     return row[len(labels) :]
 
 
-def test_overlap_is_over_the_neurons_of_all_layers():
-    members = np.array([[1, 1, 0, 0], [1, 0, 0, 1], [0, 0, 0, 0], [0, 0, 0, 0]]).astype(bool)
-    found = iou(members)
-    assert found[0, 1] == pytest.approx(1 / 3)
-    assert found[0, 0] == 1
-    assert found[2, 3] == 0
-
-
-def test_harm_is_what_switching_off_adds(results):
-    found = harm(token_means(results["perplexity"]), CODES)
-    assert found[0].tolist() == [1.0, 0.5, 1.0, 1.5]
-    assert found.diagonal().tolist() == [1.0, 1.5, 2.0, 2.5]
-
-
-def test_numbers_of_languages_are_the_models_and_the_worlds(neurons, results):
-    measured, known = measures(neurons, results), properties(CODES, results, CATALOGUE)
-    assert measured["neurons"] == dict.fromkeys(CODES, 4.0)
-    assert measured["harm to itself"]["hi"] == 2.0
-    # Every answer is Hindi: the share of the other languages' questions.
-    assert measured["forced into"] == {"en": 0.0, "de": 0.0, "hi": 1.0, "ur": 0.0}
-    assert known["resource class"] == {"en": 5.0, "de": 5.0, "hi": 4.0, "ur": 3.0}
-    assert known["tokens a character"]["ur"] == 1.0
-    assert known["nats a character"]["de"] == pytest.approx(5 * 0.5)
-    # All five orders are Urdu's; those of adjective and numeral are German's and English's.
-    assert known["word order in common"]["hi"] == pytest.approx((2 / 5 + 2 / 5 + 1) / 3)
-
-
-def test_what_was_not_measured_is_left_out(neurons):
-    assert list(pair_matrices(neurons, {})) == ["IoU of neurons"]
-    assert list(measures(neurons, {})) == ["neurons"]
-    assert "nats a character" not in properties(CODES, {}, CATALOGUE)
-    assert relation_tables(neurons, {}, CATALOGUE)["families"].columns[-1] == "IoU of neurons"
+def test_figures_show_languages_by_family_whatever_the_order_of_the_atlas(neurons):
+    atlas = neurons.atlas.select(["en", "hi", "de", "ur"])
+    axes = overlap_figure(atlas, CATALOGUE).axes[0]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["en", "de", "hi", "ur"]
+    np.testing.assert_array_equal(axes.images[0].get_array(), whole_iou(neurons.atlas))
 
 
 def test_pairs_tests_and_correlations_are_tables(neurons, results):
-    tables = relation_tables(neurons, results, CATALOGUE)
+    tables = relation_tables(language_relations(neurons, results, CATALOGUE), CODES)
     count, overlap, hurt, _ = row_of(tables["families"], "same family, other script")
     assert count == "1"
     assert overlap == f"{3 / 5:.3f}"

@@ -20,7 +20,8 @@ from made_results import (
 from nsmt.evaluation.seeds import t_quantile
 from nsmt.methods import BILINGUAL, CONTROL, DENSE, LABELS
 from nsmt.reporting.paper_tables import Column, score_tables, table1, table2
-from nsmt.reporting.reproduction import Absence, Reproduction
+from nsmt.reporting.reproduction import Absence, Reproduction, Trained
+from nsmt.reporting.table_notes import updates_notes
 
 
 def test_table_2_has_tiers_by_side_then_all_and_the_control_second():
@@ -114,8 +115,21 @@ def test_parameters_beyond_the_dense_model_stand_beside_the_seeds():
 def test_updates_of_every_row_are_told():
     found = result(NS, updates={NS: 80})
     table = table2(found, "bleu")["table2-gains"]
-    told = "Updates after the dense model, of each model: continue-dense 100; "
+    told = "Updates after the dense model (100), of each model: continue-dense 100; "
     assert f"{told}{LABELS[NS]} 80." in table.notes
+
+
+def test_models_that_a_method_trains_of_single_directions_are_told_with_their_updates():
+    found = result(BILINGUAL, "lass", updates={BILINGUAL: 400})
+    tuned = [
+        replace(each, trained=each.trained | {"lass": Trained(1000, (100,), tuning=(50, 60))})
+        if each.method == "lass"
+        else each
+        for each in found.outcomes
+    ]
+    (note,) = updates_notes(replace(found, outcomes=tuple(tuned)))
+    assert "; bilingual models 400 from random weights; " in note
+    assert note.endswith("; LaSS 100, and 50 and 60 for each direction to find its masks.")
 
 
 def test_a_corpus_without_tiers_has_families_and_all():

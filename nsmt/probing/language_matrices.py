@@ -1,4 +1,4 @@
-"""Results of language models as matrices, for tables and figures.
+"""Results of language models as matrices: what switching a language off, or forcing it, does.
 
 Shape suffixes: L languages, N neurons of all sites.
 """
@@ -10,14 +10,12 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from nsmt.languages import Language
 from nsmt.neurons.atlas import NeuronAtlas
+from nsmt.probing.ranks import Floats
 
 # Nats a token by change and language.
 Means = Mapping[str, Mapping[str, float]]
-Floats = npt.NDArray[np.float64]
 
 
 def members(atlas: NeuronAtlas) -> np.ndarray:
@@ -48,28 +46,6 @@ def success(answers: Sequence[Mapping[str, Any]], languages: Sequence[str]) -> F
     return np.array([[fmean(hits[asked, wanted]) for wanted in languages] for asked in languages])
 
 
-def by_family(languages: Sequence[str], known: Mapping[str, Language]) -> list[int]:
-    """The places of languages ordered by family, families as they come first."""
-    families = families_of(languages, known)
-    first = {family: place for place, family in reversed(list(enumerate(families)))}
-    return sorted(range(len(languages)), key=lambda place: (first[families[place]], place))
-
-
-def families_of(languages: Sequence[str], known: Mapping[str, Language]) -> list[str]:
-    """The family of each."""
-    return [known[language].family for language in languages]
-
-
-def iou(members_LN: npt.NDArray[np.bool_]) -> Floats:
-    """Intersection over union of every two languages' neurons: [L, L]; 0 where both have none."""
-    member_LN = members_LN.astype(float)
-    both_LL = member_LN @ member_LN.T
-    size_L = member_LN.sum(1)
-    union_LL = size_L[:, None] + size_L[None] - both_LL
-    found: Floats = np.divide(both_LL, union_LL, out=np.zeros_like(both_LL), where=union_LL > 0)
-    return found
-
-
 def harm(means: Means, languages: Sequence[str], *, kind: str = "") -> Floats:
     """What neurons of a language (row), switched off, add to the nats a token of each (column)."""
     return np.array(
@@ -78,3 +54,13 @@ def harm(means: Means, languages: Sequence[str], *, kind: str = "") -> Floats:
             for off in languages
         ]
     )
+
+
+def own_and_other_harm(
+    means: Means, languages: Sequence[str], *, kind: str = ""
+) -> tuple[list[float], list[float]]:
+    """For each language switched off: the change on its own text, and the mean on the others'."""
+    harm_LL = harm(means, languages, kind=kind)
+    apart_LL = ~np.eye(len(languages), dtype=bool)
+    others_L = harm_LL.mean(1, where=apart_LL)
+    return harm_LL.diagonal().tolist(), others_L.tolist()
