@@ -57,9 +57,10 @@ MOMENTS: Final[dict[Operation, tuple[Moment, ...]]] = {
     **dict.fromkeys(("add", "replace", "diffmean", "mean"), ("sum",)),
     **dict.fromkeys(("random", "noise"), ("sum", "square")),
 }
+NOISY: Final = frozenset[Operation]({"random", "noise"})
 
 # Those which do nothing, or switch off, where nobody says how much.
-_VALUED: Final = frozenset[Operation]({"constant", "multiply", "random", "noise"})
+_VALUED: Final = NOISY | {"constant", "multiply"}
 
 
 class OperationSettings(Settings):

@@ -47,7 +47,7 @@ class Steering:
 
     neurons: Mapping[str, LanguageNeurons]
     programs: Mapping[Direction, Programs]
-    seed: int = 0
+    seed: int | str = 0
 
     def of(self, direction: Direction, stack: str) -> Program:
         """The program of a direction in a stack; an unknown direction is a ConfigurationError."""
@@ -139,7 +139,8 @@ def steered_directions(
         neurons, programs = steering.neurons[site.stack], distinct[site.stack]
         table = [affine(program, neurons, site) for program in programs]
         if any(bool(done.touched_F.any()) for done in table):
-            looks[site] = applied(table, rows.of_stack[site.stack], seed=steering.seed + site.layer)
+            seed = f"{steering.seed}/{site.name}"
+            looks[site] = applied(table, rows.of_stack[site.stack], seed=seed)
     with ExitStack() as block:
         if looks:
             block.enter_context(_as_written(model))

@@ -139,7 +139,7 @@ def _answers(
         decisive["deactivate"] = Deactivation(value=0.0)
 
     def measure() -> dict[str, Any]:
-        with steered(model.model, model.taps, [program], neurons):
+        with steered(model.model, model.taps, [program], neurons, seed=f"{name} {off}"):
             prompts = [settings.prompt.replace(QUESTION, question) for question in asked]
             texts = generate(model, prompts, settings.generation, stops=STOPS, tell=tell)
         return {"texts": texts}

@@ -64,14 +64,14 @@ def _changes(
     }
     if settings.deactivate is not None:
         off = partial(_off, subject, settings.deactivate)
-        changes["own neurons"] = partial(off, neurons)
+        changes["own neurons"] = partial(off, neurons, "own neurons")
         for name, random in controls(neurons, settings.random_seeds).items():
-            changes[name] = partial(off, random)
+            changes[name] = partial(off, random, name)
     return changes
 
 
 def _off(
-    subject: Subject, change: Deactivation, neurons: LanguageNeurons, language: str
+    subject: Subject, change: Deactivation, neurons: LanguageNeurons, name: str, language: str
 ) -> AbstractContextManager[None]:
-    program = (change.of(language),)
-    return steered(subject.model.model, subject.model.taps, [program], neurons)
+    model, program = subject.model, (change.of(language),)
+    return steered(model.model, model.taps, [program], neurons, seed=f"{name} {language}")

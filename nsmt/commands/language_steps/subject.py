@@ -22,7 +22,7 @@ from nsmt.errors import DataError
 from nsmt.files import replace_text
 from nsmt.languages import Language
 from nsmt.settings import Settings
-from nsmt.steering.interventions import Change, LanguageNeurons
+from nsmt.steering.interventions import NOISY, Change, LanguageNeurons
 from nsmt.steering.loading import LanguageModel
 from nsmt.turns import taking_turns
 
@@ -31,6 +31,8 @@ Count = Annotated[int, Field(ge=1)]
 Add = Callable[..., TaskID]
 # Raised whenever the same weights, text and settings give other results.
 _VERSION = 2
+# The same where noise is drawn.
+_NOISE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +93,9 @@ def decisive(settings: Settings) -> dict[str, Any]:
     Without `rows`, contexts of a batch for the memory's sake, unless noise is drawn batch by batch.
     """
     changes = (value for _, value in settings if isinstance(value, Change))
-    noise = any(change.operation in ("random", "noise") for change in changes)
-    return settings.model_dump(mode="json", exclude=set() if noise else {"rows"})
+    if any(change.operation in NOISY for change in changes):
+        return settings.model_dump(mode="json") | {"noise": _NOISE}
+    return settings.model_dump(mode="json", exclude={"rows"})
 
 
 def once(

@@ -185,7 +185,8 @@ def _task(
     found = {}
     for activated in ("", *subject.languages):
         program = (settings.activate.of(activated),) if activated else ()
-        with steered(model.model, model.taps, [program], neurons):
+        seed = f"{name} {language} {activated}"
+        with steered(model.model, model.taps, [program], neurons, seed=seed):
             texts = generate(
                 model, [each.prompt for each in examples], generation, stops=task.stops
             )
