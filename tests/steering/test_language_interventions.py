@@ -237,6 +237,21 @@ def test_an_intervention_that_would_be_none_is_told(word, said):
         pass
 
 
+@pytest.mark.parametrize("options", [{"rate": 0.001}, {"rate": 0.5, "percentile": 1.0}])
+def test_an_atlas_without_neurons_is_told_before_it_is_taken_for_no_effect(options):
+    statistics = statistics_of(TAPS)
+    empty = LanguageNeurons(lape(statistics, **options), statistics)
+    step = Intervention(operation="add", languages=("de",))
+    with (
+        pytest.raises(ConfigurationError, match=r"no neuron of the decoder[\s\S]*selection\.rate"),
+        steered(MODEL, TAPS, [(step,)], empty),
+    ):
+        pass
+    # To leave a model alone needs none.
+    with steered(MODEL, TAPS, [()], empty):
+        pass
+
+
 def test_neurons_and_statistics_are_of_one_another():
     statistics, others = (statistics_of(TAPS, seed=seed) for seed in (1, 2))
     statistics.provenance, others.provenance = {"text": "one"}, {"text": "another"}
