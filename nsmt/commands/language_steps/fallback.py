@@ -16,6 +16,7 @@ from nsmt.commands.language_steps.identifying import step_identifier
 from nsmt.commands.language_steps.prompting import Prompt
 from nsmt.commands.language_steps.subject import Add, Subject, once
 from nsmt.data.identification import LanguageIdentifier
+from nsmt.data.sources.lines import read_lines
 from nsmt.errors import ConfigurationError, DataError
 from nsmt.evaluation.language_models.fallback import Level, Order, fall_back
 from nsmt.evaluation.language_models.forcing import QUESTION, STOPS, questions
@@ -110,11 +111,9 @@ def _questions(settings: FallbackSettings) -> list[str]:
     if settings.questions is None:
         return questions([settings.asked])[settings.asked]
     try:
-        lines = Path(settings.questions).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{settings.questions} cannot be read: {error}", fix="correct fallback.questions"
-        ) from None
+        lines = list(read_lines(Path(settings.questions)))
+    except DataError as error:
+        raise DataError(error.problem, fix="correct fallback.questions") from None
     if not (found := [line.strip() for line in lines if line.strip()]):
         raise DataError(f"{settings.questions} is empty", fix="write one question a line")
     return found
