@@ -25,17 +25,12 @@ from nsmt.languages import Direction
 from nsmt.models.transformer import Transformer
 from nsmt.neurons.selection import ENCODER
 from nsmt.neurons.sites import Site
-from nsmt.neurons.taps import Look, Tap, attached
+from nsmt.neurons.taps import Look, attached, input_taps
 from nsmt.steering.interventions import LanguageNeurons, Program, affine, require_effective
 from nsmt.steering.steered import applied
 
 # By stack.
 Programs = Mapping[str, Program]
-
-
-def translation_taps(model: Transformer) -> dict[Site, Tap]:
-    """Every site of a translation model: the activation is what the second projection reads."""
-    return {site: Tap(module, module, "input") for site, module in model.projections.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +128,7 @@ def steered_directions(
             require_effective(program, steering.neurons[stack])
         places[stack] = torch.tensor([distinct[stack].index(program) for program in programs])
     rows = DirectionRows(places)
-    taps = translation_taps(model)
+    taps = input_taps(model.projections)
     looks: dict[Site, Look] = {}
     for site in (site for site in taps if site.stack in distinct):
         neurons, programs = steering.neurons[site.stack], distinct[site.stack]
