@@ -34,6 +34,7 @@ from nsmt.neurons.moments import Moment
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.settings import Settings
 from nsmt.steering.gathering import Contexts, gather
+from nsmt.training.snapshot import of_first_rank
 
 _LOG = logging.getLogger(__name__)
 # Of a state: how many contexts it is of.
@@ -94,12 +95,16 @@ def _of_language(
         gathering=_decisive(settings),
     )
     empty = partial(_empty, subject, language, settings.moments)
-    kept, total, done = None, None, 0
-    if _ranks()[0] == 0:
-        # The others hear what this one has found, as they may not see its files.
+    kept = total = None
+
+    def there() -> int:
+        nonlocal kept, total
         kept = _kept(path, made_by)
         total, done = _state(state, made_by) or (empty(), 0)
-    done = _agreed(done if kept is None else _KEPT)
+        return done if kept is None else _KEPT
+
+    # The others hear what the first has found, as they may not see its files.
+    done = of_first_rank(there)
     if done == _KEPT:
         tell(0 if kept is None else int(next(iter(kept.units.values())).sum()))
         return kept
@@ -189,14 +194,6 @@ def _ranks() -> tuple[int, int]:
     if not (distributed.is_available() and distributed.is_initialized()):
         return 0, 1
     return distributed.get_rank(), distributed.get_world_size()
-
-
-def _agreed(number: int) -> int:
-    """The first rank's number, in all ranks."""
-    told = [number]
-    if _ranks()[1] > 1:
-        distributed.broadcast_object_list(told, src=0)
-    return told[0]
 
 
 def _batch(some: list[list[int]]) -> Contexts:
