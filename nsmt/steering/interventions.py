@@ -70,7 +70,7 @@ class OperationSettings(Settings):
     value: float | None = Field(
         None, description="of constant, multiply, random and noise, which need one"
     )
-    layers: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
+    layers: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None = Field(
         None, description="from 0; null: all"
     )
     ratio: Annotated[float, Field(gt=0, le=1)] = Field(

@@ -53,6 +53,16 @@ class Steering:
             )
         return self.programs[direction].get(stack, ())
 
+    def require_known(self, directions: Sequence[Direction]) -> None:
+        """A ConfigurationError for a program of a stack whose neurons are not here."""
+        programs = [self.programs.get(direction, {}) for direction in directions]
+        stacks = {stack for each in programs for stack, program in each.items() if program}
+        if unknown := sorted(stacks - self.neurons.keys()):
+            raise ConfigurationError(
+                f"there are programs for the {', '.join(unknown)}, and no neurons of it",
+                fix=f"give its neurons, or programs for {', '.join(self.neurons)} alone",
+            )
+
 
 class _StackRows:
     """The programs of the positions of one stack."""
@@ -120,6 +130,7 @@ def steered_directions(
     if steering is None:
         yield DirectionRows({})
         return
+    steering.require_known(directions)
     distinct, places = {}, {}
     for stack in steering.neurons:
         programs = [steering.of(direction, stack) for direction in directions]
