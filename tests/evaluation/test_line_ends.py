@@ -46,6 +46,11 @@ def test_translations_are_read_as_they_were_written(tmp_path):
     assert found[DIRECTION].hypotheses == LINES
 
 
+def test_a_mark_of_the_byte_order_is_no_part_of_a_question(tmp_path):
+    (tmp_path / "asked").write_text("Who?\nWhy?\n", encoding="utf-8-sig")
+    assert asked(tmp_path / "asked") == ["Who?", "Why?"]
+
+
 @pytest.mark.parametrize(
     ("read", "key"), [(asked, "fallback.questions"), (tasks._lines, "tasks.folder")]
 )

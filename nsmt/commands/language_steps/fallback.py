@@ -114,7 +114,9 @@ def _questions(settings: FallbackSettings) -> list[str]:
         lines = list(read_lines(Path(settings.questions)))
     except DataError as error:
         raise DataError(error.problem, fix="correct fallback.questions") from None
-    if not (found := [line.strip() for line in lines if line.strip()]):
+    # A mark of the byte order is no text.
+    bare = (line.removeprefix("\ufeff").strip() for line in lines)
+    if not (found := [line for line in bare if line]):
         raise DataError(f"{settings.questions} is empty", fix="write one question a line")
     return found
 

@@ -23,10 +23,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from rich.progress import Progress
 from torch import distributed
 
+from nsmt.commands.language_steps.excerpt import require_a_context
 from nsmt.commands.language_steps.subject import Add, Count, Subject, one_at_a_time, short_digest
 from nsmt.data.monolingual import text_digest
 from nsmt.errors import AtlasError, DataError
@@ -52,6 +53,11 @@ class GatheringSettings(Settings):
         ("sum",), description="beside counts; noise and random need square"
     )
     state_every: Count = Field(64, description="contexts of a rank from a state to the next")
+
+    @model_validator(mode="after")
+    def _fills_a_context(self) -> GatheringSettings:
+        require_a_context(self.tokens, self.context)
+        return self
 
 
 def statistics_folder(subject: Subject, settings: GatheringSettings) -> Path:

@@ -120,6 +120,12 @@ def once(
         found: dict[str, Any] = kept["result"]
         return found
     result = measure()
-    text = json.dumps({"key": key, "result": result}, ensure_ascii=False, allow_nan=False)
+    try:
+        text = json.dumps({"key": key, "result": result}, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        raise DataError(
+            f"{name}: a likelihood is no finite number",
+            fix="set language_model.dtype=float32 or bfloat16, or a smaller value or strength",
+        ) from None
     replace_text(path, text + "\n")
     return result

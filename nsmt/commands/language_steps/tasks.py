@@ -142,6 +142,11 @@ def _examples(
                 missing.append(language)
                 said = f": {error.problem}"
             else:
+                if not some:
+                    raise DataError(
+                        f"{name} has no example in '{language}'",
+                        fix=f"correct tasks.{where}, or leave {name} out of tasks.names",
+                    )
                 found[name][language] = some[: settings.examples]
         if not found[name]:
             raise DataError(
