@@ -17,7 +17,7 @@ from nsmt.commands.language_steps import (
 )
 from nsmt.commands.language_steps.deactivating import Deactivation
 from nsmt.commands.language_steps.forcing import _program
-from nsmt.commands.language_steps.subject import once
+from nsmt.commands.language_steps.subject import held_out, once
 from nsmt.errors import ConfigurationError, DataError
 from nsmt.evaluation.language_models import forcing as force_module
 from nsmt.evaluation.language_models.forcing import questions
@@ -91,6 +91,15 @@ def test_a_set_without_examples_is_told_before_any_work(tmp_path):
 def test_fewer_tokens_than_a_context_are_told_with_both():
     with pytest.raises(ValidationError, match="tokens=100 does not fill a context of 512"):
         GatheringSettings(tokens=100)
+
+
+def test_languages_without_a_held_out_context_are_named_together():
+    contexts = {"de": [], "en": [[1, 2]], "fr": []}
+    subject = SimpleNamespace(
+        languages=tuple(contexts), contexts=lambda language, *_, **__: contexts[language]
+    )
+    with pytest.raises(DataError, match="no held-out context of de, fr"):
+        held_out(subject, length=2, limit=2)
 
 
 def test_a_likelihood_that_is_no_number_is_told_with_a_fix(tmp_path):

@@ -69,6 +69,11 @@ def test_every_row_of_the_head_has_a_script():
     assert told(tokenizer.eos_token_id) == told(len(tokenizer) + 4) == NO_LETTERS
 
 
+def test_special_tokens_without_a_row_of_the_head_have_no_place():
+    scripts, script_V = vocabulary_scripts(byte_tokenizer(), 2)
+    assert (scripts, script_V.tolist()) == ([NO_LETTERS], [0, 0])
+
+
 def by_hand(model, contexts, script_V, scripts, layer):
     nll = agreed = 0
     shares, text = [0.0] * scripts, [0] * scripts

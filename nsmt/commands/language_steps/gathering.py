@@ -70,6 +70,7 @@ def gathering_step(
     subject: Subject, settings: GatheringSettings, *, bar: Progress, add: Add
 ) -> ActivationStatistics | None:
     """Statistics of every language; None in ranks other than the first, which has them."""
+    subject.require_positions(settings.context, key="gathering.context")
     task = add("identify", total=len(subject.languages) * settings.tokens)
     parts = []
     # The first rank's turn is that of all.

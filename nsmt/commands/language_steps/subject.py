@@ -18,7 +18,7 @@ from rich.progress import TaskID
 
 from nsmt.commands.kept_result import kept_result
 from nsmt.data.monolingual import Part, TextSettings, contexts, paragraphs, part_of
-from nsmt.errors import DataError
+from nsmt.errors import ConfigurationError, DataError
 from nsmt.files import replace_text
 from nsmt.languages import Language
 from nsmt.settings import Settings
@@ -54,6 +54,18 @@ class Subject:
         """Contexts of a language's text, as `nsmt.data.monolingual.contexts` makes them."""
         texts = paragraphs(self.text, language, cache=self.downloads)
         return contexts(part_of(texts, part), self.model.tokenizer, **size)
+
+    def require_positions(self, length: int, *, key: str) -> None:
+        """A ConfigurationError for contexts that are longer than the model's positions.
+
+        Some families have no limit.
+        """
+        limit = getattr(self.model.model.config, "max_position_embeddings", None)
+        if limit is not None and length > limit:
+            raise ConfigurationError(
+                f"{key}={length} is more than the {limit} positions of {self.model.name}",
+                fix=f"set {key} to {limit} or less",
+            )
 
     def key(self, **more: object) -> dict[str, Any]:
         """What decides a result."""

@@ -78,7 +78,9 @@ def vocabulary_scripts(tokenizer: Any, size: int) -> tuple[list[str], Tensor]:  
     texts = tokenizer.batch_decode([[token] for token in range(count)])
     found = [token_script(text) for text in texts] + [NO_LETTERS] * (size - count)
     for token in tokenizer.all_special_ids:
-        found[token] = NO_LETTERS
+        # Some tokenizers have more of them than the head has rows.
+        if token < size:
+            found[token] = NO_LETTERS
     scripts = sorted(set(found))
     place = {script: number for number, script in enumerate(scripts)}
     return scripts, torch.tensor([place[script] for script in found])

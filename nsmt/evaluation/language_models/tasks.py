@@ -176,7 +176,7 @@ def chosen(row: Mapping[str, Any]) -> Example:
         f"Passage: {row['flores_passage']}\nQuestion: {row['question']}\n{options}\n"
         "The letter of the right answer is:"
     )
-    return Example(prompt, (_LETTERS["1234".index(str(row["correct_answer_num"]))],))
+    return Example(prompt, (_LETTERS[list("1234").index(str(row["correct_answer_num"]))],))
 
 
 def letter_scores(
