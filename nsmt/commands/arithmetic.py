@@ -49,7 +49,7 @@ from nsmt.models.checkpoint import TrainedModel, load_checkpoint
 from nsmt.models.systems import CHECKPOINT
 from nsmt.neurons.statistics import ActivationStatistics, CountRule
 from nsmt.reporting.zero_shot_tables import REFERENCES
-from nsmt.steering.interventions import LanguageNeurons
+from nsmt.steering.interventions import NOISY, LanguageNeurons
 from nsmt.steering.translation_models import Steering
 from nsmt.training.identification import gather_statistics
 from nsmt.training.schedule import STATISTICS
@@ -195,6 +195,7 @@ def _translated(
         steering = Steering(
             neurons if arm.seed is None else by_seed[arm.seed],
             arm.programs(directions, pivot=pivot),
+            seed=arm.name,
         )
         outputs = translated(
             Variant(arm.name, arm.label, plain.trained),
@@ -212,11 +213,13 @@ def _translated(
 
 
 def _decided_by(arm: Arm, steering: Steering, *, pivot: str) -> dict[str, Any]:
+    noisy = any(step.operation in NOISY for step in arm.steps)
     return {
         "steps": [step.model_dump(mode="json") for step in arm.steps],
         "pivot": pivot,
         "neurons": {stack: each.atlas.fingerprint for stack, each in steering.neurons.items()},
         "statistics": {s: each.statistics.provenance for s, each in steering.neurons.items()},
+        **({"noise": steering.seed} if noisy else {}),
     }
 
 

@@ -30,6 +30,7 @@ from nsmt.commands.language_steps import (
     StepName,
     Subject,
     TasksSettings,
+    check_changes,
     check_steps,
     decisive,
     gathering_step,
@@ -134,7 +135,8 @@ def languages(config: LanguagesConfig) -> Path:
         )
     known = config.known()
     check_text(config.text, config.languages)
-    check_steps({name: getattr(config, name) for name in config.steps}, config.languages, known)
+    steps: dict[StepName, Settings] = {name: getattr(config, name) for name in config.steps}
+    check_steps(steps, config.languages, known)
     record = certificate(
         command=command_line(),
         config=config.model_dump(mode="json"),
@@ -148,6 +150,7 @@ def languages(config: LanguagesConfig) -> Path:
         statistics = gathering_step(subject, config.gathering, bar=bar, add=work)
         assert statistics is not None  # noqa: S101 -- one process has them
         with selected(subject, statistics, config.selection) as (subject, neurons):
+            check_changes(steps, subject, neurons)
             results: dict[str, dict[str, Any]] = {
                 name: step(subject, neurons, getattr(config, name), bar=bar, add=work)
                 for name, step in STEPS.items()

@@ -13,6 +13,7 @@ from pydantic import Field
 from nsmt.commands.config import RunConfig, recorded_config
 from nsmt.commands.score import comparison_path
 from nsmt.commands.translations import TRANSLATIONS
+from nsmt.data.sources.lines import read_lines
 from nsmt.errors import DataError
 from nsmt.evaluation.results import Comparison
 from nsmt.files import replace_text
@@ -170,10 +171,9 @@ def _samples(folder: Path, config: RunConfig, stages: Sequence[str]) -> SamplesS
 
 
 def _lines(path: Path) -> list[str]:
-    # Only "\n" ends a line: users' text may hold U+2028, at which splitlines() would split.
     if not path.is_file():
         raise DataError(f"{path} is missing", fix="restore it, or train the run again")
-    return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+    return list(read_lines(path))
 
 
 def _data(record: Mapping[str, Any]) -> DefinitionSection:

@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from nsmt.data.corpus import Corpus
+from nsmt.data.sources.lines import read_lines
 from nsmt.evaluation.results import TestOutput
 from nsmt.files import link_file, replace_text, sha256
 from nsmt.languages import Direction
@@ -149,8 +150,7 @@ def link_translations(folder: Path, system: str, into: Path) -> None:
 
 def _read(folder: Path, system: str, direction: Direction, references: list[str]) -> TestOutput:
     hypotheses, likelihoods = _files(folder, system, direction)
-    # Only "\n" ends a line: users' text may hold U+2028, at which splitlines() would split.
-    lines = hypotheses.read_text(encoding="utf-8").split("\n")[:-1]
+    lines = list(read_lines(hypotheses))
     table = np.loadtxt(likelihoods, delimiter="\t", skiprows=1, ndmin=2)
     return TestOutput(lines, references, table[:, 0], table[:, 1].astype(np.int64))
 

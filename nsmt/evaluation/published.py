@@ -18,6 +18,7 @@ from typing import Final, Literal
 
 from pydantic import Field
 
+from nsmt.data.sources.lines import read_lines
 from nsmt.errors import ConfigurationError, DataError
 from nsmt.evaluation.groups import TierColumn, pivot_directions, tier_columns
 from nsmt.evaluation.results import SystemResult, TestOutput
@@ -163,21 +164,10 @@ def _direction_folders(folder: Path) -> Iterator[tuple[Direction, Path]]:
 def _read_pair(hypotheses: Path, references: Path) -> TestOutput:
     if not references.is_file():
         raise DataError(f"{hypotheses} has no references {references.name}", fix=_LAYOUTS)
-    lines, expected = _read_lines(hypotheses), _read_lines(references)
+    lines, expected = list(read_lines(hypotheses)), list(read_lines(references))
     if len(lines) != len(expected) or not lines:
         raise DataError(
             f"{hypotheses} has {len(lines)} lines but {references.name} has {len(expected)}",
             fix="fetch both files again; each holds one line a sentence",
         )
     return TestOutput(lines, expected)
-
-
-def _read_lines(path: Path) -> list[str]:
-    """Lines ended by a newline and nothing else: other scripts use characters that look like it."""
-    try:
-        lines = path.read_text(encoding="utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{path} is not valid UTF-8 at byte {error.start}", fix="fetch the file again"
-        ) from None
-    return lines[:-1] if lines[-1] == "" else lines

@@ -56,7 +56,7 @@ def lave(
 def probability(statistics: ActivationStatistics, *, rate: float) -> NeuronAtlas:
     """For each language the round(rate·N) neurons that are active most often (LAP)."""
     scores_NT = joined(statistics.sites, probabilities(statistics))
-    return highest(statistics.tasks, statistics.sites, scores_NT, rate=rate, rule="probability")
+    return _highest_of(statistics, scores_NT, rate=rate, rule="probability")
 
 
 def covering(statistics: ActivationStatistics, *, percent: float) -> NeuronAtlas:
@@ -79,7 +79,7 @@ def difference(statistics: ActivationStatistics, *, rate: float) -> NeuronAtlas:
         )
     others_NT = (mean_NT.sum(1, keepdim=True) - mean_NT) / (languages - 1)
     scores_NT = mean_NT - others_NT
-    return highest(statistics.tasks, statistics.sites, scores_NT, rate=rate, rule="difference")
+    return _highest_of(statistics, scores_NT, rate=rate, rule="difference")
 
 
 def variation(
@@ -165,15 +165,32 @@ def specificity(atlas: NeuronAtlas, statistics: ActivationStatistics) -> dict[st
     return {site.name: part for site, part in zip(atlas.sites, parts, strict=True)}
 
 
+def _highest_of(
+    statistics: ActivationStatistics, scores_NT: Tensor, *, rate: float, rule: str
+) -> NeuronAtlas:
+    made_by = {"statistics": statistics.provenance}
+    return highest(
+        statistics.tasks, statistics.sites, scores_NT, rate=rate, rule=rule, provenance=made_by
+    )
+
+
 def highest(
-    tasks: Sequence[str], sites: Sequence[Site], scores_NT: Tensor, *, rate: float, rule: str
+    tasks: Sequence[str],
+    sites: Sequence[Site],
+    scores_NT: Tensor,
+    *,
+    rate: float,
+    rule: str,
+    provenance: Mapping[str, Any] | None = None,
 ) -> NeuronAtlas:
     """For each task the round(rate·N) neurons of the highest score."""
     count = _count(rate, len(scores_NT))
     chosen_NT = torch.zeros(scores_NT.shape, dtype=torch.bool)
     order_NT = torch.sort(scores_NT, dim=0, descending=True, stable=True).indices
     chosen_NT.scatter_(0, order_NT[:count], value=True)
-    return _atlas(tasks, sites, chosen_NT, provenance={"rule": rule, "rate": rate})
+    return _atlas(
+        tasks, sites, chosen_NT, provenance={"rule": rule, "rate": rate, **(provenance or {})}
+    )
 
 
 def _by_entropy(

@@ -45,6 +45,8 @@ def permuted(atlas: NeuronAtlas, *, seed: int | str) -> NeuronAtlas:
     """
     masks = {site.name: atlas.masks(site)[:, permutation(site, seed=seed)] for site in atlas.sites}
     provenance = {"rule": "permuted", "seed": seed, "like": atlas.fingerprint}
+    if "statistics" in atlas.provenance:
+        provenance["statistics"] = atlas.provenance["statistics"]
     return NeuronAtlas.from_masks(atlas.tasks, atlas.sites, masks, provenance=provenance)
 
 

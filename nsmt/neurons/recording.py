@@ -1,8 +1,7 @@
 """Watch the feed-forward layers of a running model and count what fires.
 
-The post-activation values are the input of the second feed-forward projection, so a pre-hook on
-that module sees them in any model, without a change to the model. While a recorder is attached,
-`observe` tells it which task each sentence of the coming forward pass belongs to.
+While a recorder is attached, `observe` tells it which task each sentence of the coming forward pass
+belongs to.
 
 Shape suffixes: B rows, S positions, C sentences.
 """
@@ -10,16 +9,14 @@ Shape suffixes: B rows, S positions, C sentences.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from nsmt.neurons.sites import Site
-
-# For a site: the second projection of its block. Models offer this mapping.
-Projections = Mapping[Site, nn.Module]
+from nsmt.neurons.taps import Look, Projections, attached, input_taps
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +44,7 @@ class Counts(Protocol):
 
 
 class ActivationRecorder:
-    """Feeds `statistics` from forward pre-hooks on the second projections of a model."""
+    """Feeds `statistics` with what the second projections of a model read."""
 
     def __init__(self, statistics: Counts) -> None:
         self.statistics = statistics
@@ -57,9 +54,7 @@ class ActivationRecorder:
     @contextmanager
     def attached(self, projections: Projections) -> Iterator[None]:
         """Hook every site for the length of the block, and always unhook."""
-        with ExitStack() as hooks:
-            for site, module in projections.items():
-                hooks.callback(module.register_forward_pre_hook(self._hook(site)).remove)
+        with attached(input_taps(projections), {site: self._count(site) for site in projections}):
             yield
 
     def observe(self, task_C: Tensor, positions: Mapping[str, Positions]) -> None:
@@ -67,17 +62,17 @@ class ActivationRecorder:
         self._task_C = task_C
         self._positions = positions
 
-    def _hook(self, site: Site) -> Any:  # noqa: ANN401 -- torch's hook protocol
-        def count(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    def _count(self, site: Site) -> Look:
+        def look(activation: Tensor) -> None:
             if self._task_C is None:
                 raise RuntimeError("observe() must name the tasks before the forward pass")
             positions = self._positions[site.stack]
             self.statistics.update(
                 site.name,
-                inputs[0].detach(),
+                activation.detach(),
                 task_C=self._task_C,
                 real_BS=positions.real_BS,
                 sentence_S=positions.sentence_S,
             )
 
-        return count
+        return look

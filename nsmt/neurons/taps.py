@@ -41,6 +41,13 @@ class Tap:
 
 
 Taps = Mapping[Site, Tap]
+# For a site: the second projection of its block. Models of nsmt offer this mapping.
+Projections = Mapping[Site, nn.Module]
+
+
+def input_taps(projections: Projections) -> dict[Site, Tap]:
+    """Activations as the second projections read them, for each site of some."""
+    return {site: Tap(module, module, "input") for site, module in projections.items()}
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from nsmt.neurons.sites import Site
 from nsmt.neurons.statistics import ActivationStatistics
-from nsmt.neurons.taps import Look, Tap, Taps, attached
+from nsmt.neurons.taps import Look, Taps, attached, input_taps
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,9 +81,9 @@ class _Watch:
         with ExitStack() as hooks:
             hooks.enter_context(attached(taps, looks))
             if "written" in self._statistics.moments:
-                seconds = {site: Tap(tap.second, tap.second, "input") for site, tap in taps.items()}
-                written = {site: self._written(site, tap.second) for site, tap in taps.items()}
-                hooks.enter_context(attached(seconds, written))
+                seconds = {site: tap.second for site, tap in taps.items()}
+                written = {site: self._written(site, seconds[site]) for site in seconds}
+                hooks.enter_context(attached(input_taps(seconds), written))
             yield
 
     def _positions(self, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -57,9 +57,10 @@ MOMENTS: Final[dict[Operation, tuple[Moment, ...]]] = {
     **dict.fromkeys(("add", "replace", "diffmean", "mean"), ("sum",)),
     **dict.fromkeys(("random", "noise"), ("sum", "square")),
 }
+NOISY: Final = frozenset[Operation]({"random", "noise"})
 
 # Those which do nothing, or switch off, where nobody says how much.
-_VALUED: Final = frozenset[Operation]({"constant", "multiply", "random", "noise"})
+_VALUED: Final = NOISY | {"constant", "multiply"}
 
 
 class OperationSettings(Settings):
@@ -69,7 +70,7 @@ class OperationSettings(Settings):
     value: float | None = Field(
         None, description="of constant, multiply, random and noise, which need one"
     )
-    layers: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
+    layers: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] | None = Field(
         None, description="from 0; null: all"
     )
     ratio: Annotated[float, Field(gt=0, le=1)] = Field(
@@ -226,13 +227,19 @@ class Affine:
 def require_effective(program: Program, neurons: LanguageNeurons) -> None:
     """A ConfigurationError for an intervention that would be none, whatever its strength."""
     layers = {site.layer for site in neurons.atlas.sites}
+    if program and neurons.count == 0:
+        raise ConfigurationError(
+            f"no neuron of the {neurons.atlas.sites[0].stack} is of any language",
+            fix="raise selection.rate (of the rule cumulative selection.k), or lower "
+            "selection.percentile",
+        )
     for step in program:
         if unknown := sorted(set(step.layers or ()) - layers):
             raise ConfigurationError(
                 f"layers: there is no layer {', '.join(map(str, unknown))}",
                 fix=f"choose from {min(layers)} to {max(layers)}",
             )
-        if step.ratio < 1 and round(step.ratio * neurons.count) == 0:
+        if round(step.ratio * neurons.count) == 0:
             raise ConfigurationError(
                 f"ratio={step.ratio:g} of {neurons.count} neurons is none",
                 fix="choose a larger ratio, or a larger rate of the selection",

@@ -12,6 +12,7 @@ Shape suffixes: P programs, B rows of a batch, S positions, F neurons of a site.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
@@ -95,13 +96,14 @@ def steered(
     neurons: LanguageNeurons,
     *,
     beams: int = 1,
-    seed: int = 0,
+    seed: int | str = 0,
 ) -> Iterator[None]:
     """Intervene in every forward pass of `model` within the block.
 
     `programs` is one for all rows, or one for each row of the batches to come, of which each has so
     many `beams` under `generate`; a batch of other rows is a ConfigurationError, unless all rows
-    have the same program. `seed` is for the operations that draw noise.
+    have the same program. `seed` is for the operations that draw noise: each site has its own, the
+    same after every start.
     """
     distinct = list(dict.fromkeys(programs))
     for program in distinct:
@@ -111,7 +113,7 @@ def steered(
     for site in taps:
         table = [affine(program, neurons, site) for program in distinct]
         if any(bool(done.touched_F.any()) for done in table):
-            looks[site] = applied(table, rows, seed=seed + site.layer)
+            looks[site] = applied(table, rows, seed=f"{seed}/{site.name}")
     with ExitStack() as stack:
         if len(distinct) > 1:
             stack.enter_context(rows.following(model))
@@ -119,7 +121,7 @@ def steered(
         yield
 
 
-def applied(table: Sequence[Affine], rows: Placing, *, seed: int) -> Look:
+def applied(table: Sequence[Affine], rows: Placing, *, seed: str) -> Look:
     """What changes the activations of a site: the tables move to their device and type once."""
     scale_PF = torch.stack([done.scale_F for done in table])
     shift_PF = torch.stack([torch.where(done.touched_F, done.shift_F, -0.0) for done in table])
@@ -151,9 +153,10 @@ def applied(table: Sequence[Affine], rows: Placing, *, seed: int) -> Look:
     return look
 
 
-def _normal(seed: int) -> Callable[[Tensor, Tensor], Tensor]:
+def _normal(seed: str) -> Callable[[Tensor, Tensor], Tensor]:
     """Adds noise of given deviations; drawn on the host, so the same on every device."""
-    generator = torch.Generator().manual_seed(seed)
+    digest = hashlib.sha256(seed.encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8]))
 
     def draw(activation: Tensor, deviation: Tensor) -> Tensor:
         drawn = torch.randn(activation.shape, generator=generator).to(activation)

@@ -25,17 +25,12 @@ from nsmt.languages import Direction
 from nsmt.models.transformer import Transformer
 from nsmt.neurons.selection import ENCODER
 from nsmt.neurons.sites import Site
-from nsmt.neurons.taps import Look, Tap, attached
+from nsmt.neurons.taps import Look, attached, input_taps
 from nsmt.steering.interventions import LanguageNeurons, Program, affine, require_effective
 from nsmt.steering.steered import applied
 
 # By stack.
 Programs = Mapping[str, Program]
-
-
-def translation_taps(model: Transformer) -> dict[Site, Tap]:
-    """Every site of a translation model: the activation is what the second projection reads."""
-    return {site: Tap(module, module, "input") for site, module in model.projections.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +42,7 @@ class Steering:
 
     neurons: Mapping[str, LanguageNeurons]
     programs: Mapping[Direction, Programs]
-    seed: int = 0
+    seed: int | str = 0
 
     def of(self, direction: Direction, stack: str) -> Program:
         """The program of a direction in a stack; an unknown direction is a ConfigurationError."""
@@ -57,6 +52,16 @@ class Steering:
                 fix="give each direction programs, or an empty mapping to leave it alone",
             )
         return self.programs[direction].get(stack, ())
+
+    def require_known(self, directions: Sequence[Direction]) -> None:
+        """A ConfigurationError for a program of a stack whose neurons are not here."""
+        programs = [self.programs.get(direction, {}) for direction in directions]
+        stacks = {stack for each in programs for stack, program in each.items() if program}
+        if unknown := sorted(stacks - self.neurons.keys()):
+            raise ConfigurationError(
+                f"there are programs for the {', '.join(unknown)}, and no neurons of it",
+                fix=f"give its neurons, or programs for {', '.join(self.neurons)} alone",
+            )
 
 
 class _StackRows:
@@ -125,6 +130,7 @@ def steered_directions(
     if steering is None:
         yield DirectionRows({})
         return
+    steering.require_known(directions)
     distinct, places = {}, {}
     for stack in steering.neurons:
         programs = [steering.of(direction, stack) for direction in directions]
@@ -133,13 +139,14 @@ def steered_directions(
             require_effective(program, steering.neurons[stack])
         places[stack] = torch.tensor([distinct[stack].index(program) for program in programs])
     rows = DirectionRows(places)
-    taps = translation_taps(model)
+    taps = input_taps(model.projections)
     looks: dict[Site, Look] = {}
     for site in (site for site in taps if site.stack in distinct):
         neurons, programs = steering.neurons[site.stack], distinct[site.stack]
         table = [affine(program, neurons, site) for program in programs]
         if any(bool(done.touched_F.any()) for done in table):
-            looks[site] = applied(table, rows.of_stack[site.stack], seed=steering.seed + site.layer)
+            seed = f"{steering.seed}/{site.name}"
+            looks[site] = applied(table, rows.of_stack[site.stack], seed=seed)
     with ExitStack() as block:
         if looks:
             block.enter_context(_as_written(model))

@@ -213,7 +213,12 @@ def test_an_evaluation_that_was_stopped_goes_on_with_what_is_missing(
 def test_a_masked_system_is_measured_and_changed_with_its_own_masks(run_copy):
     words = ("eval.system=neuron_specialization", "eval.languages=[de,fr]", "eval.identify=false")
     words += ("eval.max_sentences=5", "eval.random_seeds=[]", "eval.selection.rate=0.2")
-    found = evaluated(run_copy, *words)
+    # A masked neuron with a positive bias is always active: no neuron is more often.
+    with pytest.raises(ConfigurationError, match=r"decoder is of any[\s\S]*selection\.percentile"):
+        evaluated(run_copy, *words)
+    found = evaluated(run_copy, *words, "eval.selection.percentile=0.5")
+    atlas = NeuronAtlas.load(found / "neurons" / "atlas-decoder.safetensors")
+    assert any(bool(atlas.masks(site).any()) for site in atlas.sites)
     assert found.parent == run_copy / "evaluations"
     told = json.loads((found / "results" / "arithmetic.json").read_text())
     assert told["arms"]["replace"]["to_random"] == {}
@@ -221,6 +226,7 @@ def test_a_masked_system_is_measured_and_changed_with_its_own_masks(run_copy):
     measured = ActivationStatistics.load(found / "neurons" / "statistics.safetensors")
     trained = load_checkpoint(run_copy / "neuron_specialization" / "checkpoint")
     assert measured.provenance["model"] == trained.fingerprint
+    assert lape(languages_of_stack(measured, "decoder"), rate=0.2).provenance["bar"] == 1
     assert Direction.parse("en-de") in trained.directions
 
 

@@ -1,6 +1,7 @@
 """Claims about the steps of `nsmt languages`: what is done to the model, what is told early."""
 
 import sys
+from types import SimpleNamespace
 
 import pytest
 from pydantic import ValidationError
@@ -8,6 +9,7 @@ from pydantic import ValidationError
 from nsmt.commands.language_steps import (
     FallbackSettings,
     ForcingSettings,
+    GatheringSettings,
     PerplexitySettings,
     TasksSettings,
     check_steps,
@@ -15,6 +17,7 @@ from nsmt.commands.language_steps import (
 )
 from nsmt.commands.language_steps.deactivating import Deactivation
 from nsmt.commands.language_steps.forcing import _program
+from nsmt.commands.language_steps.subject import held_out, once
 from nsmt.errors import ConfigurationError, DataError
 from nsmt.evaluation.language_models import forcing as force_module
 from nsmt.evaluation.language_models.forcing import questions
@@ -75,6 +78,37 @@ def test_a_set_without_some_of_the_languages_is_tested_in_the_others(tmp_path, c
     assert "answering is left out in fr, it" in caplog.text
     with pytest.raises(DataError, match="cannot be tested in any of fr, it"):
         check_steps({"tasks": settings}, ("fr", "it"), CATALOGUE)
+
+
+def test_a_set_without_examples_is_told_before_any_work(tmp_path):
+    (tmp_path / "belebele").mkdir()
+    (tmp_path / "belebele" / "deu_Latn.jsonl").write_text("")
+    settings = TasksSettings(names=("comprehension",), folder=str(tmp_path), generation=GENERATION)
+    with pytest.raises(DataError, match="comprehension has no example in 'de'"):
+        check_steps({"tasks": settings}, ("de",), CATALOGUE)
+
+
+def test_fewer_tokens_than_a_context_are_told_with_both():
+    with pytest.raises(ValidationError, match="tokens=100 does not fill a context of 512"):
+        GatheringSettings(tokens=100)
+
+
+def test_languages_without_a_held_out_context_are_named_together():
+    contexts = {"de": [], "en": [[1, 2]], "fr": []}
+    subject = SimpleNamespace(
+        languages=tuple(contexts), contexts=lambda language, *_, **__: contexts[language]
+    )
+    with pytest.raises(DataError, match="no held-out context of de, fr"):
+        held_out(subject, length=2, limit=2)
+
+
+def test_a_likelihood_that_is_no_number_is_told_with_a_fix(tmp_path):
+    subject = SimpleNamespace(languages=("de",), output=tmp_path, key=lambda **more: more)
+    atlas = SimpleNamespace(fingerprint="1")
+    neurons = SimpleNamespace(atlas=atlas, statistics=SimpleNamespace(provenance={}))
+    with pytest.raises(DataError, match="perplexity/de: a likelihood is no finite number"):
+        once(subject, "perplexity/de", neurons, GENERATION, lambda: {"nll": float("nan")})
+    assert not list(tmp_path.rglob("*.json"))
 
 
 def test_where_examples_come_from_decides_no_score():

@@ -38,6 +38,12 @@ def model():
         ("山", "Han"),
         ("やま", "Hiragana"),
         ("山やま", MIXED),
+        ("コーヒー", "Katakana"),
+        ("ｶﾀｶﾅ", "Katakana"),
+        ("ＡＢＣ", "Latin"),
+        ("人々", "Han"),
+        ("1ª", "Latin"),
+        ("µm", "Latin"),
         ("e\u0301", "Latin"),
         ("\ufffd", PART),
         ("a\ufffd", PART),
@@ -61,6 +67,11 @@ def test_every_row_of_the_head_has_a_script():
     assert told(tokenizer.encode("ж")[0]) == PART
     # "</s>" is no word, and a row beyond the vocabulary no token.
     assert told(tokenizer.eos_token_id) == told(len(tokenizer) + 4) == NO_LETTERS
+
+
+def test_special_tokens_without_a_row_of_the_head_have_no_place():
+    scripts, script_V = vocabulary_scripts(byte_tokenizer(), 2)
+    assert (scripts, script_V.tolist()) == ([NO_LETTERS], [0, 0])
 
 
 def by_hand(model, contexts, script_V, scripts, layer):

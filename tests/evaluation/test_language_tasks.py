@@ -261,6 +261,8 @@ def test_inference_is_the_first_relation_that_is_named(folder):
     [
         ("comprehension", "belebele/deu_Latn.jsonl", "{"),
         ("comprehension", "belebele/deu_Latn.jsonl", belebele(correct_answer_num="0")),
+        ("comprehension", "belebele/deu_Latn.jsonl", belebele(correct_answer_num="")),
+        ("comprehension", "belebele/deu_Latn.jsonl", belebele(correct_answer_num="23")),
         ("comprehension", "belebele/deu_Latn.jsonl", '{"flores_passage": "The dog runs."}'),
         ("answering", "xquad/xquad.de.json", '{"rows": []}'),
         ("answering", "xquad/xquad.de.json", "[]"),

@@ -93,3 +93,37 @@ def test_adding_the_targets_neurons_turns_hello_into_hallo(
         (found,) = search(model, batch, eos=EOS, settings=settings, follow=rows.keep)
     assert logits_V[[HELLO, HALLO]].tolist() == pytest.approx([hello, hallo], abs=1e-3)
     assert written is None or found.tokens == [written]
+
+
+def test_the_noise_of_the_encoder_is_not_that_of_the_decoder(model):
+    found = {}
+    steering = Steering(
+        {site.stack: all_neurons(site) for site in model.sites},
+        {
+            FRENCH_TO_GERMAN: {
+                site.stack: (Intervention(operation="random", languages=("de",), value=1.0),)
+                for site in model.sites
+            }
+        },
+    )
+    sequences = SequenceFormat(pad=0, eos=EOS, tags={"fr": 4, "de": 5})
+    pieces = [torch.tensor([3, 3]).numpy()]
+    batch = sequences.collate(pieces, pieces, [FRENCH_TO_GERMAN], rows=[0])
+    with torch.no_grad(), steered_directions(model, [FRENCH_TO_GERMAN], steering) as rows:
+        rows.observe(batch)
+        for site, second in model.projections.items():
+            second.register_forward_pre_hook(
+                lambda _, inputs, site=site: found.update({site.stack: inputs[0]})
+            )
+        model(batch)
+    assert found["encoder"].shape == found["decoder"].shape == (1, 4, 2)
+    assert not torch.allclose(found["encoder"], found["decoder"], atol=1e-3)
+
+
+def all_neurons(site):
+    """Of German, with a deviation of 1."""
+    statistics = ActivationStatistics(["de"], [site], moments=("sum", "square"))
+    statistics.units[site.name] += 4
+    statistics.moments["square"][site.name] += 4
+    masks = {site.name: torch.ones(1, site.width, dtype=torch.bool)}
+    return LanguageNeurons(NeuronAtlas.from_masks(["de"], [site], masks), statistics)

@@ -231,6 +231,12 @@ def test_what_is_not_said_is_named(model, neurons, directions, make_sentences, m
         steered_directions(model, directions, steering),
     ):
         pass
+    alone = {"decoder": neurons["decoder"]}
+    with (
+        pytest.raises(ConfigurationError, match="programs for the encoder, and no neurons"),
+        steered_directions(model, directions, steering_of(alone, directions)),
+    ):
+        pass
     steering = steering_of(neurons, directions)
     with (
         pytest.raises(RuntimeError, match="observe"),

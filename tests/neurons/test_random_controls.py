@@ -74,7 +74,7 @@ def steered_with(neurons, monkeypatch):
     def found(step):
         seen = []
 
-        def steered(_, __, ___, members):
+        def steered(_, __, ___, members, *, seed):
             seen.append(members)
             return nullcontext()
 

@@ -1,5 +1,7 @@
 """Claims about interventions: one affine step for any sequence, row by row, and nothing at 0."""
 
+from typing import get_args
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -10,6 +12,11 @@ from pydantic import ValidationError
 
 from nsmt.errors import AtlasError, ConfigurationError
 from nsmt.neurons.language_rules import lape
+from nsmt.neurons.language_selection import (
+    LanguageRule,
+    LanguageSelectionSettings,
+    select_languages,
+)
 from nsmt.steering.families import language_model_taps
 from nsmt.steering.interventions import (
     Affine,
@@ -192,6 +199,8 @@ def test_an_operation_that_would_switch_off_or_do_nothing_needs_a_value(operatio
         Change(operation=operation)
     with pytest.raises(ValidationError, match="means nothing to operation=add"):
         Change(operation="add", value=1.0)
+    with pytest.raises(ValidationError, match="layers"):
+        Change(operation="add", layers=())
 
 
 @pytest.mark.parametrize("ratio", [0.25, 0.5, 0.9])
@@ -237,10 +246,26 @@ def test_an_intervention_that_would_be_none_is_told(word, said):
         pass
 
 
-def test_neurons_and_statistics_are_of_one_another():
+@pytest.mark.parametrize("options", [{"rate": 0.001}, {"rate": 0.5, "percentile": 1.0}])
+def test_an_atlas_without_neurons_is_told_before_it_is_taken_for_no_effect(options):
+    statistics = statistics_of(TAPS)
+    empty = LanguageNeurons(lape(statistics, **options), statistics)
+    step = Intervention(operation="add", languages=("de",))
+    with (
+        pytest.raises(ConfigurationError, match=r"no neuron of the decoder[\s\S]*selection\.rate"),
+        steered(MODEL, TAPS, [(step,)], empty),
+    ):
+        pass
+    # To leave a model alone needs none.
+    with steered(MODEL, TAPS, [()], empty):
+        pass
+
+
+@pytest.mark.parametrize("rule", get_args(LanguageRule))
+def test_neurons_and_statistics_are_of_one_another(rule):
     statistics, others = (statistics_of(TAPS, seed=seed) for seed in (1, 2))
     statistics.provenance, others.provenance = {"text": "one"}, {"text": "another"}
-    atlas = lape(statistics, rate=0.5)
+    atlas = select_languages(statistics, LanguageSelectionSettings(rule=rule, rate=0.5))
     assert LanguageNeurons(atlas, statistics).permuted(seed=1).count
     with pytest.raises(ConfigurationError, match="chosen by other statistics"):
         LanguageNeurons(atlas, others)

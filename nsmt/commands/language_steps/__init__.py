@@ -3,7 +3,8 @@
 `gathering_step` makes the statistics that neurons are found by, `selected` chooses neurons and the
 folder of what is found with them. Each of `STEPS` takes a subject, its neurons and the settings of
 the step's name, and gives plain data, from its file if that is of the same key. `check_steps` tells
-what they would stop at, before anything is done.
+what they would stop at, before anything is done, and `check_changes` what needs the model and its
+neurons to be known.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal
 
+from nsmt.commands.language_steps.excerpt import ExcerptSettings
 from nsmt.commands.language_steps.fallback import (
     FallbackSettings,
     check_fallback,
@@ -28,8 +30,10 @@ from nsmt.commands.language_steps.perplexity import PerplexitySettings, perplexi
 from nsmt.commands.language_steps.selecting import ATLAS, selected
 from nsmt.commands.language_steps.subject import Subject, decisive, short_digest
 from nsmt.commands.language_steps.tasks import TasksSettings, check_tasks, tasks_step
+from nsmt.errors import ConfigurationError
 from nsmt.languages import Language
 from nsmt.settings import Settings
+from nsmt.steering.interventions import Change, LanguageNeurons, require_effective
 
 StepName = Literal["perplexity", "fertility", "forcing", "fallback", "lens", "tasks"]
 STEPS: Final[dict[StepName, Callable[..., dict[str, Any]]]] = {
@@ -59,6 +63,25 @@ def check_steps(
             _CHECKS[name](settings, languages, known)
 
 
+def check_changes(
+    steps: Mapping[StepName, Settings], subject: Subject, neurons: LanguageNeurons
+) -> None:
+    """An error if one of some steps changes no neuron, or reads more than the model has room for.
+
+    Not for languages without neurons beside others that have some.
+    """
+    for name, settings in steps.items():
+        if isinstance(settings, ExcerptSettings):
+            subject.require_positions(settings.context, key=f"{name}.context")
+        for key, change in settings:
+            if not isinstance(change, Change):
+                continue
+            try:
+                require_effective((change.of(*subject.languages),), neurons)
+            except ConfigurationError as error:
+                raise ConfigurationError(f"{name}.{key}: {error.problem}", fix=error.fix) from None
+
+
 __all__ = [
     "ATLAS",
     "STEPS",
@@ -71,6 +94,7 @@ __all__ = [
     "StepName",
     "Subject",
     "TasksSettings",
+    "check_changes",
     "check_steps",
     "decisive",
     "gathering_step",

@@ -19,9 +19,14 @@ class ExcerptSettings(Settings):
 
     @model_validator(mode="after")
     def _fills_a_context(self) -> ExcerptSettings:
-        if self.tokens < self.context:
-            raise ValueError(
-                f"tokens={self.tokens} does not fill a context of {self.context}: "
-                f"set tokens to {self.context} or more, or a shorter context"
-            )
+        require_a_context(self.tokens, self.context)
         return self
+
+
+def require_a_context(tokens: int, context: int) -> None:
+    """A ValueError if so many tokens are not one context."""
+    if tokens < context:
+        raise ValueError(
+            f"tokens={tokens} does not fill a context of {context}: "
+            f"set tokens to {context} or more, or a shorter context"
+        )

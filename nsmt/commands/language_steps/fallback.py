@@ -16,6 +16,7 @@ from nsmt.commands.language_steps.identifying import step_identifier
 from nsmt.commands.language_steps.prompting import Prompt
 from nsmt.commands.language_steps.subject import Add, Subject, once
 from nsmt.data.identification import LanguageIdentifier
+from nsmt.data.sources.lines import read_lines
 from nsmt.errors import ConfigurationError, DataError
 from nsmt.evaluation.language_models.fallback import Level, Order, fall_back
 from nsmt.evaluation.language_models.forcing import QUESTION, STOPS, questions
@@ -110,12 +111,12 @@ def _questions(settings: FallbackSettings) -> list[str]:
     if settings.questions is None:
         return questions([settings.asked])[settings.asked]
     try:
-        lines = Path(settings.questions).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{settings.questions} cannot be read: {error}", fix="correct fallback.questions"
-        ) from None
-    if not (found := [line.strip() for line in lines if line.strip()]):
+        lines = list(read_lines(Path(settings.questions)))
+    except DataError as error:
+        raise DataError(error.problem, fix="correct fallback.questions") from None
+    # A mark of the byte order is no text.
+    bare = (line.removeprefix("\ufeff").strip() for line in lines)
+    if not (found := [line for line in bare if line]):
         raise DataError(f"{settings.questions} is empty", fix="write one question a line")
     return found
 
@@ -139,7 +140,7 @@ def _answers(
         decisive["deactivate"] = Deactivation(value=0.0)
 
     def measure() -> dict[str, Any]:
-        with steered(model.model, model.taps, [program], neurons):
+        with steered(model.model, model.taps, [program], neurons, seed=f"{name} {off}"):
             prompts = [settings.prompt.replace(QUESTION, question) for question in asked]
             texts = generate(model, prompts, settings.generation, stops=STOPS, tell=tell)
         return {"texts": texts}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -135,8 +136,13 @@ def _steer(
     settings: ForcingSettings,
     pairs: Sequence[tuple[str, str]],
 ) -> Steer:
-    programs = [_program(settings, asked, wanted) for asked, wanted in pairs]
-    return lambda rows: steered(model.model, model.taps, [programs[row] for row in rows], neurons)
+    def steer(rows: Sequence[int]) -> AbstractContextManager[None]:
+        programs = [_program(settings, *pairs[row]) for row in rows]
+        # The noise of a batch is its own, whichever batches this process has made before.
+        seed = f"{pairs[rows[0]]} {rows[0]}"
+        return steered(model.model, model.taps, programs, neurons, seed=seed)
+
+    return steer
 
 
 def _program(settings: ForcingSettings, asked: str, wanted: str) -> Program:

@@ -23,10 +23,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from rich.progress import Progress
 from torch import distributed
 
+from nsmt.commands.language_steps.excerpt import require_a_context
 from nsmt.commands.language_steps.subject import Add, Count, Subject, one_at_a_time, short_digest
 from nsmt.data.monolingual import text_digest
 from nsmt.errors import AtlasError, DataError
@@ -34,6 +35,7 @@ from nsmt.neurons.moments import Moment
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.settings import Settings
 from nsmt.steering.gathering import Contexts, gather
+from nsmt.training.snapshot import of_first_rank
 
 _LOG = logging.getLogger(__name__)
 # Of a state: how many contexts it is of.
@@ -52,6 +54,11 @@ class GatheringSettings(Settings):
     )
     state_every: Count = Field(64, description="contexts of a rank from a state to the next")
 
+    @model_validator(mode="after")
+    def _fills_a_context(self) -> GatheringSettings:
+        require_a_context(self.tokens, self.context)
+        return self
+
 
 def statistics_folder(subject: Subject, settings: GatheringSettings) -> Path:
     """Where statistics of the subject's model and text are, by language."""
@@ -63,6 +70,7 @@ def gathering_step(
     subject: Subject, settings: GatheringSettings, *, bar: Progress, add: Add
 ) -> ActivationStatistics | None:
     """Statistics of every language; None in ranks other than the first, which has them."""
+    subject.require_positions(settings.context, key="gathering.context")
     task = add("identify", total=len(subject.languages) * settings.tokens)
     parts = []
     # The first rank's turn is that of all.
@@ -94,12 +102,16 @@ def _of_language(
         gathering=_decisive(settings),
     )
     empty = partial(_empty, subject, language, settings.moments)
-    kept, total, done = None, None, 0
-    if _ranks()[0] == 0:
-        # The others hear what this one has found, as they may not see its files.
+    kept = total = None
+
+    def there() -> int:
+        nonlocal kept, total
         kept = _kept(path, made_by)
         total, done = _state(state, made_by) or (empty(), 0)
-    done = _agreed(done if kept is None else _KEPT)
+        return done if kept is None else _KEPT
+
+    # The others hear what the first has found, as they may not see its files.
+    done = of_first_rank(there)
     if done == _KEPT:
         tell(0 if kept is None else int(next(iter(kept.units.values())).sum()))
         return kept
@@ -189,14 +201,6 @@ def _ranks() -> tuple[int, int]:
     if not (distributed.is_available() and distributed.is_initialized()):
         return 0, 1
     return distributed.get_rank(), distributed.get_world_size()
-
-
-def _agreed(number: int) -> int:
-    """The first rank's number, in all ranks."""
-    told = [number]
-    if _ranks()[1] > 1:
-        distributed.broadcast_object_list(told, src=0)
-    return told[0]
 
 
 def _batch(some: list[list[int]]) -> Contexts:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
@@ -34,11 +36,12 @@ def lens_step(
     """{"scripts", "readings": {change: {language: a `Reading`}}}; changes are "", "own neurons"
     and "random SEED": of the text's own language, switched off."""
 
+    model = subject.model
+    head = model.model.get_output_embeddings()
+    scripts, script_V = vocabulary_scripts(model.tokenizer, head.out_features)
+
     def measure() -> dict[str, Any]:
-        model = subject.model
         texts = held_out(subject, length=settings.context, limit=settings.tokens)
-        head = model.model.get_output_embeddings()
-        scripts, script_V = vocabulary_scripts(model.tokenizer, head.out_features)
         changes = _changes(subject, neurons, settings)
         task = add("lens", total=len(changes) * len(texts))
         readings: dict[str, Any] = {}
@@ -52,7 +55,8 @@ def lens_step(
                 bar.advance(task)
         return {"scripts": scripts, "readings": readings}
 
-    return once(subject, "lens", neurons, settings, measure)
+    told = hashlib.sha256(json.dumps([scripts, script_V.tolist()]).encode()).hexdigest()
+    return once(subject, "lens", neurons, settings, measure, scripts=told)
 
 
 def _changes(
@@ -64,14 +68,14 @@ def _changes(
     }
     if settings.deactivate is not None:
         off = partial(_off, subject, settings.deactivate)
-        changes["own neurons"] = partial(off, neurons)
+        changes["own neurons"] = partial(off, neurons, "own neurons")
         for name, random in controls(neurons, settings.random_seeds).items():
-            changes[name] = partial(off, random)
+            changes[name] = partial(off, random, name)
     return changes
 
 
 def _off(
-    subject: Subject, change: Deactivation, neurons: LanguageNeurons, language: str
+    subject: Subject, change: Deactivation, neurons: LanguageNeurons, name: str, language: str
 ) -> AbstractContextManager[None]:
-    program = (change.of(language),)
-    return steered(subject.model.model, subject.model.taps, [program], neurons)
+    model, program = subject.model, (change.of(language),)
+    return steered(model.model, model.taps, [program], neurons, seed=f"{name} {language}")

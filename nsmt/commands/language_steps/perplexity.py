@@ -87,7 +87,8 @@ def _deactivations(
     for name, members in {"": neurons, **controls(neurons, settings.random_seeds)}.items():
         for language in subject.languages:
             step = settings.deactivate.of(language)
-            changes[f"{name} {language}".strip()] = partial(
-                steered, model.model, model.taps, [(step,)], members
+            change = f"{name} {language}".strip()
+            changes[change] = partial(
+                steered, model.model, model.taps, [(step,)], members, seed=change
             )
     return changes

@@ -18,11 +18,11 @@ from rich.progress import TaskID
 
 from nsmt.commands.kept_result import kept_result
 from nsmt.data.monolingual import Part, TextSettings, contexts, paragraphs, part_of
-from nsmt.errors import DataError
+from nsmt.errors import ConfigurationError, DataError
 from nsmt.files import replace_text
 from nsmt.languages import Language
 from nsmt.settings import Settings
-from nsmt.steering.interventions import Change, LanguageNeurons
+from nsmt.steering.interventions import NOISY, Change, LanguageNeurons
 from nsmt.steering.loading import LanguageModel
 from nsmt.turns import taking_turns
 
@@ -31,6 +31,8 @@ Count = Annotated[int, Field(ge=1)]
 Add = Callable[..., TaskID]
 # Raised whenever the same weights, text and settings give other results.
 _VERSION = 2
+# The same where noise is drawn.
+_NOISE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,18 @@ class Subject:
         """Contexts of a language's text, as `nsmt.data.monolingual.contexts` makes them."""
         texts = paragraphs(self.text, language, cache=self.downloads)
         return contexts(part_of(texts, part), self.model.tokenizer, **size)
+
+    def require_positions(self, length: int, *, key: str) -> None:
+        """A ConfigurationError for contexts that are longer than the model's positions.
+
+        Some families have no limit.
+        """
+        limit = getattr(self.model.model.config, "max_position_embeddings", None)
+        if limit is not None and length > limit:
+            raise ConfigurationError(
+                f"{key}={length} is more than the {limit} positions of {self.model.name}",
+                fix=f"set {key} to {limit} or less",
+            )
 
     def key(self, **more: object) -> dict[str, Any]:
         """What decides a result."""
@@ -91,8 +105,9 @@ def decisive(settings: Settings) -> dict[str, Any]:
     Without `rows`, contexts of a batch for the memory's sake, unless noise is drawn batch by batch.
     """
     changes = (value for _, value in settings if isinstance(value, Change))
-    noise = any(change.operation in ("random", "noise") for change in changes)
-    return settings.model_dump(mode="json", exclude=set() if noise else {"rows"})
+    if any(change.operation in NOISY for change in changes):
+        return settings.model_dump(mode="json") | {"noise": _NOISE}
+    return settings.model_dump(mode="json", exclude={"rows"})
 
 
 def once(
@@ -117,6 +132,12 @@ def once(
         found: dict[str, Any] = kept["result"]
         return found
     result = measure()
-    text = json.dumps({"key": key, "result": result}, ensure_ascii=False, allow_nan=False)
+    try:
+        text = json.dumps({"key": key, "result": result}, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        raise DataError(
+            f"{name}: a likelihood is no finite number",
+            fix="set language_model.dtype=float32 or bfloat16, or a smaller value or strength",
+        ) from None
     replace_text(path, text + "\n")
     return result

@@ -142,6 +142,11 @@ def _examples(
                 missing.append(language)
                 said = f": {error.problem}"
             else:
+                if not some:
+                    raise DataError(
+                        f"{name} has no example in '{language}'",
+                        fix=f"correct tasks.{where}, or leave {name} out of tasks.names",
+                    )
                 found[name][language] = some[: settings.examples]
         if not found[name]:
             raise DataError(
@@ -185,7 +190,8 @@ def _task(
     found = {}
     for activated in ("", *subject.languages):
         program = (settings.activate.of(activated),) if activated else ()
-        with steered(model.model, model.taps, [program], neurons):
+        seed = f"{name} {language} {activated}"
+        with steered(model.model, model.taps, [program], neurons, seed=seed):
             texts = generate(
                 model, [each.prompt for each in examples], generation, stops=task.stops
             )

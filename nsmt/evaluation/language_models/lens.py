@@ -10,6 +10,7 @@ Shape suffixes: L layers, K scripts, B contexts of a batch, S positions, V vocab
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,9 +25,17 @@ from nsmt.steering.loading import LanguageModel
 
 # What a token is that has no script.
 PART, MIXED, NO_LETTERS = "part of a character", "several scripts", "no letters"
-_NAMES: Final = {"Cjk": "Han"}
-# First words of the names of characters that go with any script.
-_ANY: Final = frozenset({"Combining", "Modifier", ""})
+_NAMES: Final = {
+    "Cjk": "Han",
+    "Ideographic": "Han",
+    "Hentaigana": "Hiragana",
+    "Feminine": "Latin",
+    "Masculine": "Latin",
+}
+# First words of the names of characters that go with any script: accents, ー, µ.
+_ANY: Final = frozenset({"Combining", "Modifier", "Katakana-Hiragana", "Micro", "Variation", ""})
+# Before the script in names of other widths.
+_WIDTHS: Final = re.compile("^(FULL|HALF)WIDTH ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +61,12 @@ def token_script(text: str) -> str:
     if "\ufffd" in text:
         return PART
     words = {
-        unicodedata.name(character, "").partition(" ")[0].title()
+        _WIDTHS.sub("", unicodedata.name(character, "")).partition(" ")[0].title()
         for character in text
         if unicodedata.category(character)[0] in "LM"
     } - _ANY
-    if len(words) > 1:
-        return MIXED
-    word = next(iter(words), NO_LETTERS)
-    return _NAMES.get(word, word)
+    scripts = {_NAMES.get(word, word) for word in words}
+    return MIXED if len(scripts) > 1 else next(iter(scripts), NO_LETTERS)
 
 
 def vocabulary_scripts(tokenizer: Any, size: int) -> tuple[list[str], Tensor]:  # noqa: ANN401
@@ -71,7 +78,9 @@ def vocabulary_scripts(tokenizer: Any, size: int) -> tuple[list[str], Tensor]:  
     texts = tokenizer.batch_decode([[token] for token in range(count)])
     found = [token_script(text) for text in texts] + [NO_LETTERS] * (size - count)
     for token in tokenizer.all_special_ids:
-        found[token] = NO_LETTERS
+        # Some tokenizers have more of them than the head has rows.
+        if token < size:
+            found[token] = NO_LETTERS
     scripts = sorted(set(found))
     place = {script: number for number, script in enumerate(scripts)}
     return scripts, torch.tensor([place[script] for script in found])

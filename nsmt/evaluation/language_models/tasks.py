@@ -34,6 +34,7 @@ from typing import Any, Final, Literal
 import regex
 from sacrebleu.metrics.bleu import BLEU
 
+from nsmt.data.sources.lines import read_lines
 from nsmt.errors import DataError
 from nsmt.evaluation.scoring import DEFAULT_TOKENIZER, metrics, score, signature_of
 from nsmt.languages import CATALOGUE
@@ -97,7 +98,7 @@ def _as_given(read: Reader) -> Reader:
     def checked(folder: Path, language: str) -> list[Example]:
         try:
             return read(folder, language)
-        except (KeyError, ValueError, TypeError, AttributeError) as error:
+        except (KeyError, ValueError, TypeError, AttributeError, csv.Error) as error:
             raise DataError(
                 f"data for {read.__name__} in '{language}' are not in their authors' format: "
                 f"{error!r}",
@@ -175,7 +176,7 @@ def chosen(row: Mapping[str, Any]) -> Example:
         f"Passage: {row['flores_passage']}\nQuestion: {row['question']}\n{options}\n"
         "The letter of the right answer is:"
     )
-    return Example(prompt, (_LETTERS["1234".index(str(row["correct_answer_num"]))],))
+    return Example(prompt, (_LETTERS[list("1234").index(str(row["correct_answer_num"]))],))
 
 
 def letter_scores(
@@ -335,10 +336,9 @@ TASKS: Final[dict[TaskName, Task]] = {
 
 def _lines(path: Path) -> list[str]:
     try:
-        # Only "\n" ends a line: text may hold others that splitlines() knows.
-        return path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error}", fix="correct tasks.folder") from None
+        return list(read_lines(path))
+    except DataError as error:
+        raise DataError(error.problem, fix="correct tasks.folder") from None
 
 
 def _lines_of(path: Path, language: str) -> list[str]:
