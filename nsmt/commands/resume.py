@@ -20,6 +20,7 @@ from nsmt.files import link_file, remove_unfinished, replace_folder
 from nsmt.methods import CONTROL, DENSE, ContinueDense
 from nsmt.records import RECORD, read_record
 from nsmt.settings import flat
+from nsmt.training.branches import WEIGHT_MASKS
 from nsmt.training.schedule import IDENTIFICATION
 from nsmt.training.stages import CHECKPOINT
 from nsmt.training.states import STATES
@@ -28,7 +29,7 @@ from nsmt.turns import taking_turns
 
 _LOG = logging.getLogger(__name__)
 _WORDS = ("auto", "never", "must")
-_LEFT_BY_STAGES = (STATES, "metrics.csv")
+_LEFT_BY_STAGES = (STATES, "metrics.csv", WEIGHT_MASKS)
 
 
 def check_resume(config: RunConfig) -> None:
@@ -95,11 +96,18 @@ def take_over(config: RunConfig, corpus: Corpus) -> None:
     # It may be running.
     with taking_turns(lock_of(other.resolve(), "run")):
         for stage in sorted(other.iterdir()):
-            if stage.name == IDENTIFICATION or any((stage / n).exists() for n in _LEFT_BY_STAGES):
+            if stage.name == IDENTIFICATION or _was_trained(stage):
                 with replace_folder(config.folder / stage.name) as building:
                     shutil.copytree(stage, building, dirs_exist_ok=True)
                 # Kept only for what made them, so other settings translate again.
                 link_translations(other / TRANSLATIONS, stage.name, config.folder / TRANSLATIONS)
+
+
+def _was_trained(folder: Path) -> bool:
+    """Whether stages left something there, be it of models that a method has of its own."""
+    if not folder.is_dir() or folder.name == EVALUATIONS:
+        return False
+    return any(next(folder.rglob(name), None) for name in _LEFT_BY_STAGES)
 
 
 def control_of(config: RunConfig) -> RunConfig:
