@@ -12,6 +12,7 @@ from pathlib import Path
 
 from nsmt.commands.config import RunConfig
 from nsmt.commands.fit import require_held_out, require_room
+from nsmt.commands.given import given_atlas
 from nsmt.commands.notes import RankError
 from nsmt.commands.processes import run_ranks
 from nsmt.data.corpus import Corpus
@@ -27,6 +28,7 @@ from nsmt.training.schedule import run_schedule
 from nsmt.training.settings import PartSettings
 from nsmt.training.signals import GO_ON, StopSignal
 from nsmt.training.stages import StageContext
+from nsmt.training.terms import GIVEN_ATLAS
 from nsmt.training.tracking import tracked
 from nsmt.training.world import launched, rank
 
@@ -60,7 +62,7 @@ def train_here(config: RunConfig, corpus: Corpus, stop: StopSignal) -> list[str]
         states=config.states,
         divergence=config.divergence,
         stop=stop,
-        settings=dict(flat(config.identity())),
+        settings=dict(flat(config.identity())) | given_atlas(config.schedule, key=GIVEN_ATLAS),
     )
     with tracked(
         config.logger,

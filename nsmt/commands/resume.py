@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from nsmt.commands.config import RunConfig, lock_of
 from nsmt.commands.evaluations import EVALUATIONS
+from nsmt.commands.given import changed_inputs
 from nsmt.commands.translations import TRANSLATIONS, link_translations
 from nsmt.data.corpus import Corpus
 from nsmt.errors import ConfigurationError, DataError
@@ -76,15 +77,16 @@ def _delete(folder: Path) -> None:
         ) from error
 
 
-def take_over(config: RunConfig, corpus: Corpus) -> None:
+def take_over(config: RunConfig, corpus: Corpus, given: Mapping[str, str]) -> None:
     """Have the stages of another run here too, unless this run has begun already.
 
-    Those of the run that `resume` names; with resume=auto, what the control alone has made.
+    Those of the run that `resume` names; with resume=auto, what the control alone has made. `given`
+    are the run's inputs, see `nsmt.commands.given`.
     """
     if (config.folder / RECORD).is_file():
         return
     if config.resume == "auto":
-        _share(config, corpus)
+        _share(config, corpus, given)
     if config.resume in _WORDS:
         return
     other = Path(config.resume)
@@ -115,10 +117,13 @@ def control_of(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"method": ContinueDense()})
 
 
-def _share(config: RunConfig, corpus: Corpus) -> None:
+def _share(config: RunConfig, corpus: Corpus, given: Mapping[str, str]) -> None:
     """Link what the control's own run has finished: runs of many methods train it once."""
     other = control_of(config).folder
-    if other == config.folder or read_record(other).get("data_fingerprint") != corpus.fingerprint:
+    record = read_record(other)
+    if other == config.folder or record.get("data_fingerprint") != corpus.fingerprint:
+        return
+    if changed_inputs(record, given):
         return
     # Whole folders, put in place at once and never written to again: it may be running.
     shared = [each for each in (DENSE, CONTROL) if (other / each / CHECKPOINT).is_dir()]

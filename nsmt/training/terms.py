@@ -29,7 +29,9 @@ _SHARED: Final = (
 _DENSE: Final = (*_SHARED, "model.", "schedule.dense.")
 _CONTROL: Final = (*_DENSE, "schedule.specialise.")
 _OWN: Final = ("schedule.separate.", "schedule.tuning.")
-_METHOD: Final = (*_CONTROL, *_OWN, "method.", "selection.")
+# The content of the atlas that a run was given, which its path does not tell.
+GIVEN_ATLAS: Final = "schedule.atlas.fingerprint"
+_METHOD: Final = (*_CONTROL, *_OWN, "method.", "selection.", GIVEN_ATLAS)
 # The next update can do with others of these. Not with another plan, nor with other memories.
 _CHANGEABLE: Final = ("optimizer.", "trainer.", "divergence.", "schedule.")
 _PLANS: Final = tuple(f"{own}{key}" for own in _OWN for key in ("tokens", "per_update"))

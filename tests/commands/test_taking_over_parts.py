@@ -61,7 +61,7 @@ def going_on(small_config, folder, *words):
 def test_models_of_single_directions_are_taken_over(small_config, killed, words, left):
     folder = killed(*words)
     config = going_on(small_config, folder, *words)
-    take_over(config, prepared_corpus(config))
+    take_over(config, prepared_corpus(config), {})
     for name in left.format(*config.data.parsed_directions).split():
         assert (config.folder / name).exists(), name
     train_stages(config)
@@ -78,7 +78,7 @@ def test_models_of_single_directions_are_taken_over(small_config, killed, words,
 def test_a_model_that_was_begun_on_other_batches_is_refused_by_name(small_config, killed):
     folder = killed(*BILINGUAL)
     config = going_on(small_config, folder, *BILINGUAL, "schedule.separate.per_update=1")
-    take_over(config, prepared_corpus(config))
+    take_over(config, prepared_corpus(config), {})
     with pytest.raises(CheckpointError, match=r"schedule.separate.per_update: None then, 1 now"):
         train_stages(config)
 
@@ -86,6 +86,6 @@ def test_a_model_that_was_begun_on_other_batches_is_refused_by_name(small_config
 def test_masks_of_other_settings_are_not_passed_off_as_what_was_asked_for(small_config, killed):
     folder = killed(*LASS)
     config = going_on(small_config, folder, *LASS, "method.rate=0.5")
-    take_over(config, prepared_corpus(config))
+    take_over(config, prepared_corpus(config), {})
     with pytest.raises(CheckpointError, match=r"method.rate: 0.3 then, 0.5 now"):
         train_stages(config)
