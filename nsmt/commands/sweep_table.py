@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError
 from nsmt.commands.compose import key_paths
 from nsmt.commands.config import PathSettings, RunConfig
 from nsmt.commands.score import comparison_path
-from nsmt.commands.sweep_job import FAILURE_RECORD
+from nsmt.commands.sweep_job import failure_reason
 from nsmt.commands.sweeps import SWEEPS, Sweep
 from nsmt.errors import ConfigurationError, DataError
 from nsmt.evaluation.groups import Group
@@ -252,9 +252,8 @@ def _same(text: str, other: str) -> bool:
 def _tell_unfinished(runs: Sequence[FoundRun]) -> None:
     for run in runs:
         if not run.finished:
-            failure = run.folder / FAILURE_RECORD
-            reason = json.loads(failure.read_text())["reason"] if failure.is_file() else None
-            state = f"failed: {reason}" if reason else "is not finished"
+            reason = failure_reason(run.folder)
+            state = "is not finished" if reason is None else f"failed: {reason}"
             console.print(f"left out: {run.folder} {state}", markup=False, soft_wrap=True)
 
 
