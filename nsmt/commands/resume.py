@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from nsmt.commands.config import RunConfig, lock_of
+from nsmt.commands.config import RunConfig, begun_config, lock_of
 from nsmt.commands.evaluations import EVALUATIONS
 from nsmt.commands.given import changed_inputs
 from nsmt.commands.translations import TRANSLATIONS, link_translations
@@ -155,14 +152,7 @@ def _require_alike(config: RunConfig, other: Path) -> None:
             f"resume={other} is neither one of {words} nor the folder of a run",
             fix=f"name a folder that holds {RECORD}",
         )
-    try:
-        theirs = RunConfig.model_validate_json(json.dumps(record["config"])).identity()
-    except ValidationError as error:
-        raise ConfigurationError(
-            f"{other} was begun by nsmt {record.get('nsmt')}, whose configuration this one does "
-            "not read",
-            fix="go on with that version",
-        ) from error
+    theirs = begun_config(other, record).identity()
     before, now = dict(flat(theirs)), dict(flat(config.identity()))
     allowed = list(config.resume_changes)
     if "method" in allowed:

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from nsmt.commands.compose import key_paths
-from nsmt.commands.config import PathSettings, RunConfig
+from nsmt.commands.config import PathSettings, RunConfig, begun_config
 from nsmt.commands.score import comparison_path
 from nsmt.commands.sweep_job import failure_reason
 from nsmt.commands.sweeps import SWEEPS, Sweep
@@ -126,15 +126,7 @@ def _runs(config: SweepTableConfig) -> list[FoundRun]:
 def _found(folder: Path, swept: Mapping[str, str] | None) -> FoundRun:
     """A run by its certificate; of a sweep, what was swept says more than what that decided."""
     record = read_record(folder)
-    try:
-        config = RunConfig.model_validate_json(json.dumps(record["config"]))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise DataError(
-            f"{folder} was made by nsmt {record.get('nsmt')}, whose configuration this one does "
-            f"not read: {'.'.join(map(str, first['loc']))}: {first['msg']}",
-            fix="move it out of the runs' folder, or name a sweep without it",
-        ) from None
+    config = begun_config(folder, record)
     settings = swept if swept is not None else _texts(flat(config.identity()))
     return FoundRun(folder, config, settings, str(record["data_fingerprint"]), "finished" in record)
 
