@@ -46,7 +46,6 @@ def run_stages(config: RunConfig, corpus: Corpus, stop: StopSignal) -> list[str]
 def train_here(config: RunConfig, corpus: Corpus, stop: StopSignal) -> list[str]:
     """Run every stage as one rank."""
     context = StageContext(
-        name=config.run_name,
         folder=config.folder,
         seed=config.seed,
         corpus=corpus,

@@ -15,7 +15,7 @@ import math
 import os
 import re
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -87,10 +87,6 @@ class Segments:
     def of(cls, sources: Sequence[str], output: TestOutput) -> Self:
         """A system's output for one test set."""
         return cls(tuple(sources), tuple(output.hypotheses), tuple(output.references))
-
-
-# Segment scores, in order.
-Scorer = Callable[[Segments], list[float]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,7 +68,6 @@ _JUDGES = ("guard", "diverged")
 class StageContext:
     """What all stages of a run share."""
 
-    name: str
     folder: Path
     seed: int
     corpus: Corpus
