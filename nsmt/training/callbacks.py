@@ -58,13 +58,17 @@ class StageMetrics(pl.Callback):
         self._watch = watch
         self._status: dict[str, str] = {}
 
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """What the largest batch compiles, before training, is the stage's too."""
+        del trainer, pl_module
+        self._programs = compilations()
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show the bar on rank 0."""
         # Measured once, and not in the time of the first stretch.
         matrix_rate(pl_module.device.type, _dtype(trainer))
         self._watch.restart()
         self._step = trainer.global_step
-        self._programs = compilations()
         if self.progress and trainer.is_global_zero:
             self._bar = progress_bar()
             status = _WARM_UP if self._compiled else ""
