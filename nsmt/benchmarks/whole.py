@@ -22,7 +22,7 @@ from nsmt.training.callbacks import StageMetrics
 from nsmt.training.divergence import Guard
 from nsmt.training.module import TranslationModule
 from nsmt.training.settings import DivergenceSettings, OptimizerSettings, TrainerSettings
-from nsmt.training.throughput import synchronise
+from nsmt.training.throughput import Stopwatch, synchronise
 from nsmt.training.trainer import make_trainer
 
 # Updates that warm up.
@@ -94,7 +94,13 @@ def whole_training(
         folder = Path(scratch)
         guard = Guard(DivergenceSettings(), folder=folder)
         metrics = StageMetrics(
-            "", updates=updates, log_every=50, progress=False, guard=guard, compiled=trainer.compile
+            "",
+            updates=updates,
+            log_every=50,
+            progress=False,
+            guard=guard,
+            watch=Stopwatch(),
+            compiled=trainer.compile,
         )
         runner = make_trainer(
             trainer,

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +19,7 @@ from nsmt.commands.score import compare_outputs, resamples_path
 from nsmt.commands.translations import TRANSLATIONS
 from nsmt.commands.zero_shot import (
     IdentifierOf,
+    Translated,
     chosen_systems,
     judge_of,
     language_identifier,
@@ -39,16 +39,12 @@ from nsmt.evaluation.arithmetic import (
     require_trained,
 )
 from nsmt.evaluation.groups import groups_of
-from nsmt.evaluation.off_target import Found, Judge, with_off_target
 from nsmt.evaluation.resamples import Resamples
-from nsmt.evaluation.results import TestOutput
 from nsmt.evaluation.zero_shot import Variant, unseen_directions, variants
-from nsmt.languages import Direction
 from nsmt.methods import LABELS
 from nsmt.models.checkpoint import TrainedModel, load_checkpoint
 from nsmt.models.systems import CHECKPOINT
 from nsmt.neurons.statistics import ActivationStatistics, CountRule
-from nsmt.reporting.zero_shot_tables import REFERENCES
 from nsmt.steering.interventions import NOISY, LanguageNeurons
 from nsmt.steering.translation_models import Steering
 from nsmt.training.identification import gather_statistics
@@ -59,24 +55,6 @@ _LOG = logging.getLogger(__name__)
 # Below the folder of the results.
 NEURONS: Final = "neurons"
 _MOMENTS: Final = ("sum", "square")
-
-
-@dataclass(frozen=True, slots=True)
-class _Done:
-    """By system: outputs, labels, and (of references too) which language each text is in."""
-
-    judge: Judge | None
-    outputs: dict[str, Mapping[Direction, TestOutput]] = field(default_factory=dict)
-    labels: dict[str, str] = field(default_factory=dict)
-    found: dict[str, Mapping[Direction, Found]] = field(default_factory=dict)
-
-    def add(self, name: str, label: str, outputs: Mapping[Direction, TestOutput]) -> None:
-        """What a system put out, with its off-target rate if there is a judge."""
-        if self.judge is not None:
-            found = {d: self.judge(d, output.hypotheses) for d, output in outputs.items()}
-            outputs = with_off_target(outputs, found, signature=self.judge.signature)
-            self.found[name] = found
-        self.outputs[name], self.labels[name] = outputs, label
 
 
 def arithmetic(
@@ -101,7 +79,7 @@ def arithmetic(
     neurons = language_neurons(statistics, settings.selection)
     for stack, of_stack in neurons.items():
         of_stack.atlas.save(into / NEURONS / f"atlas-{stack}.safetensors")
-    done = _translated(opened, settings, trained, every, neurons, sets, _Done(judge))
+    done = _translated(opened, settings, trained, every, neurons, sets, Translated(judge))
     groups = groups_of(sets.unseen, corpus.languages, pivot=corpus.pivot)
     (against,) = compare_outputs(
         done.outputs,
@@ -179,8 +157,8 @@ def _translated(
     every: list[Arm],
     neurons: Mapping[str, LanguageNeurons],
     sets: TestSets,
-    done: _Done,
-) -> _Done:
+    done: Translated,
+) -> Translated:
     """Translate as the system is, then under each arm; the text is kept below `into`."""
     directions, pivot = list(sets.texts), opened.corpus.pivot
     label = LABELS[settings.system]
@@ -206,9 +184,7 @@ def _translated(
             steered_by=_decided_by(arm, steering, pivot=pivot),
         )
         done.add(arm.name, arm.label, outputs)
-    if done.judge is not None:
-        texts = sets.texts.items()
-        done.found[REFERENCES] = {d: done.judge(d, text.targets) for d, text in texts}
+    done.judge_references(sets)
     return done
 
 

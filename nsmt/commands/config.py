@@ -165,6 +165,11 @@ def recorded_config(folder: Path, record: Mapping[str, Any]) -> RunConfig:
         raise DataError(
             f"{folder} holds no finished run", fix="train first: python train.py experiment=…"
         )
+    return begun_config(folder, record)
+
+
+def begun_config(folder: Path, record: Mapping[str, Any]) -> RunConfig:
+    """The same of a run that was begun; DataError if it is another release's."""
     try:
         return RunConfig.model_validate_json(json.dumps(record["config"]))
     except ValidationError as error:
@@ -173,5 +178,6 @@ def recorded_config(folder: Path, record: Mapping[str, Any]) -> RunConfig:
         raise DataError(
             f"{folder} was made by nsmt {record.get('nsmt')}, whose configuration this one does "
             f"not read: {key}: {first['msg']}",
-            fix=f"use that version (commit {record.get('commit')}), or train the run again",
+            fix=f"use that version (commit {record.get('commit')}), train the run again, or leave "
+            "it out",
         ) from None

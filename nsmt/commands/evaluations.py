@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 from pydantic import Field
 
 from nsmt.commands.config import PathSettings, RunConfig, ScoringSettings, recorded_config
+from nsmt.commands.fit import recorded_corpus
 from nsmt.data.corpus import Corpus
-from nsmt.data.prepare import prepare
-from nsmt.errors import ConfigurationError, DataError
+from nsmt.errors import ConfigurationError
 from nsmt.evaluation.arithmetic import ArithmeticSettings
 from nsmt.evaluation.comet import CometSettings
 from nsmt.evaluation.published import PublishedSettings
@@ -120,17 +120,7 @@ def opened_run(config: EvaluateConfig) -> OpenedRun:
     """
     folder, trained, run = _run_to_evaluate(config)
     require_tokenizer(run.test.tokenizer)
-    corpus = prepare(
-        run.data,
-        corpora=Path(run.paths.corpora),
-        downloads=Path(run.paths.downloads),
-        progress=config.progress,
-    )
-    if corpus.fingerprint != trained["data_fingerprint"]:
-        raise DataError(
-            f"{corpus.folder} holds other text than {folder} was trained on",
-            fix="put the inputs of that run back, or train again",
-        )
+    corpus = recorded_corpus(folder, trained, run, progress=config.progress)
     effective = _effective(run)
     record = evaluation_certificate(config, fingerprint=corpus.fingerprint, **effective)
     record["run"] = _about_run(trained)

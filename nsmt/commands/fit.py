@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nsmt.commands.config import RunConfig
 from nsmt.data.corpus import Corpus
+from nsmt.data.prepare import prepare
 from nsmt.errors import CheckpointError, DataError
 from nsmt.models.checkpoint import TrainedModel
 
 HELD_OUT = ("valid", "test")
+
+
+def recorded_corpus(
+    folder: Path, record: Mapping[str, Any], run: RunConfig, *, progress: bool
+) -> Corpus:
+    """The corpus of a run, by its certificate; DataError if it is not what the run trained on."""
+    corpus = prepare(
+        run.data,
+        corpora=Path(run.paths.corpora),
+        downloads=Path(run.paths.downloads),
+        progress=progress,
+    )
+    if corpus.fingerprint != record["data_fingerprint"]:
+        raise DataError(
+            f"{corpus.folder} holds other text than {folder} was trained on",
+            fix="put the inputs of that run back, or train again",
+        )
+    return corpus
 
 
 def require_held_out(corpus: Corpus) -> None:

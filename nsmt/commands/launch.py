@@ -12,18 +12,23 @@ from pathlib import Path
 
 from nsmt.commands.config import RunConfig
 from nsmt.commands.fit import require_held_out, require_room
+from nsmt.commands.given import given_atlas
 from nsmt.commands.notes import RankError
 from nsmt.commands.processes import run_ranks
 from nsmt.data.corpus import Corpus
+from nsmt.data.plan import require_updates
 from nsmt.data.prepare import prepare
+from nsmt.data.settings import MixSettings
 from nsmt.errors import PreemptionError
 from nsmt.files import replace_text
 from nsmt.methods import CONTROL, DENSE
 from nsmt.models.systems import is_whole
 from nsmt.settings import flat
 from nsmt.training.schedule import run_schedule
+from nsmt.training.settings import PartSettings
 from nsmt.training.signals import GO_ON, StopSignal
 from nsmt.training.stages import StageContext
+from nsmt.training.terms import GIVEN_ATLAS
 from nsmt.training.tracking import tracked
 from nsmt.training.world import launched, rank
 
@@ -41,7 +46,6 @@ def run_stages(config: RunConfig, corpus: Corpus, stop: StopSignal) -> list[str]
 def train_here(config: RunConfig, corpus: Corpus, stop: StopSignal) -> list[str]:
     """Run every stage as one rank."""
     context = StageContext(
-        name=config.run_name,
         folder=config.folder,
         seed=config.seed,
         corpus=corpus,
@@ -57,7 +61,7 @@ def train_here(config: RunConfig, corpus: Corpus, stop: StopSignal) -> list[str]
         states=config.states,
         divergence=config.divergence,
         stop=stop,
-        settings=dict(flat(config.identity())),
+        settings=dict(flat(config.identity())) | given_atlas(config.schedule, key=GIVEN_ATLAS),
     )
     with tracked(
         config.logger,
@@ -79,7 +83,26 @@ def prepared_corpus(config: RunConfig) -> Corpus:
     )
     require_held_out(corpus)
     require_room(corpus, config.model.max_positions)
+    _require_updates(config, corpus)
     return corpus
+
+
+def _require_updates(config: RunConfig, corpus: Corpus) -> None:
+    """Refuse updates of more micro-batches than there are sentences, in any stage of the run."""
+    sizes = {direction: len(corpus.table(direction, "train")) for direction in corpus.directions}
+    for mix in config.data.curriculum or (MixSettings(),):
+        drawn = (n for d, n in sizes.items() if mix.directions is None or str(d) in mix.directions)
+        require_updates(sum(drawn), config.batch.per_update)
+    if (parts := config.method.parts) is None or config.schedule.kind == "dense":
+        return
+    own: PartSettings = getattr(config.schedule, parts)
+    for name, directions in config.method.own_models(corpus.directions).items():
+        require_updates(
+            sum(sizes[direction] for direction in directions),
+            own.batch(config.batch).per_update,
+            of=f"an epoch of {name}, which has a model of its own,",
+            key=f"schedule.{parts}.per_update",
+        )
 
 
 def _torchrun(config: RunConfig, stop: StopSignal) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from nsmt.commands.config import RunConfig, recorded_config
+from nsmt.commands.fit import recorded_corpus
 from nsmt.data.corpus import Corpus
-from nsmt.data.prepare import prepare
 from nsmt.errors import DataError
 from nsmt.evaluation.groups import Group, groups_of, table_order
 from nsmt.files import sha256
@@ -116,16 +116,6 @@ def opened(folder: Path, *, accelerator: str | None, progress: bool) -> Subject:
     """Open a finished run; a DataError if it is none, or if its corpus is not what it was."""
     record = read_record(folder)
     run = recorded_config(folder, record)
-    corpus = prepare(
-        run.data,
-        corpora=Path(run.paths.corpora),
-        downloads=Path(run.paths.downloads),
-        progress=progress,
-    )
-    if corpus.fingerprint != record["data_fingerprint"]:
-        raise DataError(
-            f"{corpus.folder} holds other text than {folder} was trained on",
-            fix="put the inputs of that run back, or train again",
-        )
+    corpus = recorded_corpus(folder, record, run, progress=progress)
     device = device_of(accelerator or run.trainer.accelerator)
     return Subject(folder, run, record, corpus, device)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from nsmt.commands.comet_results import require_one_comet, with_comet
 from nsmt.commands.config import RunConfig, recorded_config
 from nsmt.commands.reproduce_plan import PLAIN, Condition, Plan
 from nsmt.commands.score import comparison_path, resamples_path
-from nsmt.commands.sweep_job import FAILURE_RECORD
+from nsmt.commands.sweep_job import failure_reason
 from nsmt.commands.system_facts import mask_bytes, parameters, trained_systems
 from nsmt.errors import ConfigurationError, DataError
 from nsmt.evaluation.resamples import Resamples
@@ -205,10 +204,8 @@ def kept_scores(place: Path) -> tuple[dict[str, Comparison], Resamples | None]:
 
 
 def _why(folder: Path, *, begun: bool) -> str:
-    failure = folder / FAILURE_RECORD
-    if failure.is_file():
-        reason = str(json.loads(failure.read_text(encoding="utf-8"))["reason"])
-        return f"failed: {' '.join(reason.split())}"
+    if (reason := failure_reason(folder)) is not None:
+        return f"failed: {reason}"
     return "is not finished; the same command goes on with it" if begun else "was not begun"
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from pydantic import ValidationError
-
-from nsmt.commands.config import RunConfig, lock_of
+from nsmt.commands.config import RunConfig, begun_config, lock_of
 from nsmt.commands.evaluations import EVALUATIONS
+from nsmt.commands.given import changed_inputs
 from nsmt.commands.translations import TRANSLATIONS, link_translations
 from nsmt.data.corpus import Corpus
 from nsmt.errors import ConfigurationError, DataError
@@ -21,6 +19,7 @@ from nsmt.methods import CONTROL, DENSE, ContinueDense
 from nsmt.models.systems import CHECKPOINT
 from nsmt.records import RECORD, read_record
 from nsmt.settings import flat
+from nsmt.training.branches import WEIGHT_MASKS
 from nsmt.training.schedule import IDENTIFICATION
 from nsmt.training.states import STATES
 from nsmt.training.world import launched
@@ -28,7 +27,7 @@ from nsmt.turns import taking_turns
 
 _LOG = logging.getLogger(__name__)
 _WORDS = ("auto", "never", "must")
-_LEFT_BY_STAGES = (STATES, "metrics.csv")
+_LEFT_BY_STAGES = (STATES, "metrics.csv", WEIGHT_MASKS)
 
 
 def check_resume(config: RunConfig) -> None:
@@ -75,15 +74,16 @@ def _delete(folder: Path) -> None:
         ) from error
 
 
-def take_over(config: RunConfig, corpus: Corpus) -> None:
+def take_over(config: RunConfig, corpus: Corpus, given: Mapping[str, str]) -> None:
     """Have the stages of another run here too, unless this run has begun already.
 
-    Those of the run that `resume` names; with resume=auto, what the control alone has made.
+    Those of the run that `resume` names; with resume=auto, what the control alone has made. `given`
+    are the run's inputs, see `nsmt.commands.given`.
     """
     if (config.folder / RECORD).is_file():
         return
     if config.resume == "auto":
-        _share(config, corpus)
+        _share(config, corpus, given)
     if config.resume in _WORDS:
         return
     other = Path(config.resume)
@@ -95,11 +95,18 @@ def take_over(config: RunConfig, corpus: Corpus) -> None:
     # It may be running.
     with taking_turns(lock_of(other.resolve(), "run")):
         for stage in sorted(other.iterdir()):
-            if stage.name == IDENTIFICATION or any((stage / n).exists() for n in _LEFT_BY_STAGES):
+            if stage.name == IDENTIFICATION or _was_trained(stage):
                 with replace_folder(config.folder / stage.name) as building:
                     shutil.copytree(stage, building, dirs_exist_ok=True)
                 # Kept only for what made them, so other settings translate again.
                 link_translations(other / TRANSLATIONS, stage.name, config.folder / TRANSLATIONS)
+
+
+def _was_trained(folder: Path) -> bool:
+    """Whether stages left something there, be it of models that a method has of its own."""
+    if not folder.is_dir() or folder.name == EVALUATIONS:
+        return False
+    return any(next(folder.rglob(name), None) for name in _LEFT_BY_STAGES)
 
 
 def control_of(config: RunConfig) -> RunConfig:
@@ -107,10 +114,13 @@ def control_of(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"method": ContinueDense()})
 
 
-def _share(config: RunConfig, corpus: Corpus) -> None:
+def _share(config: RunConfig, corpus: Corpus, given: Mapping[str, str]) -> None:
     """Link what the control's own run has finished: runs of many methods train it once."""
     other = control_of(config).folder
-    if other == config.folder or read_record(other).get("data_fingerprint") != corpus.fingerprint:
+    record = read_record(other)
+    if other == config.folder or record.get("data_fingerprint") != corpus.fingerprint:
+        return
+    if changed_inputs(record, given):
         return
     # Whole folders, put in place at once and never written to again: it may be running.
     shared = [each for each in (DENSE, CONTROL) if (other / each / CHECKPOINT).is_dir()]
@@ -142,14 +152,7 @@ def _require_alike(config: RunConfig, other: Path) -> None:
             f"resume={other} is neither one of {words} nor the folder of a run",
             fix=f"name a folder that holds {RECORD}",
         )
-    try:
-        theirs = RunConfig.model_validate_json(json.dumps(record["config"])).identity()
-    except ValidationError as error:
-        raise ConfigurationError(
-            f"{other} was begun by nsmt {record.get('nsmt')}, whose configuration this one does "
-            "not read",
-            fix="go on with that version",
-        ) from error
+    theirs = begun_config(other, record).identity()
     before, now = dict(flat(theirs)), dict(flat(config.identity()))
     allowed = list(config.resume_changes)
     if "method" in allowed:

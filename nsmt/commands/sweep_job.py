@@ -220,5 +220,17 @@ def _record_failure(job: Job, ended: Ended, command: str) -> None:
     replace_text(path, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
 
 
+def failure_reason(run: Path) -> str | None:
+    """Why the last job of a run failed, on one line; None if it did not."""
+    path = run / FAILURE_RECORD
+    if not path.is_file():
+        return None
+    try:
+        reason = json.loads(path.read_text(encoding="utf-8"))["reason"]
+    except (ValueError, KeyError, TypeError):
+        return f"{path} is damaged and does not say why"
+    return " ".join(str(reason).split())
+
+
 def _say(text: str) -> None:
     result_console().print(text, highlight=False, markup=False, soft_wrap=True)

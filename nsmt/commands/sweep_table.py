@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from nsmt.commands.compose import key_paths
-from nsmt.commands.config import PathSettings, RunConfig
+from nsmt.commands.config import PathSettings, RunConfig, begun_config
 from nsmt.commands.score import comparison_path
-from nsmt.commands.sweep_job import FAILURE_RECORD
+from nsmt.commands.sweep_job import failure_reason
 from nsmt.commands.sweeps import SWEEPS, Sweep
 from nsmt.errors import ConfigurationError, DataError
 from nsmt.evaluation.groups import Group
@@ -126,15 +126,7 @@ def _runs(config: SweepTableConfig) -> list[FoundRun]:
 def _found(folder: Path, swept: Mapping[str, str] | None) -> FoundRun:
     """A run by its certificate; of a sweep, what was swept says more than what that decided."""
     record = read_record(folder)
-    try:
-        config = RunConfig.model_validate_json(json.dumps(record["config"]))
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        raise DataError(
-            f"{folder} was made by nsmt {record.get('nsmt')}, whose configuration this one does "
-            f"not read: {'.'.join(map(str, first['loc']))}: {first['msg']}",
-            fix="move it out of the runs' folder, or name a sweep without it",
-        ) from None
+    config = begun_config(folder, record)
     settings = swept if swept is not None else _texts(flat(config.identity()))
     return FoundRun(folder, config, settings, str(record["data_fingerprint"]), "finished" in record)
 
@@ -252,9 +244,8 @@ def _same(text: str, other: str) -> bool:
 def _tell_unfinished(runs: Sequence[FoundRun]) -> None:
     for run in runs:
         if not run.finished:
-            failure = run.folder / FAILURE_RECORD
-            reason = json.loads(failure.read_text())["reason"] if failure.is_file() else None
-            state = f"failed: {reason}" if reason else "is not finished"
+            reason = failure_reason(run.folder)
+            state = "is not finished" if reason is None else f"failed: {reason}"
             console.print(f"left out: {run.folder} {state}", markup=False, soft_wrap=True)
 
 

@@ -11,6 +11,7 @@ import torch
 from omegaconf import OmegaConf
 
 from nsmt.commands.config import RunConfig
+from nsmt.commands.given import GIVEN, changed_inputs, given_inputs, require_same_inputs
 from nsmt.commands.launch import prepared_corpus, run_stages
 from nsmt.commands.notes import Tell, telling, told, withdraw
 from nsmt.commands.report import report, show
@@ -68,17 +69,18 @@ def train(config: RunConfig) -> Path | None:
 
 def _train(config: RunConfig, corpus: Corpus, stop: StopSignal, tell: Tell) -> Path | None:
     """The job in the first rank; others wait until the folder is as they are to find it."""
+    given = given_inputs(config.schedule)
     begin(config)
-    if (finished := finished_report(config.folder, corpus.fingerprint)) is not None:
+    if (finished := finished_report(config.folder, corpus.fingerprint, given)) is not None:
         console = result_console()
         console.print(f"{config.run_name} is finished; resume=never would start it again.")
         show(config.folder)
         tell(None)
         return finished
     log_into(config.folder)
-    take_over(config, corpus)
+    take_over(config, corpus, given)
     _LOG.info("corpus %s, %s", corpus.folder, corpus.fingerprint)
-    record = _begun(config, corpus)
+    record = _begun(config, corpus, given)
     write_record(config.folder, record)
     resolved = OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json")))
     replace_text(config.folder / "config.yaml", resolved)
@@ -92,7 +94,7 @@ def _train(config: RunConfig, corpus: Corpus, stop: StopSignal, tell: Tell) -> P
     return path
 
 
-def _begun(config: RunConfig, corpus: Corpus) -> dict[str, Any]:
+def _begun(config: RunConfig, corpus: Corpus, given: Mapping[str, str]) -> dict[str, Any]:
     """The certificate of a run that begins, or goes on."""
     record = certificate(
         command=command_line(),
@@ -103,8 +105,10 @@ def _begun(config: RunConfig, corpus: Corpus) -> dict[str, Any]:
     # Stages that an interrupted run finished are kept, so the record keeps what made them.
     if before := read_record(config.folder):
         _require_same_text(before, corpus, config.folder)
+        require_same_inputs(before, given, config.folder)
         attempt = {key: before[key] for key in ("command", "commit", "started")}
         record["resumed"] = [*before.get("resumed", []), attempt]
+    record[GIVEN] = dict(given)
     record["licences"] = corpus.licences
     record["preparation"] = {
         str(pair): {split: len(corpus.table(pair, split)) for split in SPLITS}
@@ -129,11 +133,11 @@ def _require_same_text(before: Mapping[str, Any], corpus: Corpus, folder: Path) 
         )
 
 
-def finished_report(folder: Path, fingerprint: str) -> Path | None:
-    """The report of a run that came to its end on the same text."""
+def finished_report(folder: Path, fingerprint: str, given: Mapping[str, str]) -> Path | None:
+    """The report of a run that came to its end on the same text, from the same inputs."""
     path, record = folder / "report" / "report.html", read_record(folder)
     same = "finished" in record and record["data_fingerprint"] == fingerprint
-    return path if same and path.is_file() else None
+    return path if same and not changed_inputs(record, given) and path.is_file() else None
 
 
 def check_consistency(config: RunConfig) -> None:

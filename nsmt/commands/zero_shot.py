@@ -63,13 +63,26 @@ IdentifierOf = Callable[[Sequence[Language], Sequence[str]], Identifier]
 
 
 @dataclass(frozen=True, slots=True)
-class _Translated:
+class Translated:
     """By system: outputs, labels, and (of references too) which language each text is in."""
 
+    judge: Judge | None
     outputs: dict[str, Mapping[Direction, TestOutput]] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     found: dict[str, Mapping[Direction, Found]] = field(default_factory=dict)
-    either_way: list[str] = field(default_factory=list)
+
+    def add(self, name: str, label: str, outputs: Mapping[Direction, TestOutput]) -> None:
+        """What a system put out, with its off-target rate if there is a judge."""
+        if self.judge is not None:
+            found = {d: self.judge(d, output.hypotheses) for d, output in outputs.items()}
+            outputs = with_off_target(outputs, found, signature=self.judge.signature)
+            self.found[name] = found
+        self.outputs[name], self.labels[name] = outputs, label
+
+    def judge_references(self, sets: TestSets) -> None:
+        """The same of the references: the identifier's own error."""
+        if self.judge is not None:
+            self.found[REFERENCES] = {d: self.judge(d, t.targets) for d, t in sets.texts.items()}
 
 
 def language_identifier(languages: Sequence[Language], required: Sequence[str]) -> Identifier:
@@ -92,7 +105,8 @@ def zero_shot(
         settings, corpus.languages, directions, pivot=corpus.pivot, identifier_of=identifier_of
     )
     sets = sets_of(corpus, directions, settings)
-    done = _translated(opened, names, sets, judge, into)
+    done = Translated(judge)
+    either_way = _translated(opened, names, sets, done, into)
     several = len(done.outputs) > 1
     comparisons = compare_outputs(
         done.outputs,
@@ -110,7 +124,7 @@ def zero_shot(
         else measure(done.outputs, labels=done.labels, tokenizer=opened.config.test.tokenizer)
     )
     measured = Measured(systems, done.found)
-    notes = _notes(sets, settings, done, passed_over, pivot=corpus.pivot)
+    notes = _notes(sets, settings, either_way, passed_over, pivot=corpus.pivot)
     notes += [comparison_resolution(each, [ZERO_SHOT], each.metrics) for each in comparisons]
     write_matrices(into, measured, sets, corpus, notes)
     write_everything(into, measured, sets, passed_over, pivot=corpus.pivot)
@@ -196,22 +210,20 @@ def _variants(
 
 
 def _translated(
-    opened: OpenedRun, names: Sequence[str], sets: TestSets, judge: Judge | None, into: Path
-) -> _Translated:
-    """Translate with every system, one model at a time, and keep the text below `into`."""
-    done = _Translated()
+    opened: OpenedRun, names: Sequence[str], sets: TestSets, done: Translated, into: Path
+) -> list[str]:
+    """Translate with every system, one model at a time, and keep the text below `into`.
+
+    Returns the labels of systems whose factorised sets are the merged ones.
+    """
+    either_way = []
     for variant in _variants(opened, names, list(sets.texts)):
         outputs = translated(variant, sets, opened.config, into / TRANSLATIONS)
-        if judge is not None:
-            found = {d: judge(d, output.hypotheses) for d, output in outputs.items()}
-            outputs = with_off_target(outputs, found, signature=judge.signature)
-            done.found[variant.name] = found
-        done.outputs[variant.name], done.labels[variant.name] = outputs, variant.label
+        done.add(variant.name, variant.label, outputs)
         if variant.either_way:
-            done.either_way.append(variant.label)
-    if judge is not None:
-        done.found[REFERENCES] = {d: judge(d, text.targets) for d, text in sets.texts.items()}
-    return done
+            either_way.append(variant.label)
+    done.judge_references(sets)
+    return either_way
 
 
 def translated(
@@ -263,7 +275,7 @@ def translated(
 def _notes(
     sets: TestSets,
     settings: ZeroShotSettings,
-    done: _Translated,
+    either_way: Sequence[str],
     passed_over: Mapping[str, str],
     *,
     pivot: str,
@@ -274,8 +286,8 @@ def _notes(
         f"neurons, masks of weights or adapters are merged: the encoder's of X→{pivot} and the "
         f"decoder's of {pivot}→Y."
     ]
-    if done.either_way:
-        named = ", ".join(done.either_way)
+    if either_way:
+        named = ", ".join(either_way)
         notes.append(f"Sets of languages (factorised) are the merged ones here: {named}.")
     notes += [f"{name} is not here: {reason}." for name, reason in passed_over.items()]
     return notes + notes_on_text(sets, settings)

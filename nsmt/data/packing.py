@@ -101,11 +101,6 @@ def split_to_multiple(batches: Batches, multiple: int) -> Batches:
     return found
 
 
-def padded_slots(batches: Batches, source: np.ndarray, target: np.ndarray) -> int:
-    """Slots of both sides that padded batches take."""
-    return sum(len(each) * int(source[each].max() + target[each].max()) for each in batches)
-
-
 def _sort_keys(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, ...]:
     """The last key is the first to sort by, as `np.lexsort` has it."""
     # By the longer side first, as the limit counts it: fewer batches than by one side first.

@@ -219,11 +219,7 @@ class Mix:
         batches = _batched(
             direction, source, target, self._batch, room=self.room, multiple=per_update, ties=ties
         )
-        if len(batches) < per_update:
-            raise ConfigurationError(
-                f"an epoch has {len(batches)} micro-batches, fewer than batch.per_update",
-                fix=f"set batch.per_update to {len(batches)} or less, or lower batch.tokens",
-            )
+        require_updates(len(row), per_update)
         batches = split_to_multiple(batches, per_update)
         shuffled = [batches[place] for place in rng.permutation(len(batches))]
         # Anything is left out only where sentences are too few to be split up further.
@@ -273,6 +269,18 @@ class Mix:
         tokens = _WINDOW_UPDATES * self._batch.per_update * self._batch.tokens
         wanted = int(tokens / float(np.dot(self.share, means)))
         return min(max(_WINDOW_SENTENCES, wanted), _LARGEST_WINDOW)
+
+
+def require_updates(
+    sentences: int, per_update: int, *, of: str = "an epoch", key: str = "batch.per_update"
+) -> None:
+    """Raise a ConfigurationError unless each micro-batch of an update has a sentence."""
+    if sentences < per_update:
+        raise ConfigurationError(
+            f"{of} has {sentences} sentences, fewer than the {per_update} micro-batches of an "
+            "update",
+            fix=f"set {key} to {sentences} or less" if sentences else "give it text to train on",
+        )
 
 
 def room_of(

@@ -90,10 +90,11 @@ def with_off_target(
         direction: replace(
             output,
             further={
+                **output.further,
                 OFF_TARGET_KEY: FurtherMetric(
                     share_statistics(found[direction].off_target(), metric=OFF_TARGET_KEY),
                     signature,
-                )
+                ),
             },
         )
         for direction, output in outputs.items()

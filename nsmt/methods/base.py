@@ -6,7 +6,7 @@ A method decides and trains nothing: it returns a treatment, which `nsmt.trainin
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -61,6 +61,11 @@ class Method(Settings, ABC):
         """Why these directions cannot be trained by it; None if they can."""
         del directions, languages, pivot
         return None
+
+    def own_models(self, directions: Iterable[Direction]) -> dict[str, tuple[Direction, ...]]:
+        """The directions of each model that is trained on some alone, by the model's name."""
+        del directions
+        return {}
 
     @abstractmethod
     def treatment(self, evidence: Evidence) -> Treatment:

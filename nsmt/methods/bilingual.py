@@ -6,6 +6,7 @@ The paper's are taken to be of pairs. How long each is trained, and on which bat
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar, Literal
 
 from pydantic import Field
@@ -29,11 +30,15 @@ class Bilingual(Method):
 
     def treatment(self, evidence: Evidence) -> Separate:
         """The directions of each model."""
+        return Separate(self.own_models(map(Direction.parse, evidence.statistics.tasks)))
+
+    def own_models(self, directions: Iterable[Direction]) -> dict[str, tuple[Direction, ...]]:
+        """One for each direction or pair."""
         parts: dict[str, list[Direction]] = {}
-        for direction in map(Direction.parse, evidence.statistics.tasks):
+        for direction in directions:
             if self.unit == "direction":
                 name = str(direction)
             else:
                 name = "-".join(sorted((direction.source, direction.target)))
             parts.setdefault(name, []).append(direction)
-        return Separate({name: tuple(own) for name, own in parts.items()})
+        return {name: tuple(own) for name, own in parts.items()}

@@ -8,10 +8,12 @@ tuned, and on which batches, is `schedule.tuning`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from nsmt.languages import Direction
 from nsmt.methods.base import Evidence, Method
 from nsmt.methods.treatments import WeightMasked
 from nsmt.models.settings import Share
@@ -37,6 +39,10 @@ class Lass(Method):
         "settings",
     )
     dropout: Share = Field(0.3, description="while tuning on a direction")
+
+    def own_models(self, directions: Iterable[Direction]) -> dict[str, tuple[Direction, ...]]:
+        """A copy of the dense model for each direction."""
+        return {str(direction): (direction,) for direction in directions}
 
     def treatment(self, evidence: Evidence) -> WeightMasked:
         """The same for all evidence: the masks come of training."""

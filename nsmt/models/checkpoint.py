@@ -108,6 +108,11 @@ def save_checkpoint(folder: Path, trained: TrainedModel) -> str:
     return manifest[WEIGHTS]
 
 
+def fingerprint_of(folder: Path) -> str:
+    """The fingerprint of a checkpoint that is whole; anything amiss is a CheckpointError."""
+    return verified_manifest(folder, required=_REQUIRED)[WEIGHTS]
+
+
 def load_checkpoint(folder: Path) -> TrainedModel:
     """Read and verify a checkpoint; anything amiss is a CheckpointError."""
     manifest = verified_manifest(folder, required=_REQUIRED)

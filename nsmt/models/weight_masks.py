@@ -29,12 +29,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from nsmt.errors import AtlasError
-from nsmt.neurons.atlas import pack_bits, unpack_bits
+from nsmt.neurons.atlas import pack_bits
 from nsmt.neurons.storage import TaskHeader, read_tensors, write_tensors
 
 # Which stacks have masks. The released code's `--gen-part encoder` masks the decoder's attention to
@@ -193,20 +192,6 @@ class WeightMasks:
             )
         return self._rows[task]
 
-    def mask(self, task: str, name: str) -> Tensor:
-        """Which weights of a matrix a direction uses: bool, of the matrix's shape."""
-        shape = self.shapes[name]
-        return unpack_bits(self.packed[name][self.row(task)], math.prod(shape)).view(shape)
-
-    def size(self, task: str) -> int:
-        """How many of all weights that have masks a direction uses."""
-        row = self.row(task)
-        return sum(_count(bits_TP[row]) for bits_TP in self.packed.values())
-
-    def kept(self, task: str) -> float:
-        """The share of all weights that have masks that a direction uses."""
-        return self.size(task) / max(1, sum(map(math.prod, self.shapes.values())))
-
     @property
     def nbytes(self) -> int:
         """What the bits take."""
@@ -273,7 +258,3 @@ class _Header(TaskHeader):
 
 def _packed_size(size: int) -> int:
     return (size + 7) // 8
-
-
-def _count(bits_P: Tensor) -> int:
-    return int(np.bitwise_count(bits_P.cpu().numpy()).sum(dtype=np.int64))

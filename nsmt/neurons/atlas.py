@@ -115,10 +115,6 @@ class NeuronAtlas:
         """The neurons of every task at `site`: bool [T, F]."""
         return unpack_bits(self.packed[site.name], site.width)
 
-    def kept(self, task: str, site: Site) -> float:
-        """The share of the neurons of `site` that belong to `task`."""
-        return self.mask(task, site).double().mean().item()
-
     def stack(self, name: str) -> tuple[Site, ...]:
         """The sites of one stack, by depth."""
         return tuple(sorted(site for site in self.sites if site.stack == name))

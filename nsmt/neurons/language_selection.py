@@ -24,7 +24,7 @@ class LanguageSelectionSettings(Settings):
     rate: Share = Field(
         0.01, description="of all neurons: the union of languages (lape, lave) or of each language"
     )
-    percentile: Share = Field(
+    percentile: Annotated[float, Field(gt=0, le=1)] = Field(
         language_rules.PERCENTILE, description="of all values: the bar of lape and lave"
     )
     k: Percent = 95.0

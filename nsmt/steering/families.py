@@ -22,37 +22,34 @@ class Family:
     """Dotted names: the list of blocks in the model, the rest within a block.
 
     `activation` is the non-linearity, whose output is the activation; `second` the projection that
-    writes to the residual stream; `gated` says whether it reads act(gate)·up or the activation.
+    writes to the residual stream, and reads the activation or, in a gated block, act(gate)·up.
     `tail` is what the residual stream goes through after the last block and before the head.
     """
 
     blocks: str
     activation: str
     second: str
-    gated: bool
     tail: tuple[str, ...] = ("model.norm",)
 
 
-_GATED = Family("model.layers", "mlp.act_fn", "mlp.down_proj", gated=True)
+_GATED = Family("model.layers", "mlp.act_fn", "mlp.down_proj")
 # By `config.model_type`.
 FAMILIES = {
     **dict.fromkeys(
         ("llama", "mistral", "gemma", "gemma2", "gemma3_text", "qwen2", "qwen3", "smollm3"), _GATED
     ),
     **dict.fromkeys(("cohere", "cohere2"), _GATED),
-    "phi3": Family("model.layers", "mlp.activation_fn", "mlp.down_proj", gated=True),
+    "phi3": Family("model.layers", "mlp.activation_fn", "mlp.down_proj"),
     "phi": Family(
         "model.layers",
         "mlp.activation_fn",
         "mlp.fc2",
-        gated=False,
         tail=("model.final_layernorm",),
     ),
     "bloom": Family(
         "transformer.h",
         "mlp.gelu_impl",
         "mlp.dense_4h_to_h",
-        gated=False,
         tail=("transformer.ln_f",),
     ),
     # Either may be None: OPT-350m has no last norm, others no projection.
@@ -60,14 +57,12 @@ FAMILIES = {
         "model.decoder.layers",
         "activation_fn",
         "fc2",
-        gated=False,
         tail=("model.decoder.final_layer_norm", "model.decoder.project_out"),
     ),
     "gpt_neox": Family(
         "gpt_neox.layers",
         "mlp.act",
         "mlp.dense_4h_to_h",
-        gated=False,
         tail=("gpt_neox.final_layer_norm",),
     ),
 }

@@ -33,11 +33,12 @@ from nsmt.training.stages import (
     keep,
     train_stage,
 )
+from nsmt.training.terms import check_finished, terms_of
 from nsmt.training.world import rank
 
 _LOG = logging.getLogger(__name__)
 # Below the folder of a method that trains several models first: the models, then what they gave.
-_TUNING, _MASKS = "tuning", "weight_masks"
+_TUNING, WEIGHT_MASKS = "tuning", "weight_masks"
 
 
 def train_branch(
@@ -125,7 +126,7 @@ def _train_on_own_weights(
     _train_on(context, schedule, name, dense=dense, weight_masks=masks)
     # The checkpoint has them.
     if rank() == 0:
-        shutil.rmtree(context.folder / name / _MASKS, ignore_errors=True)
+        shutil.rmtree(context.folder / name / WEIGHT_MASKS, ignore_errors=True)
 
 
 def _own_weights(
@@ -137,9 +138,12 @@ def _own_weights(
     direction: Direction,
 ) -> WeightMasks:
     """The masks of one direction, from disk if they were made before; its model is not kept."""
-    path = context.folder / name / _MASKS / f"{direction}.safetensors"
+    path = context.folder / name / WEIGHT_MASKS / f"{direction}.safetensors"
     part = f"{name}/{_TUNING}/{direction}"
-    if not of_first_rank(path.is_file):
+    terms = terms_of(part, context.settings)
+    if of_first_rank(path.is_file):
+        check_finished(WeightMasks.load(path).provenance.get("settings", {}), terms, folder=path)
+    else:
         tuned = _tuned(context, part, settings, dense, direction, dropout=treatment.dropout)
         if rank() == 0:
             own = _largest(tuned, treatment)
@@ -149,12 +153,16 @@ def _own_weights(
                 "dense": dense.fingerprint,
                 "tuned": tuned.fingerprint,
                 "updates": tuned.history["updates"],
+                "settings": terms,
             }
             WeightMasks.from_masks([(str(direction), own)], provenance=provenance).save(path)
         wait_for_all_ranks()
     if rank() == 0:
         shutil.rmtree(context.folder / part, ignore_errors=True)
-    return WeightMasks.load(path)
+    masks = WeightMasks.load(path)
+    # A checkpoint that has the masks has the settings, too.
+    provenance = {key: value for key, value in masks.provenance.items() if key != "settings"}
+    return WeightMasks(masks.tasks, masks.shapes, masks.packed, provenance=provenance)
 
 
 def _tuned(

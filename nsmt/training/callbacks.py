@@ -29,6 +29,9 @@ class StageMetrics(pl.Callback):
 
     Where layers are compiled, an update that compiles is a warm-up: shown as such, and in no figure
     of throughput. That is the first one of a process, and none after it.
+
+    `watch` is stopped by others for what is no training. Callbacks that come before this one are in
+    the time of an update, and those after it, in the time that the next batch is waited for.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class StageMetrics(pl.Callback):
         log_every: int,
         progress: bool,
         guard: Guard,
+        watch: Stopwatch,
         compiled: bool = False,
     ) -> None:
         self.stage = stage
@@ -51,16 +55,20 @@ class StageMetrics(pl.Callback):
         self._programs = self._made = 0
         self._bar: Progress | None = None
         self._step = 0
-        self._watch = Stopwatch()
+        self._watch = watch
         self._status: dict[str, str] = {}
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """What the largest batch compiles, before training, is the stage's too."""
+        del trainer, pl_module
+        self._programs = compilations()
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Show the bar on rank 0."""
         # Measured once, and not in the time of the first stretch.
         matrix_rate(pl_module.device.type, _dtype(trainer))
-        self._watch = Stopwatch()
+        self._watch.restart()
         self._step = trainer.global_step
-        self._programs = compilations()
         if self.progress and trainer.is_global_zero:
             self._bar = progress_bar()
             status = _WARM_UP if self._compiled else ""

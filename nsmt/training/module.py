@@ -51,9 +51,9 @@ class TranslationModule(pl.LightningModule):
         self.compiled = compiled
         # Sums since the last log line: nll, slots, and the fields of TokenCounts.
         self.register_buffer("trained", torch.zeros(7, dtype=torch.float64), persistent=False)
-        # By direction, of the running validation: nll, target tokens.
         # What of them was summed in time that is in no figure of throughput.
         self.register_buffer("untimed", torch.zeros(7, dtype=torch.float64), persistent=False)
+        # By direction, of the running validation: nll, target tokens.
         empty = torch.zeros(2, len(self.directions), dtype=torch.float64)
         self.register_buffer("validated", empty, persistent=False)
         self.trained: Tensor

@@ -36,6 +36,7 @@ from nsmt.training.states import (
     updates_on_disk,
 )
 from nsmt.training.terms import Terms
+from nsmt.training.throughput import Stopwatch
 from nsmt.training.trainer import set_loops
 
 _LOG = logging.getLogger(__name__)
@@ -58,6 +59,7 @@ class Resuming(pl.Callback):
         members: Mapping[str, Remembering],
         validate_every: int,
         seed: int,
+        watch: Stopwatch,
     ) -> None:
         self.settings = settings
         self.folder = folder
@@ -67,6 +69,7 @@ class Resuming(pl.Callback):
         self.members = members
         self.validate_every = validate_every
         self.seed = seed
+        self.watch = watch
         self._state = state
         self._update = 0
         self._position = Position()
@@ -156,7 +159,8 @@ class Resuming(pl.Callback):
             return
         asked = self._asked(trainer)
         if asked or self._update % self.settings.every == 0:
-            self._take(trainer, _module(pl_module))
+            with self.watch.paused():
+                self._take(trainer, _module(pl_module))
         if asked:
             self._finish_writing()
             # Launchers end all ranks when one has ended: none does before the state is written.

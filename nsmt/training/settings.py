@@ -27,7 +27,9 @@ class OptimizerSettings(Settings):
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     warmup_updates: Annotated[int, Field(ge=0)] = 4000
     decay: Literal["inverse_sqrt", "linear", "constant"] = Field(
-        "inverse_sqrt", description="after warm-up; linear reaches 0 at the stage's last update"
+        "inverse_sqrt",
+        description="after warm-up; linear: down by the same at each update, to 0 just after the "
+        "stage's last",
     )
     clip_norm: Annotated[float, Field(ge=0)] = Field(0.0, description="0 leaves gradients alone")
     label_smoothing: Share = 0.1

@@ -49,6 +49,7 @@ from nsmt.training.signals import GO_ON, StopSignal
 from nsmt.training.snapshot import of_all_ranks, of_first_rank
 from nsmt.training.states import StageState
 from nsmt.training.terms import Terms, check_finished, terms_of
+from nsmt.training.throughput import Stopwatch
 from nsmt.training.tightening import TightenMasks
 from nsmt.training.timings import timed
 from nsmt.training.tracking import open_loggers
@@ -59,13 +60,14 @@ from nsmt.training.world import rank
 _LOG = logging.getLogger(__name__)
 # What a stage starts from that starts from nothing.
 _RANDOM = "random"
+# The callbacks that may end it with an error.
+_JUDGES = ("guard", "diverged")
 
 
 @dataclass(frozen=True, slots=True)
 class StageContext:
     """What all stages of a run share."""
 
-    name: str
     folder: Path
     seed: int
     corpus: Corpus
@@ -262,20 +264,17 @@ def _callbacks(
 ) -> list[pl.Callback]:
     settings, folder = context.callbacks, context.folder / stage.name
     guard = Guard(context.divergence, folder=folder, rollbacks=going.rollbacks)
+    watch = Stopwatch()
     metrics = StageMetrics(
         stage.label,
         updates=stage.settings.updates,
         log_every=settings.log_every,
         progress=settings.progress,
         guard=guard,
+        watch=watch,
         compiled=context.trainer.compile,
     )
-    members = _members(context, stage, guard=guard, going=going)
-    # Before what looks at the weights of an update: it is over when rows are put back.
-    first: list[pl.Callback] = [IsolatedRows()] if stage.treatment.isolated else []
-    callbacks = [*first, metrics, *members.values()]
-    if context.trainer.accelerator == "gpu" and context.batch.layout == "padded":
-        callbacks.append(LargestFirst())
+    members = _members(context, stage, guard=guard, going=going, watch=watch)
     resuming = Resuming(
         context.states,
         folder=folder,
@@ -286,12 +285,19 @@ def _callbacks(
         members=members,
         validate_every=min(stage.settings.validate_every, stage.settings.updates),
         seed=stage.seed,
+        watch=watch,
     )
-    return [*callbacks, resuming]
+    # Before what looks at the weights of an update: it is over when rows are put back.
+    callbacks: list[pl.Callback] = [IsolatedRows()] if stage.treatment.isolated else []
+    # What they do is no waiting for data; but those that end a stage do so when it is logged why.
+    callbacks += [member for name, member in members.items() if name not in _JUDGES]
+    if context.trainer.accelerator == "gpu" and context.batch.layout == "padded":
+        callbacks.append(LargestFirst())
+    return [*callbacks, metrics, *(members[name] for name in _JUDGES), resuming]
 
 
 def _members(
-    context: StageContext, stage: Stage, *, guard: Guard, going: Going
+    context: StageContext, stage: Stage, *, guard: Guard, going: Going, watch: Stopwatch
 ) -> dict[str, Remembering]:
     """The callbacks that are part of a stage's state, by name."""
     settings, tightening = context.callbacks, stage.treatment.tightening
@@ -303,7 +309,10 @@ def _members(
     last_begins = 0
     if tightening is not None:
         masks = TightenMasks(
-            tightening, rule=context.selection.count_rule, updates=stage.settings.updates
+            tightening,
+            rule=context.selection.count_rule,
+            updates=stage.settings.updates,
+            watch=watch,
         )
         members["masks"], last_begins = masks, masks.last_begins
     if settings.keep == "best":

@@ -29,9 +29,12 @@ _SHARED: Final = (
 _DENSE: Final = (*_SHARED, "model.", "schedule.dense.")
 _CONTROL: Final = (*_DENSE, "schedule.specialise.")
 _OWN: Final = ("schedule.separate.", "schedule.tuning.")
-_METHOD: Final = (*_CONTROL, *_OWN, "method.", "selection.")
+# The content of the atlas that a run was given, which its path does not tell.
+GIVEN_ATLAS: Final = "schedule.atlas.fingerprint"
+_METHOD: Final = (*_CONTROL, *_OWN, "method.", "selection.", GIVEN_ATLAS)
 # The next update can do with others of these. Not with another plan, nor with other memories.
 _CHANGEABLE: Final = ("optimizer.", "trainer.", "divergence.", "schedule.")
+_PLANS: Final = tuple(f"{own}{key}" for own in _OWN for key in ("tokens", "per_update"))
 
 
 def terms_of(stage: str, settings: Terms) -> dict[str, Any]:
@@ -46,7 +49,9 @@ def check_begun(then: Terms, now: Terms, *, folder: Path, done: int, updates: in
     CheckpointError for what cannot be changed; the rest is told.
     """
     changed = _changed(then, now)
-    if refused := [text for key, text in changed.items() if not key.startswith(_CHANGEABLE)]:
+    if refused := [
+        text for key, text in changed.items() if not key.startswith(_CHANGEABLE) or key in _PLANS
+    ]:
         raise CheckpointError(
             f"{folder} is in the middle of a stage, in which these cannot be changed:\n"
             + "\n".join(refused),

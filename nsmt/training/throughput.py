@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import resource
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -86,6 +88,10 @@ class Stopwatch:
     """The time of a stretch of training, and how much of it waited for data."""
 
     def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """A first stretch begins."""
         self._since = self._idle_since = self._paused = time.perf_counter()
         self._waited = 0.0
 
@@ -105,6 +111,13 @@ class Stopwatch:
         """Training goes on, and the next batch is waited for."""
         self._idle_since = time.perf_counter()
         self._since += self._idle_since - self._paused
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Something else than training, from the pause until training goes on."""
+        self.pause()
+        yield
+        self.resume()
 
     def lap(self) -> tuple[float, float]:
         """Seconds since the last lap, and the share of them that waited for data."""

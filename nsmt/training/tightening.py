@@ -19,6 +19,7 @@ from nsmt.neurons.statistics import ActivationStatistics, CountRule
 from nsmt.training.identification import counting, positions_of
 from nsmt.training.keeping import Remembering
 from nsmt.training.module import TranslationModule
+from nsmt.training.throughput import Stopwatch
 
 
 class TightenMasks(Remembering):
@@ -28,8 +29,11 @@ class TightenMasks(Remembering):
     best of one round, or a mean over rounds, is no model of the last one.
     """
 
-    def __init__(self, tightening: Tightening, *, rule: CountRule, updates: int) -> None:
+    def __init__(
+        self, tightening: Tightening, *, rule: CountRule, updates: int, watch: Stopwatch
+    ) -> None:
         self.tightening = tightening
+        self.watch = watch
         self.rule = rule
         rounds = tightening.rounds
         # By the update after which it begins; of several after one, the tightest.
@@ -67,7 +71,8 @@ class TightenMasks(Remembering):
         self._update = trainer.global_step
         if (number := self._round.get(self._update)) is None:
             return
-        statistics = self._measured(trainer, _module(pl_module))
+        with self.watch.paused():
+            statistics = self._measured(trainer, _module(pl_module))
         assert self._masks is not None  # noqa: S101 -- narrows the type
         self._masks.replace(self.tightening.atlas(statistics, number))
         # Lightning sets them untyped.

@@ -206,7 +206,7 @@ def test_other_masks_than_asked_for_are_not_passed_off_as_theirs(small_config, r
 
 
 def train_taken_over(config):
-    take_over(config, prepared_corpus(config))
+    take_over(config, prepared_corpus(config), {})
     train_stages(config)
 
 
@@ -234,11 +234,19 @@ def test_a_changed_configuration_shows_every_difference(small_config, finished_r
         check_resume(small_config("resume=sometimes"))
 
 
+def test_a_run_whose_configuration_is_not_read_is_refused_by_key(small_config, run_copy):
+    record = read_record(run_copy)
+    record["config"]["model"]["depth"] = 3
+    write_record(run_copy, record)
+    with pytest.raises(DataError, match=r"does not read: model\.depth: "):
+        check_resume(small_config(f"resume={run_copy}"))
+
+
 def test_a_run_of_other_text_is_not_taken_over(small_config, run_copy):
     write_record(run_copy, read_record(run_copy) | {"data_fingerprint": "other"})
     config = small_config("seed=4", f"resume={run_copy}", "resume_changes=[seed]")
     with pytest.raises(DataError, match="other text"):
-        take_over(config, prepared_corpus(config))
+        take_over(config, prepared_corpus(config), {})
 
 
 @pytest.mark.slow

@@ -92,6 +92,10 @@ def test_a_run_that_is_not_finished_is_left_out_and_named(runs, capsys):
     (runs / "small-80-1" / "failure.json").write_text(json.dumps({"reason": "no memory"}))
     assert {row["Seeds"] for row in table(runs)} == {"1", "2"}
     assert "small-80-1 failed: no memory" in " ".join(capsys.readouterr().err.split())
+    for damaged in ("{ cut", "[]", '{"reasons": 1}'):
+        (runs / "small-80-1" / "failure.json").write_text(damaged)
+        table(runs)
+        assert "failure.json is damaged" in " ".join(capsys.readouterr().err.split())
 
 
 def test_what_does_not_belong_together_is_refused(runs, tmp_path, capsys):

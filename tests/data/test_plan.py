@@ -180,9 +180,18 @@ def test_a_curriculum_takes_its_mixes_one_after_the_other():
     assert share == pytest.approx(np.array([60, 50, 120]) / 230)
 
 
-def test_more_micro_batches_an_update_than_an_epoch_has_is_an_error():
-    plan = plan_like(tables_like([5]), tokens=1000, per_update=2)
-    with pytest.raises(ConfigurationError, match=r"has 1 micro-batches.*\n.*per_update to 1"):
+@pytest.mark.parametrize("homogeneous", [False, True])
+@pytest.mark.parametrize("layout", ["padded", "packed"])
+def test_few_sentences_are_split_up_until_there_is_an_update(layout, homogeneous):
+    how = {"layout": layout, "homogeneous": homogeneous}
+    (update,) = epoch_of(plan_like(tables_like([5]), tokens=1000, per_update=4, **how), 0)
+    rows = sorted(row for batch in update.batches for row in batch.row.tolist())
+    assert (len(update.batches), rows) == (4, [0, 1, 2, 3, 4])
+
+
+def test_more_micro_batches_an_update_than_an_epoch_has_sentences_is_an_error():
+    plan = plan_like(tables_like([5]), tokens=1000, per_update=6)
+    with pytest.raises(ConfigurationError, match=r"has 5 sentences.*\n.*per_update to 5"):
         epoch_of(plan, 0)
 
 

@@ -150,7 +150,7 @@ def test_what_cannot_be_planned_is_told_as_with_mixed_batches():
     long = plan_like(tables_like([30], longest=60), tokens=20, layout="packed", homogeneous=True)
     with pytest.raises(ConfigurationError, match="longer than a packed batch"):
         next(long.updates())
-    few = plan_like(tables_like([5]), tokens=1000, per_update=2, homogeneous=True)
+    few = plan_like(tables_like([5]), tokens=1000, per_update=6, homogeneous=True)
     with pytest.raises(ConfigurationError, match="fewer than"):
         next(few.updates())
 

@@ -1,6 +1,7 @@
 """Claims about off-target rates: what counts, what does not, and how systems are compared."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -116,6 +117,14 @@ def test_systems_are_compared_in_off_target_rate_by_the_paired_bootstrap():
     assert gain.low < -25 < gain.high < 0
     same = comparison.by_direction["ours"][OFF_TARGET_KEY][FR_DE]
     assert (same.value, same.low, same.high, same.p) == (0, 0, 0, 1)
+
+
+def test_a_rate_stands_beside_other_metrics():
+    judged = outputs({DE_FR: ["en", "fr"] * 20})
+    other = replace(judged[DE_FR], further={"other": judged[DE_FR].further[OFF_TARGET_KEY]})
+    found = {DE_FR: Found(DE_FR, ("fr",) * 40)}
+    both = with_off_target({DE_FR: other}, found, signature="stand-in")
+    assert both[DE_FR].further.keys() == {"other", OFF_TARGET_KEY}
 
 
 def test_a_rate_of_other_hypotheses_is_refused():

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from weight_masks_read import mask_of
 
 from nsmt.errors import AtlasError
 from nsmt.languages import Direction
@@ -40,9 +41,9 @@ def slow_loss_and_gradients(model, masks, sentences, directions, make_batch):
         with torch.no_grad():
             for name in masks.shapes:
                 if name != OUTPUT:
-                    weights[name.removesuffix(".weight")].mul_(masks.mask(task, name))
+                    weights[name.removesuffix(".weight")].mul_(mask_of(masks, task, name))
         if OUTPUT in masks.shapes:
-            output = output.detach().clone().mul_(masks.mask(task, OUTPUT)).requires_grad_()
+            output = output.detach().clone().mul_(mask_of(masks, task, OUTPUT)).requires_grad_()
         batch = make_batch([sentence])
         real = batch.target_real_BT
         log_p = (own(batch)[real] @ output.T).log_softmax(-1)
@@ -53,11 +54,11 @@ def slow_loss_and_gradients(model, masks, sentences, directions, make_batch):
         total += loss.item()
         for name, parameter in own.named_parameters():
             if parameter.grad is not None:
-                mask = masks.mask(task, name) if name in masks.shapes and name != OUTPUT else 1
+                mask = mask_of(masks, task, name) if name in masks.shapes and name != OUTPUT else 1
                 gradients[name] += parameter.grad * mask
         if OUTPUT in masks.shapes:
             tied = OUTPUT if OUTPUT in gradients else "decoder_embedding.weight"
-            gradients[tied] += output.grad * masks.mask(task, OUTPUT)
+            gradients[tied] += output.grad * mask_of(masks, task, OUTPUT)
     return total, gradients
 
 
@@ -122,7 +123,7 @@ def test_rows_are_those_of_the_runs_list_not_of_the_masks(
     for row in sorted(set(batch.rows)):
         found = weights(model, row)
         for name, weight in maskable_weights(model).items():
-            expected = weight * masks.mask(str(listed[row]), name)
+            expected = weight * mask_of(masks, str(listed[row]), name)
             assert torch.equal(found[name], expected)
 
 
@@ -136,7 +137,7 @@ def test_weights_that_no_direction_of_the_batch_uses_get_no_gradient(
     loss, _ = loss_of(masked_parts(model, weights, make_batch(sentences)))
     loss.backward()
     for name, weight in maskable_weights(model).items():
-        used = masks.mask("en-de", name) | masks.mask("en-fr", name)
+        used = mask_of(masks, "en-de", name) | mask_of(masks, "en-fr", name)
         assert not weight.grad[~used].any()
         assert weight.grad[used].any()
 
@@ -173,7 +174,7 @@ def test_each_part_has_its_own_masks_of_neurons_besides(
     for part in masked_parts(model, weights, batch, neurons):
         own = copy.deepcopy(model)
         for name, weight in maskable_weights(own).items():
-            weight.mul_(masks.mask(str(directions[part.batch.rows[0]]), name))
+            weight.mul_(mask_of(masks, str(directions[part.batch.rows[0]]), name))
         expected = part.batch.counted(own(part.batch, neurons(part.batch)))
         assert torch.allclose(part.hidden_ND, expected, atol=1e-5)
         assert not torch.allclose(expected, part.batch.counted(own(part.batch)), atol=1e-2)

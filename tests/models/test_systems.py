@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from weight_masks_read import mask_of
 
 from nsmt.data.corpus import TokenColumn, TokenTable
 from nsmt.data.settings import VocabularySettings
@@ -141,7 +142,7 @@ def test_the_model_of_a_direction_translates_and_tells_likelihoods_with_its_weig
         by_hand = make_trained(masks=False, max_positions=64)
         with torch.no_grad():
             for name, weight in maskable_weights(by_hand.model).items():
-                weight.mul_(trained.weight_masks.mask(str(direction), name))
+                weight.mul_(mask_of(trained.weight_masks, str(direction), name))
         tables = {direction: table_of(vocabulary, TEXT)}
         nll, expected = (likelihoods(each, tables, tokens=64)[direction] for each in (own, by_hand))
         assert nll[0] == pytest.approx(expected[0], rel=1e-5)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from nsmt.errors import AtlasError
 from nsmt.neurons.language_rules import (
@@ -17,6 +18,7 @@ from nsmt.neurons.language_rules import (
     probability,
     variation,
 )
+from nsmt.neurons.language_selection import LanguageSelectionSettings
 from nsmt.neurons.sites import Site
 from nsmt.neurons.statistics import ActivationStatistics
 
@@ -185,6 +187,12 @@ def test_a_rate_that_is_no_share_is_refused(two):
     for wrong in (-0.1, 1.5):
         with pytest.raises(AtlasError, match="no share"):
             lape(two, rate=wrong, percentile=0.5)
+
+
+def test_a_bar_below_all_values_is_refused_before_anything_is_gathered():
+    assert LanguageSelectionSettings(percentile=1.0)
+    with pytest.raises(ValidationError, match="greater than 0"):
+        LanguageSelectionSettings(percentile=0.0)
 
 
 @settings(deadline=None, max_examples=100)

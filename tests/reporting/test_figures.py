@@ -66,7 +66,8 @@ def test_sparsity_is_the_masked_share(atlas):
     figure = neurons.sparsity_by_layer(atlas, pivot="en")
     lines = {line.get_label(): line.get_ydata() for line in figure.axes[0].lines}
     into = [f"{code}-en" for code in CODES]
-    shares = [1 - np.mean([atlas.kept(task, site) for task in into]) for site in SITES[:2]]
+    used = [[atlas.mask(task, site).double().mean() for task in into] for site in SITES[:2]]
+    shares = [1 - np.mean(of_site) for of_site in used]
     assert list(lines["X→en"]) == pytest.approx(shares)
 
 

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from weight_masks_read import mask_of
 
 from nsmt.commands.launch import prepared_corpus
 from nsmt.data.datamodule import TranslationData
@@ -121,7 +122,7 @@ def test_weights_that_no_direction_keeps_stay_as_they_were(config, corpus, start
     fitted(trained, config, corpus, tmp_path)
     for name, weight in maskable_weights(trained.model).items():
         tasks = trained.weight_masks.tasks
-        kept = torch.stack([trained.weight_masks.mask(task, name) for task in tasks]).any(0)
+        kept = torch.stack([mask_of(trained.weight_masks, task, name) for task in tasks]).any(0)
         assert (~kept).any()
         assert torch.equal(weight[~kept], before[name][~kept])
         assert not torch.equal(weight[kept], before[name][kept])

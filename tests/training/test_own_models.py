@@ -3,6 +3,7 @@
 import pytest
 from small_run import train_stages
 
+from nsmt.commands.launch import prepared_corpus
 from nsmt.commands.resume import check_resume
 from nsmt.commands.train import check_consistency
 from nsmt.errors import ConfigurationError
@@ -84,6 +85,21 @@ def test_batches_of_own_models_are_checked_where_there_are_such_models(small_con
     with pytest.raises(ConfigurationError, match=said):
         check_consistency(config)
     check_consistency(small_config("method=random", "trainer=ddp_sim", word))
+
+
+@pytest.mark.parametrize(
+    ("method", "key"), [("lass", "schedule.tuning"), ("bilingual", "schedule.separate")]
+)
+def test_own_models_of_too_few_sentences_are_refused_before_any_is_trained(
+    small_config, method, key
+):
+    # All directions together have enough.
+    words = (f"method={method}", "batch.per_update=900")
+    with pytest.raises(ConfigurationError, match=rf"model of its own(.|\n)*set {key}.per_update"):
+        prepared_corpus(small_config(*words))
+    assert prepared_corpus(small_config(*words, f"{key}.per_update=4"))
+    with pytest.raises(ConfigurationError, match=r"an epoch has(.|\n)*set batch.per_update to"):
+        prepared_corpus(small_config(*words, f"{key}.per_update=4", "batch.per_update=100000"))
 
 
 def test_a_run_without_own_models_keeps_its_name_whatever_they_would_be(small_config, finished_run):

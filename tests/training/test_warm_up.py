@@ -122,6 +122,15 @@ def eager_compilation(monkeypatch):
     monkeypatch.setattr(Transformer, "compile_layers", lambda model: real(model, backend=slow))
 
 
+def test_what_the_largest_batch_compiles_is_counted(small_config, eager_compilation, monkeypatch):
+    real = stages._callbacks
+    # Before the others, as on a GPU.
+    monkeypatch.setattr(stages, "_callbacks", lambda *g, **n: [LargestFirst(), *real(*g, **n)])
+    words = ("trainer.compile=true", "callbacks.log_every=1", "schedule.dense.updates=2")
+    folder = trained(small_config("schedule=dense", *words, "schedule.dense.validate_every=2"))
+    assert losses(folder, key="train/compiled")[0] >= 2
+
+
 def test_an_update_that_compiles_is_in_no_throughput(small_config, eager_compilation):
     words = ("trainer.compile=true", "callbacks.log_every=1", "schedule.dense.updates=6")
     config = small_config("schedule=dense", *words, "schedule.dense.validate_every=3")
