@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -111,6 +112,11 @@ class LanguagesConfig(Settings):
 
         Resource tiers mean nothing here.
         """
+        if repeated := [code for code, n in Counter(self.languages).items() if n > 1]:
+            raise ConfigurationError(
+                f"languages has {', '.join(map(repr, repeated))} more than once",
+                fix="name each language once",
+            )
         known = catalogue_with(self.described)
         if unknown := [code for code in self.languages if validate_code(code) not in known]:
             one = unknown[0]

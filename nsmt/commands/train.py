@@ -35,7 +35,8 @@ from nsmt.records import (
     read_record,
     write_record,
 )
-from nsmt.training.settings import PartSettings
+from nsmt.training.optimization import for_stage
+from nsmt.training.settings import PartSettings, ScheduleSettings, StageSettings
 from nsmt.training.signals import StopSignal
 from nsmt.training.tracking import missing_tracker
 from nsmt.training.trainer import chosen_precision, device_of, on_machine
@@ -223,24 +224,34 @@ def show_check(config: RunConfig) -> None:
         f"({', '.join(map(str, directions[:6]))}{', …' if len(directions) > 6 else ''})",
         f"model       {parameters / 1e6:,.1f}M parameters, {neurons:,} feed-forward neurons "
         f"at {len(model.sites)} sites, vocabulary {vocabulary:,}",
-        f"schedule    {config.schedule.kind}, {_updates(config)} updates",
+        f"schedule    {config.schedule.kind}, {_updates(config)} updates, "
+        f"peak rates {_rates(config)}",
         f"ranks       {config.trainer.world} x {config.trainer.accelerator}, "
         f"{_batches(config.batch)}",
     ]
     result_console().print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
 
 
-def _updates(config: RunConfig) -> str:
-    schedule = config.schedule
-    stages = {
+def _stages(schedule: ScheduleSettings) -> list[StageSettings]:
+    return {
         "dense": [schedule.dense],
         "two_stage": [schedule.dense, schedule.specialise],
         "specialize": [schedule.specialise],
-    }
-    text = " + ".join(f"{stage.updates:,}" for stage in stages[schedule.kind])
+    }[schedule.kind]
+
+
+def _updates(config: RunConfig) -> str:
+    schedule = config.schedule
+    text = " + ".join(f"{stage.updates:,}" for stage in _stages(schedule))
     if (parts := config.method.parts) is None or schedule.kind == "dense":
         return text
     return f"{text} + {schedule.of_parts(parts).updates:,} (each model of schedule.{parts})"
+
+
+def _rates(config: RunConfig) -> str:
+    """Stages may have rates of their own, beside which the optimiser's is not read."""
+    stages = _stages(config.schedule)
+    return ", ".join(f"{for_stage(config.optimizer, each).learning_rate:g}" for each in stages)
 
 
 def _batches(batch: BatchSettings) -> str:

@@ -27,6 +27,7 @@ from pydantic import Field
 from nsmt.data.datasets_library import datasets_library
 from nsmt.data.sources.bible8 import TEXTS, fetched_database, verses
 from nsmt.data.sources.clients import ClientError, Unavailable, npm_file, npm_pack
+from nsmt.data.sources.lines import read_lines
 from nsmt.data.text import collapse_whitespace
 from nsmt.errors import ConfigurationError, DataError
 from nsmt.files import sha256
@@ -202,7 +203,7 @@ def _paragraphs(settings: TextSettings, language: str, cache: Path) -> Iterator[
         case DeclarationText():
             return _declaration(_declaration_archive(settings, cache), language)
         case FilesText():
-            return _lines(_path(settings, language))
+            return read_lines(_path(settings, language))
         case DatasetText():
             return _rows(settings, language)
 
@@ -217,14 +218,6 @@ def _require(languages: Iterable[str], known: Collection[str], what: str) -> Non
 
 def _path(settings: FilesText, language: str) -> Path:
     return Path(settings.path.replace(_PLACE, language))
-
-
-def _lines(path: Path) -> Iterator[str]:
-    try:
-        with path.open(encoding="utf-8") as file:
-            yield from file
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read: {error}", fix="correct text.path") from None
 
 
 def _rows(settings: DatasetText, language: str) -> Iterator[str]:

@@ -83,6 +83,12 @@ def test_a_check_of_a_sweep_finds_the_job_that_is_wrong(tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_check_tells_the_peak_rates_that_stages_have(said):
+    rates = ("optimizer.learning_rate=0.003", "schedule.specialise.learning_rate=1e-4")
+    text = said("train", "--check", "data=synthetic", *rates)
+    assert "5,000 updates, peak rates 0.003, 0.0001\n" in text
+
+
 def test_a_check_of_a_search_begins_none(said, tmp_path):
     pytest.importorskip("optuna")
     words = ("data=synthetic", f"paths.runs={tmp_path}/runs", "hparams_search=learning_rate")

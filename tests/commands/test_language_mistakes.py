@@ -38,6 +38,7 @@ def test_what_a_step_cannot_do_is_told_before_the_model_is_read(
     ("word", "said"),
     [
         ("languages=[de,xx]", "'xx' is not in the catalogue"),
+        ("languages=[de,en,de]", "languages has 'de' more than once"),
         ("languages=[de,en,fr]", "fr.txt fix: correct text.path"),
         ("gathering.context=100000", "does not fill a context"),
         ("selection.rule=lap", "lape"),

@@ -119,7 +119,7 @@ def test_a_file_that_is_missing_or_no_text_is_named(tmp_path):
     with pytest.raises(DataError, match=r"no file .*en\.txt"):
         list(paragraphs(text, "en", cache=tmp_path))
     (tmp_path / "en.txt").write_bytes(b"\xff")
-    with pytest.raises(DataError, match=r"en\.txt cannot be read"):
+    with pytest.raises(DataError, match=r"en\.txt, line 1: .* not UTF-8"):
         list(paragraphs(text, "en", cache=tmp_path))
 
 
