@@ -77,7 +77,7 @@ def _run(name: str, words: list[str]) -> None:
         elif sweep:
             run_sweep(name, session, given, shared)
         else:
-            require_one_run(overrides)
+            require_one_run(overrides, fix="add -m for a sweep, or write key=[a,b] for a list")
             session.preview(overrides, sweep=False)
             session.run(task, overrides)
 

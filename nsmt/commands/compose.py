@@ -45,7 +45,7 @@ def conf_folder() -> Path:
 def composed(root: str, overrides: Sequence[str], schema: type[S]) -> S:
     """Compose `conf/ROOT.yaml` with command-line overrides and check the result."""
     overrides = checked_overrides(root, overrides, schema)
-    require_one_run(overrides)
+    require_one_run(overrides, fix="give one value, or a list as in key=[a,b]")
     with initialize_config_dir(config_dir=str(conf_folder().resolve()), version_base="1.3"):
         try:
             config = compose(root, overrides=overrides)
@@ -105,16 +105,19 @@ def checked_overrides(root: str, overrides: Sequence[str], schema: type[Settings
     ]
 
 
-def require_one_run(overrides: Sequence[str]) -> None:
+def require_one_run(overrides: Sequence[str], *, fix: str) -> None:
     """Raise a ConfigurationError that names the words which are for a sweep."""
-    swept = [override for override in _parsed(overrides) if override.is_sweep_override()]
-    if swept:
-        word = str(swept[0].input_line).lstrip("+")
-        key, _, values = word.partition("=")
-        raise ConfigurationError(
-            f"{word} has several values",
-            fix=f"add -m for a sweep, or write {key}=[{values}] for a list",
-        )
+    if swept := [word.lstrip("+") for word in overrides if word not in without_swept(overrides)]:
+        raise ConfigurationError(f"{', '.join(swept)}: several values for one run", fix=fix)
+
+
+def without_swept(overrides: Sequence[str]) -> list[str]:
+    """The overrides that have one value."""
+    return [
+        word
+        for word, override in zip(overrides, _parsed(overrides), strict=True)
+        if not override.is_sweep_override()
+    ]
 
 
 def _parsed(overrides: Sequence[str]) -> list[Override]:

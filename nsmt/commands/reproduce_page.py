@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from nsmt.commands.compose import composed
 from nsmt.commands.config import RunConfig
@@ -247,7 +247,7 @@ def _runs(found: Found) -> dict[str, str]:
     """Every row with its run and the commit that began it, or why it has none."""
     entries = {
         f"{condition or 'as it is'}, {method}, seed {seed}": (
-            f"{folder.name}, commit {read_record(folder)['commit']}"
+            f"{folder.name}, commit {_first_commit(read_record(folder))}"
         )
         for (condition, method, seed), folder in found.folders.items()
     }
@@ -256,6 +256,12 @@ def _runs(found: Found) -> dict[str, str]:
             key = f"{name or 'as it is'}, {each.method}, seed {each.seed}"
             entries[key] = f"missing: {each.reason}"
     return entries
+
+
+def _first_commit(record: Mapping[str, Any]) -> str:
+    """That of the first attempt, which made the first stages."""
+    commit: str = record.get("resumed", [record])[0]["commit"]
+    return commit
 
 
 def _record(config: ReproduceConfig, plan: Plan, found: Found) -> dict[str, object]:

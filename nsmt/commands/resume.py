@@ -19,7 +19,7 @@ from nsmt.methods import CONTROL, DENSE, ContinueDense
 from nsmt.models.systems import CHECKPOINT
 from nsmt.records import RECORD, read_record
 from nsmt.settings import flat
-from nsmt.training.branches import WEIGHT_MASKS
+from nsmt.training.branches import MASKS_FOUND
 from nsmt.training.schedule import IDENTIFICATION
 from nsmt.training.states import STATES
 from nsmt.training.world import launched
@@ -27,7 +27,7 @@ from nsmt.turns import taking_turns
 
 _LOG = logging.getLogger(__name__)
 _WORDS = ("auto", "never", "must")
-_LEFT_BY_STAGES = (STATES, "metrics.csv", WEIGHT_MASKS)
+_LEFT_BY_STAGES = (STATES, "metrics.csv", MASKS_FOUND)
 
 
 def check_resume(config: RunConfig) -> None:

@@ -15,7 +15,7 @@ from typing import Final
 from hydra.types import TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from nsmt.commands.compose import checked_overrides
+from nsmt.commands.compose import checked_overrides, without_swept
 from nsmt.commands.failure import FAILURE, error_console
 from nsmt.commands.hydra_session import Session
 from nsmt.commands.preflight import check_launcher, launcher_name, require_slurm
@@ -49,7 +49,9 @@ def check_sweep(
     """
     check_launcher(shared)
     if OmegaConf.select(shared, "hydra.runtime.choices")["hydra/sweeper"] != "basic":
-        session.run(task, checked_overrides(session.root, given, COMMANDS[name].schema))
+        shared_words = checked_overrides(session.root, without_swept(given), COMMANDS[name].schema)
+        session.preview(shared_words, sweep=False)
+        session.run(task, shared_words)
         return
     words = [*given, *_swept(shared, given)]
     here = [word for word in words if not word.lstrip("+").startswith(_LAUNCHER_WORDS)]

@@ -47,7 +47,7 @@ def table3(
     *,
     directions: int,
     big: ModelSettings,
-    updates: Sequence[str] = (),
+    updates: Sequence[str],
 ) -> dict[str, Table]:
     """The measured table and the arithmetic behind the paper's; `big` is the paper's model.
 
@@ -60,7 +60,7 @@ def table3(
 
 
 def measured_table(
-    found: Sequence[Cost], model: ModelSettings, *, directions: int, updates: Sequence[str] = ()
+    found: Sequence[Cost], model: ModelSettings, *, directions: int, updates: Sequence[str]
 ) -> Table:
     """What runs needed, beside the paper's row of the same method."""
     printed = {row.method: row for row in paper().efficiency}

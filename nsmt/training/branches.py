@@ -38,7 +38,7 @@ from nsmt.training.world import rank
 
 _LOG = logging.getLogger(__name__)
 # Below the folder of a method that trains several models first: the models, then what they gave.
-_TUNING, WEIGHT_MASKS = "tuning", "weight_masks"
+_TUNING, MASKS_FOUND = "tuning", "weight_masks"
 
 
 def train_branch(
@@ -126,7 +126,7 @@ def _train_on_own_weights(
     _train_on(context, schedule, name, dense=dense, weight_masks=masks)
     # The checkpoint has them.
     if rank() == 0:
-        shutil.rmtree(context.folder / name / WEIGHT_MASKS, ignore_errors=True)
+        shutil.rmtree(context.folder / name / MASKS_FOUND, ignore_errors=True)
 
 
 def _own_weights(
@@ -138,7 +138,7 @@ def _own_weights(
     direction: Direction,
 ) -> WeightMasks:
     """The masks of one direction, from disk if they were made before; its model is not kept."""
-    path = context.folder / name / WEIGHT_MASKS / f"{direction}.safetensors"
+    path = context.folder / name / MASKS_FOUND / f"{direction}.safetensors"
     part = f"{name}/{_TUNING}/{direction}"
     terms = terms_of(part, context.settings)
     if of_first_rank(path.is_file):

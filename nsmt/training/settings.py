@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from nsmt.data.plan import BatchSettings
 from nsmt.models.loss import LossKind
@@ -164,6 +164,12 @@ class LoggerSettings(Settings):
     group: str | None = Field(
         None, description="W&B's group; None: that of the sweep, or none outside of one"
     )
+
+    @field_validator("kind", mode="before")
+    @classmethod
+    def _as_it_was_called(cls, kind: object) -> object:
+        """Records of earlier versions call metrics.csv alone "none"."""
+        return "csv" if kind == "none" else kind
 
 
 class CallbackSettings(Settings):

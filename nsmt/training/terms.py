@@ -31,6 +31,8 @@ _CONTROL: Final = (*_DENSE, "schedule.specialise.")
 _OWN: Final = ("schedule.separate.", "schedule.tuning.")
 # The content of the atlas that a run was given, which its path does not tell.
 GIVEN_ATLAS: Final = "schedule.atlas.fingerprint"
+# Models of single directions or pairs are trained before anything is selected.
+_PART: Final = (*_CONTROL, *_OWN, "method.")
 _METHOD: Final = (*_CONTROL, *_OWN, "method.", "selection.", GIVEN_ATLAS)
 # The next update can do with others of these. Not with another plan, nor with other memories.
 _CHANGEABLE: Final = ("optimizer.", "trainer.", "divergence.", "schedule.")
@@ -39,8 +41,18 @@ _PLANS: Final = tuple(f"{own}{key}" for own in _OWN for key in ("tokens", "per_u
 
 def terms_of(stage: str, settings: Terms) -> dict[str, Any]:
     """Of all that decides a run's numbers, what decides a stage's weights."""
-    kinds = {DENSE: _DENSE, CONTROL: _CONTROL}.get(stage, _METHOD)
-    return {key: value for key, value in settings.items() if key.startswith(kinds)}
+    kinds = {DENSE: _DENSE, CONTROL: _CONTROL}.get(stage, _PART if "/" in stage else _METHOD)
+    return {
+        key: value
+        for key, value in settings.items()
+        if key.startswith(kinds) and not (kinds is _PART and _is_stood_in(key, settings))
+    }
+
+
+def _is_stood_in(key: str, settings: Terms) -> bool:
+    """Whether models of single directions have a setting of their own for one of the method's."""
+    own = key.replace("schedule.specialise.", "schedule.tuning.")
+    return own != key and settings.get(own) is not None
 
 
 def check_begun(then: Terms, now: Terms, *, folder: Path, done: int, updates: int) -> None:

@@ -226,7 +226,7 @@ def test_published_text_that_is_not_utf8_is_named(nsmt, tmp_path):
     (place / "ref.txt").write_bytes(b"gut\n")
     (place / "hyp.mT-big.txt").write_bytes(b"gr\xfcn\n")
     outcome = nsmt("evaluate", "eval=paper_ec30", f"outputs={tmp_path}")
-    refused(outcome, "hyp.mT-big.txt", "byte 2")
+    refused(outcome, "hyp.mT-big.txt, line 1", "byte 3")
 
 
 def test_an_extra_that_is_not_installed_is_named_before_the_run(nsmt, small, tmp_path, monkeypatch):
@@ -340,8 +340,9 @@ def test_a_group_of_another_command_is_told_with_where_it_belongs(nsmt):
 
 
 def test_several_values_without_a_sweep_are_answered_with_both_ways_to_write_them(nsmt):
-    outcome = nsmt("train", "--check", "selection.k=80,90")
-    refused(outcome, "selection.k=80,90 has several values", "add -m", "selection.k=[80,90]")
+    outcome = nsmt("train", "--check", "selection.k=80,90", "seed=range(1,3)")
+    refused(outcome, "selection.k=80,90, seed=range(1,3): several values", "add -m", "key=[a,b]")
+    refused(nsmt("reproduce", "table2", "scale=bible4,bible8"), "scale=bible4,bible8", "one value")
 
 
 def test_an_unknown_command_lists_those_there_are(nsmt):

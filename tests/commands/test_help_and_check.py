@@ -93,4 +93,6 @@ def test_a_check_of_a_search_begins_none(said, tmp_path):
     pytest.importorskip("optuna")
     words = ("data=synthetic", f"paths.runs={tmp_path}/runs", "hparams_search=learning_rate")
     assert "schedule    two_stage" in said("train", "--check", *words)
+    swept = ("hydra/sweeper=search", "optimizer.learning_rate=tag(log,interval(1e-4,1e-2))")
+    assert "schedule    two_stage" in said("train", "-m", "--check", *words[:2], *swept, "seed=1,2")
     assert list(tmp_path.iterdir()) == []

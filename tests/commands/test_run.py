@@ -14,11 +14,12 @@ from small_run import SMALL
 
 from nsmt.cli import main
 from nsmt.commands.compose import composed, conf_folder
-from nsmt.commands.config import RunConfig
+from nsmt.commands.config import RunConfig, recorded_config
 from nsmt.commands.train import train
 from nsmt.errors import DataError
 from nsmt.evaluation.results import Comparison
 from nsmt.neurons.atlas import NeuronAtlas
+from nsmt.records import read_record
 
 ROOT = Path(__file__).parents[2]
 STAGES = ["dense", "continue_dense", "neuron_specialization"]
@@ -41,6 +42,12 @@ def test_a_run_is_a_record(finished_run):
         names = {path.name for path in (finished_run / stage / "checkpoint").iterdir()}
         assert {"model.safetensors", "model.json", "manifest.json", "vocabulary.model"} <= names
         assert (finished_run / stage / "metrics.csv").is_file()
+
+
+def test_a_record_that_calls_its_logger_as_before_is_read(finished_run):
+    record = read_record(finished_run)
+    record["config"]["logger"]["kind"] = "none"
+    assert recorded_config(finished_run, record).logger.kind == "csv"
 
 
 def test_nothing_in_a_run_is_executable(finished_run):

@@ -26,7 +26,7 @@ def test_table_3_shows_what_was_measured_beside_what_is_printed_and_what_shapes_
         Cost("lass", "LaSS", 0, 1000, 7200.0, 5000),
         Cost(NS, "NS", 0, 1000, 12.34, 40, 0.5),
     ]
-    tables = table3(costs, small, directions=6, big=big())
+    tables = table3(costs, small, directions=6, big=big(), updates=())
     control, adapters, lass, ns = rows(tables["table3"])
     assert list(control.values()) == ["control", "0", "+0.0%", *["–"] * 6]
     assert (adapters["Parameters added"], adapters["Share"]) == ("500", "+50.0%")
@@ -43,7 +43,7 @@ def test_table_3_shows_what_was_measured_beside_what_is_printed_and_what_shapes_
 
 
 def test_arithmetic_is_shown_in_the_units_that_the_papers_gb_may_be():
-    table = table3([], big(), directions=6, big=big())["table3-arithmetic"]
+    table = table3([], big(), directions=6, big=big(), updates=())["table3-arithmetic"]
     printed = [(row["In units of 1,000"], row["Paper: memory"]) for row in rows(table)]
     assert printed[:2] == [("1.52 GB", "1.42 GB†"), ("10.6 GB", "9.84 GB†")]
     assert printed[2:] == [("3.02 GB", "3 GB†"), ("0.000369 GB", "–")]

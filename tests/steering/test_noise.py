@@ -12,6 +12,7 @@ from torch import nn
 from nsmt.commands import arithmetic
 from nsmt.commands.language_steps import fallback, forcing, lens, perplexity, tasks
 from nsmt.commands.language_steps.deactivating import Deactivation
+from nsmt.commands.zero_shot import Translated
 from nsmt.evaluation.arithmetic import ArithmeticSettings, NamedProgram, arms
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.sites import Site
@@ -143,7 +144,7 @@ def test_arms_of_translation_have_noise_of_their_own_which_decides_what_is_kept(
         list(arms(settings)),
         {},
         SimpleNamespace(texts={}),
-        arithmetic._Done(None),
+        Translated(None),
     )
     names = [arm.name for arm in arms(settings)]
     assert [each["steering"].seed for each in told[1:]] == names

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from pydantic import Field
 from rich.progress import Progress
@@ -19,6 +17,9 @@ from nsmt.commands.language_steps.subject import Add, Subject, held_out, once
 from nsmt.evaluation.language_models.lens import lens, vocabulary_scripts
 from nsmt.steering.interventions import LanguageNeurons
 from nsmt.steering.steered import steered
+
+# Results of before tell the scripts of some tokens otherwise.
+_VERSION: Final = "2"
 
 
 class LensSettings(ExcerptSettings):
@@ -37,10 +38,10 @@ def lens_step(
     and "random SEED": of the text's own language, switched off."""
 
     model = subject.model
-    head = model.model.get_output_embeddings()
-    scripts, script_V = vocabulary_scripts(model.tokenizer, head.out_features)
 
     def measure() -> dict[str, Any]:
+        width = model.model.get_output_embeddings().out_features
+        scripts, script_V = vocabulary_scripts(model.tokenizer, width)
         texts = held_out(subject, length=settings.context, limit=settings.tokens)
         changes = _changes(subject, neurons, settings)
         task = add("lens", total=len(changes) * len(texts))
@@ -55,8 +56,7 @@ def lens_step(
                 bar.advance(task)
         return {"scripts": scripts, "readings": readings}
 
-    told = hashlib.sha256(json.dumps([scripts, script_V.tolist()]).encode()).hexdigest()
-    return once(subject, "lens", neurons, settings, measure, scripts=told)
+    return once(subject, "lens", neurons, settings, measure, version=_VERSION)
 
 
 def _changes(

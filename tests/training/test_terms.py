@@ -1,0 +1,32 @@
+"""Which settings decide the weights of a stage."""
+
+from nsmt.training.terms import terms_of
+
+SETTINGS = {
+    "seed": 1,
+    "schedule.dense.updates": 9,
+    "schedule.specialise.updates": 5,
+    "schedule.specialise.patience": 2,
+    "schedule.tuning.updates": 3,
+    "schedule.tuning.patience": None,
+    "selection.k": 95.0,
+    "method.rate": 0.3,
+    "report.samples": 1,
+}
+
+
+def test_a_method_is_decided_by_all_but_what_is_shown():
+    assert terms_of("lass", SETTINGS).keys() == SETTINGS.keys() - {"report.samples"}
+
+
+def test_models_of_single_directions_are_not_decided_by_what_comes_after_them():
+    apart = {"report.samples", "selection.k", "schedule.specialise.updates"}
+    # The patience of the method's stage is theirs, where they have none of their own.
+    assert terms_of("lass/tuning/en-de", SETTINGS).keys() == SETTINGS.keys() - apart
+
+
+def test_continue_dense_is_not_decided_by_a_method():
+    assert terms_of("continue_dense", SETTINGS).keys() == {
+        *("seed", "schedule.dense.updates"),
+        *("schedule.specialise.updates", "schedule.specialise.patience"),
+    }
