@@ -2,6 +2,7 @@
 
 import pytest
 
+from nsmt.training import throughput
 from nsmt.training.module import TranslationModule
 
 
@@ -30,3 +31,32 @@ def at_update(monkeypatch):
         return firsts
 
     return arrange
+
+
+class Clock:
+    """Seconds that pass in updates, and where a test says so: a busy machine changes nothing."""
+
+    def __init__(self):
+        self.seconds = 0.0
+
+    def perf_counter(self):
+        # No two looks see the same time.
+        self.seconds += 1e-6
+        return self.seconds
+
+    def sleep(self, seconds):
+        self.seconds += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """What throughput is measured by; a micro-batch takes a hundredth of a second."""
+    clock, real = Clock(), TranslationModule.training_step
+
+    def step(*given):
+        clock.sleep(0.01)
+        return real(*given)
+
+    monkeypatch.setattr(throughput, "time", clock)
+    monkeypatch.setattr(TranslationModule, "training_step", step)
+    return clock

@@ -1,7 +1,6 @@
 """What the throughput and the waiting for data in `metrics.csv` are of, and what they are not."""
 
 import csv
-import time
 
 import pytest
 from small_run import train_stages
@@ -21,14 +20,14 @@ WORDS = (
 
 
 @pytest.fixture
-def slowed(monkeypatch):
+def slowed(monkeypatch, clock):
     """Have a method of a callback take longer."""
 
     def slow(owner, name, seconds):
         real = getattr(owner, name)
 
         def method(*given, **named):
-            time.sleep(seconds)
+            clock.sleep(seconds)
             return real(*given, **named)
 
         monkeypatch.setattr(owner, name, method)
