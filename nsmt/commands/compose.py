@@ -107,7 +107,8 @@ def checked_overrides(root: str, overrides: Sequence[str], schema: type[Settings
 
 def require_one_run(overrides: Sequence[str], *, fix: str) -> None:
     """Raise a ConfigurationError that names the words which are for a sweep."""
-    if swept := [word.lstrip("+") for word in overrides if word not in without_swept(overrides)]:
+    plain = set(without_swept(overrides))
+    if swept := [word.lstrip("+") for word in overrides if word not in plain]:
         raise ConfigurationError(f"{', '.join(swept)}: several values for one run", fix=fix)
 
 

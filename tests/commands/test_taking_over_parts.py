@@ -75,17 +75,18 @@ def test_models_of_single_directions_are_taken_over(small_config, killed, words,
         assert one.fingerprint == other.fingerprint, name
 
 
-def test_a_model_that_was_begun_on_other_batches_is_refused_by_name(small_config, killed):
-    folder = killed(*BILINGUAL)
-    config = going_on(small_config, folder, *BILINGUAL, "schedule.separate.per_update=1")
+@pytest.mark.parametrize(
+    ("words", "changed", "told"),
+    [
+        (BILINGUAL, "schedule.separate.per_update=1", "per_update: None then, 1 now"),
+        # Masks of other settings are not passed off as what was asked for.
+        (LASS, "method.rate=0.5", "method.rate: 0.3 then, 0.5 now"),
+    ],
+)
+def test_models_that_were_made_otherwise_are_refused_by_name(
+    small_config, killed, words, changed, told
+):
+    config = going_on(small_config, killed(*words), *words, changed)
     take_over(config, prepared_corpus(config), {})
-    with pytest.raises(CheckpointError, match=r"schedule.separate.per_update: None then, 1 now"):
-        train_stages(config)
-
-
-def test_masks_of_other_settings_are_not_passed_off_as_what_was_asked_for(small_config, killed):
-    folder = killed(*LASS)
-    config = going_on(small_config, folder, *LASS, "method.rate=0.5")
-    take_over(config, prepared_corpus(config), {})
-    with pytest.raises(CheckpointError, match=r"method.rate: 0.3 then, 0.5 now"):
+    with pytest.raises(CheckpointError, match=told):
         train_stages(config)
