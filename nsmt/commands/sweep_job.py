@@ -27,7 +27,7 @@ from nsmt.commands.processes import die_with_parent
 from nsmt.commands.registry import COMMANDS
 from nsmt.commands.supervision import Ended, run_child
 from nsmt.commands.sweeps import Job, Sweep
-from nsmt.errors import DataError, NsmtError, PreemptionError
+from nsmt.errors import AtlasError, CheckpointError, DataError, NsmtError, PreemptionError
 from nsmt.files import replace_text
 from nsmt.progress import result_console
 from nsmt.records import now, read_record
@@ -168,11 +168,16 @@ def _run_folder(settings: Settings) -> Path | None:
 def _is_finished(run: Path, settings: Settings) -> bool:
     if isinstance(settings, RunConfig) and settings.resume == "never":
         return False
+    # It imports torch, which the launcher's worker need not without runs.
+    from nsmt.commands.given import changed_inputs, given_inputs
+
     try:
-        finished = "finished" in read_record(run)
-    except DataError:
+        record = read_record(run)
+        given = given_inputs(settings.schedule) if isinstance(settings, RunConfig) else {}
+    except (DataError, CheckpointError, AtlasError):
         # The run itself says what is damaged.
         return False
+    finished = "finished" in record and not changed_inputs(record, given)
     return finished and (run / "report" / "report.html").is_file()
 
 

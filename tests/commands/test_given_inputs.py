@@ -5,6 +5,7 @@ import shutil
 import pytest
 import torch
 
+from nsmt.commands import sweep_job
 from nsmt.commands.train import train
 from nsmt.errors import CheckpointError
 from nsmt.models.checkpoint import load_checkpoint, save_checkpoint
@@ -42,10 +43,13 @@ def test_a_finished_run_is_not_passed_off_as_one_of_other_inputs(small_config, i
     record = read_record(config.folder)
     assert train(config)
     assert "is finished" in capsys.readouterr().out
+    assert sweep_job._is_finished(config.folder, config)
     kept = atlas.read_bytes()
     other_sets(atlas)
     with pytest.raises(CheckpointError, match=r"another content of schedule\.atlas\n.*never"):
         train(config)
+    # A sweep does not pass it over, so that the run itself says so.
+    assert not sweep_job._is_finished(config.folder, config)
     # Releases before did not write it down.
     write_record(config.folder, {k: v for k, v in record.items() if k != "given"})
     assert train(config)
