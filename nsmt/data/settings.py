@@ -134,6 +134,10 @@ class CorpusSettings(Settings):
         None, description="directions to train, as in de-en; null: both ways of every pair"
     )
     split: SplitSettings = SplitSettings()
+    max_train: dict[str, Count] = Field(
+        default_factory=dict,
+        description="training sentences a pair, the lowest hashes, as in {en-de: 4000}",
+    )
     cleaning: CleaningSettings = CleaningSettings()
     vocabulary: VocabularySettings = VocabularySettings()
     valid_set: EvaluationSetSettings | None = Field(
@@ -154,12 +158,18 @@ class CorpusSettings(Settings):
     def _names_known_pairs(self) -> Self:
         try:
             pairs, directions = self.parsed_pairs, self.parsed_directions
+            limited = [Direction.parse(text) for text in self.max_train]
             self.language_table()
         except ConfigurationError as error:
             raise ValueError(f"{error.problem} ({error.fix})") from None
         distinct = {frozenset((pair.source, pair.target)) for pair in pairs}
         if len(distinct) < len(pairs):
             raise ValueError(f"pairs {list(self.pairs)} name a pair twice")
+        if unknown := {frozenset((p.source, p.target)) for p in limited} - distinct:
+            names = sorted(str(p) for p in limited if frozenset((p.source, p.target)) in unknown)
+            raise ValueError(f"max_train names {names}; pairs are {', '.join(self.pairs)}")
+        if len(self.train_limits) < len(limited):
+            raise ValueError(f"max_train names a pair twice: {', '.join(self.max_train)}")
         for direction in directions:
             if frozenset((direction.source, direction.target)) not in distinct:
                 raise ValueError(f"direction '{direction}' belongs to no pair of {self.pairs}")
@@ -192,6 +202,13 @@ class CorpusSettings(Settings):
             return both_ways(self.parsed_pairs)
         return list(dict.fromkeys(Direction.parse(text) for text in self.directions))
 
+    @property
+    def train_limits(self) -> dict[Direction, int]:
+        """`max_train` of the pairs that have one, the way round that `pairs` names them."""
+        limits = {Direction.parse(text): limit for text, limit in self.max_train.items()}
+        both = {way.reverse: limit for way, limit in limits.items()} | limits
+        return {pair: both[pair] for pair in self.parsed_pairs if pair in both}
+
     def language_table(self) -> LanguageTable:
         """The languages of all pairs, in order of first appearance, as described."""
         codes = [code for pair in self.parsed_pairs for code in (pair.source, pair.target)]
@@ -204,8 +221,12 @@ class CorpusSettings(Settings):
     def identity(self) -> dict[str, Any]:
         """What decides the prepared bytes, as plain JSON: neither paths nor sampling."""
         exclude: dict[str, Any] = dict.fromkeys(
-            ("temperature", "curriculum", "workers", *self.places), True
+            ("temperature", "curriculum", "workers", "max_train", *self.places), True
         )
         # A vocabulary that is given is told by its content.
         exclude |= {"valid_set": {"root"}, "test_set": {"root"}, "vocabulary": {"model"}}
-        return self.model_dump(mode="json", exclude=exclude)
+        decisive = self.model_dump(mode="json", exclude=exclude)
+        # Corpora and runs from before there were limits keep their names.
+        if limits := {str(pair): limit for pair, limit in self.train_limits.items()}:
+            decisive["max_train"] = limits
+        return decisive
