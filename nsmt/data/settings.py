@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from nsmt.data.evaluation_settings import EvaluationSetSettings
 from nsmt.errors import ConfigurationError
@@ -154,22 +154,28 @@ class CorpusSettings(Settings):
         None, description="processes that clean and encode; null: one a core"
     )
 
+    @field_validator("max_train")
+    @classmethod
+    def _limits_known_pairs(cls, limits: dict[str, int], info: ValidationInfo) -> dict[str, int]:
+        pairs = info.data.get("pairs", ())
+        # Either way round; what is no pair at all is not among them.
+        known, named = ({p: tuple(sorted(p.split("-"))) for p in some} for some in (pairs, limits))
+        if unknown := [pair for pair, codes in named.items() if codes not in known.values()]:
+            raise ValueError(f"{unknown} are not among the pairs: {', '.join(pairs)}")
+        if len(set(named.values())) < len(named):
+            raise ValueError(f"{', '.join(limits)} name a pair twice")
+        return limits
+
     @model_validator(mode="after")
     def _names_known_pairs(self) -> Self:
         try:
             pairs, directions = self.parsed_pairs, self.parsed_directions
-            limited = [Direction.parse(text) for text in self.max_train]
             self.language_table()
         except ConfigurationError as error:
             raise ValueError(f"{error.problem} ({error.fix})") from None
         distinct = {frozenset((pair.source, pair.target)) for pair in pairs}
         if len(distinct) < len(pairs):
             raise ValueError(f"pairs {list(self.pairs)} name a pair twice")
-        if unknown := {frozenset((p.source, p.target)) for p in limited} - distinct:
-            names = sorted(str(p) for p in limited if frozenset((p.source, p.target)) in unknown)
-            raise ValueError(f"max_train names {names}; pairs are {', '.join(self.pairs)}")
-        if len(self.train_limits) < len(limited):
-            raise ValueError(f"max_train names a pair twice: {', '.join(self.max_train)}")
         for direction in directions:
             if frozenset((direction.source, direction.target)) not in distinct:
                 raise ValueError(f"direction '{direction}' belongs to no pair of {self.pairs}")

@@ -141,13 +141,15 @@ def test_a_pair_may_be_named_either_way_round():
 @pytest.mark.parametrize(
     ("limits", "said"),
     [
-        ({"en-ru": 5, "de-en": 5}, "max_train names ['en-ru']; pairs are en-de, fr-en, de-fr"),
-        ({"de": 5}, "'de' is not a translation direction"),
-        ({"en-fr": 5, "fr-en": 6}, "max_train names a pair twice: en-fr, fr-en"),
+        ({"en-ru": 5, "de-en": 5}, "['en-ru'] are not among the pairs: en-de, fr-en, de-fr"),
+        ({"de": 5}, "['de'] are not among the pairs"),
+        ({"de-en-de": 5}, "['de-en-de'] are not among the pairs"),
+        ({"en-fr": 5, "fr-en": 6}, "en-fr, fr-en name a pair twice"),
         ({"en-de": 0}, "greater than or equal to 1"),
     ],
 )
 def test_a_limit_that_fits_no_pair_is_named(limits, said):
     with pytest.raises(ValidationError) as caught:
         limited(max_train=limits)
+    assert "max_train" in str(caught.value)
     assert said in str(caught.value)
