@@ -155,7 +155,10 @@ def _vocabulary(path: Path) -> Vocabulary:
 
 
 def _sample(pairs: Sequence[CleanedPair], settings: CorpusSettings) -> Iterator[str]:
-    """Training text of each language in turn, as much as its share of the sample."""
+    """Training text of each language in turn, as much as its share of the sample.
+
+    Of what is kept: a pair with a `max_train` has no more sentences here than in training.
+    """
     options, codes = settings.vocabulary, tuple(settings.language_table())
     rows = [_train_rows(pair) for pair in pairs]
     sizes = {

@@ -1,4 +1,4 @@
-"""Which cleaned rows are kept: no repeated pair, no surplus of valid and test, no held-out text.
+"""Which cleaned rows are kept: no repeated pair, no held-out text, no surplus of any split.
 
 These passes see all blocks of a pair, but only their hashes. Repeated pairs are found a bucket of
 hashes at a time, so that memory does not grow with the corpus.
@@ -37,7 +37,8 @@ def separate(pairs: Sequence[CleanedPair], settings: CorpusSettings, tally: Tall
 
     Sets that the source gave stay as they are: what a valid and a test that were both given share
     is counted. Of a set that was cut from train the sentences of lowest hash stay, as many as were
-    asked for; the rest is dropped, and never trained on.
+    asked for; the rest is dropped, and never trained on. So it is with the train of a limited pair,
+    last of all: limits move no held-out text, and a smaller one's sentences are a larger one's too.
     """
     given_valid, test, valid = (HeldOut(settings.pivot) for _ in range(3))
     for cleaned in pairs:
@@ -47,7 +48,8 @@ def separate(pairs: Sequence[CleanedPair], settings: CorpusSettings, tally: Tall
         if "test" not in cleaned.given:
             _drop_covered(cleaned, "test", given_valid, "in_valid", tally)
         _remember(cleaned, "test", test)
-        _drop_surplus(cleaned, "test", settings.split.max_test, tally)
+        if "test" not in cleaned.given:
+            _drop_surplus(cleaned, "test", settings.split.max_test, "held_out_surplus", tally)
     for cleaned in pairs:
         if "valid" in cleaned.given:
             shared = sum(
@@ -57,10 +59,13 @@ def separate(pairs: Sequence[CleanedPair], settings: CorpusSettings, tally: Tall
         else:
             _drop_covered(cleaned, "valid", test, "in_test", tally)
         _remember(cleaned, "valid", valid)
-        _drop_surplus(cleaned, "valid", settings.split.max_valid, tally)
+        if "valid" not in cleaned.given:
+            _drop_surplus(cleaned, "valid", settings.split.max_valid, "held_out_surplus", tally)
     for cleaned in pairs:
         for held_out in (test, valid):
             _drop_covered(cleaned, "train", held_out, "held_out", tally)
+        limit = settings.train_limits.get(cleaned.pair)
+        _drop_surplus(cleaned, "train", limit, "train_surplus", tally)
 
 
 class _Part(NamedTuple):
@@ -89,8 +94,11 @@ def _remember(cleaned: CleanedPair, split: str, held_out: HeldOut) -> None:
         held_out.add(cleaned.pair, *(np.concatenate(side) for side in zip(*keys, strict=True)))
 
 
-def _drop_surplus(cleaned: CleanedPair, split: str, limit: int | None, tally: Tally) -> None:
-    if limit is None or split in cleaned.given:
+def _drop_surplus(
+    cleaned: CleanedPair, split: str, limit: int | None, reason: str, tally: Tally
+) -> None:
+    """Keep the rows of lowest hash, as many as the limit says; of equal ones the first."""
+    if limit is None:
         return
     numbers, places = [np.empty(0, np.int64)], [np.empty(0)]
     for part in _parts(cleaned, split):
@@ -98,7 +106,7 @@ def _drop_surplus(cleaned: CleanedPair, split: str, limit: int | None, tally: Ta
         places.append(columns(part.block, "place")[0][part.rows])
     number, place = np.concatenate(numbers), np.concatenate(places)
     surplus = np.lexsort((number, place))[limit:]
-    _drop(cleaned, np.sort(number[surplus]), "held_out_surplus", tally)
+    _drop(cleaned, np.sort(number[surplus]), reason, tally)
 
 
 def _drop_covered(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from nsmt.data.evaluation_settings import EvaluationSetSettings
 from nsmt.errors import ConfigurationError
@@ -134,6 +134,10 @@ class CorpusSettings(Settings):
         None, description="directions to train, as in de-en; null: both ways of every pair"
     )
     split: SplitSettings = SplitSettings()
+    max_train: dict[str, Count] = Field(
+        default_factory=dict,
+        description="training sentences a pair, the lowest hashes, as in {en-de: 4000}",
+    )
     cleaning: CleaningSettings = CleaningSettings()
     vocabulary: VocabularySettings = VocabularySettings()
     valid_set: EvaluationSetSettings | None = Field(
@@ -149,6 +153,18 @@ class CorpusSettings(Settings):
     workers: Count | None = Field(
         None, description="processes that clean and encode; null: one a core"
     )
+
+    @field_validator("max_train")
+    @classmethod
+    def _limits_known_pairs(cls, limits: dict[str, int], info: ValidationInfo) -> dict[str, int]:
+        pairs = info.data.get("pairs", ())
+        # Either way round; what is no pair at all is not among them.
+        known, named = ({p: tuple(sorted(p.split("-"))) for p in some} for some in (pairs, limits))
+        if unknown := [pair for pair, codes in named.items() if codes not in known.values()]:
+            raise ValueError(f"{unknown} are not among the pairs: {', '.join(pairs)}")
+        if len(set(named.values())) < len(named):
+            raise ValueError(f"{', '.join(limits)} name a pair twice")
+        return limits
 
     @model_validator(mode="after")
     def _names_known_pairs(self) -> Self:
@@ -192,6 +208,13 @@ class CorpusSettings(Settings):
             return both_ways(self.parsed_pairs)
         return list(dict.fromkeys(Direction.parse(text) for text in self.directions))
 
+    @property
+    def train_limits(self) -> dict[Direction, int]:
+        """`max_train` of the pairs that have one, the way round that `pairs` names them."""
+        limits = {Direction.parse(text): limit for text, limit in self.max_train.items()}
+        both = {way.reverse: limit for way, limit in limits.items()} | limits
+        return {pair: both[pair] for pair in self.parsed_pairs if pair in both}
+
     def language_table(self) -> LanguageTable:
         """The languages of all pairs, in order of first appearance, as described."""
         codes = [code for pair in self.parsed_pairs for code in (pair.source, pair.target)]
@@ -204,8 +227,12 @@ class CorpusSettings(Settings):
     def identity(self) -> dict[str, Any]:
         """What decides the prepared bytes, as plain JSON: neither paths nor sampling."""
         exclude: dict[str, Any] = dict.fromkeys(
-            ("temperature", "curriculum", "workers", *self.places), True
+            ("temperature", "curriculum", "workers", "max_train", *self.places), True
         )
         # A vocabulary that is given is told by its content.
         exclude |= {"valid_set": {"root"}, "test_set": {"root"}, "vocabulary": {"model"}}
-        return self.model_dump(mode="json", exclude=exclude)
+        decisive = self.model_dump(mode="json", exclude=exclude)
+        # Corpora and runs from before there were limits keep their names.
+        if limits := {str(pair): limit for pair, limit in self.train_limits.items()}:
+            decisive["max_train"] = limits
+        return decisive

@@ -24,15 +24,16 @@ ROOTS = {
     "ec30": ("data.root=x", "data.valid_set.root=x", "data.test_set.root=x"),
     "iwslt14": ("data.root=x",),
 }
+# Layers that are about certain languages; the others go on any experiment.
+BASES = {"study/unequal": "bible4/base"}
 TABLES = sorted(path.stem for path in (CONF / "table").glob("*.yaml"))
 SCALES = sorted(path.stem for path in (CONF / "scale").glob("*.yaml"))
 
 
 def words(name):
     # Layers of the study are put on another experiment.
-    chosen = (
-        f"experiment=[smoke/base,{name}]" if name.startswith("study/") else f"experiment={name}"
-    )
+    base = BASES.get(name, "smoke/base")
+    chosen = f"experiment=[{base},{name}]" if name.startswith("study/") else f"experiment={name}"
     return [chosen, *ROOTS.get(name.split("/")[0], ())]
 
 
