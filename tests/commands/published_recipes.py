@@ -96,9 +96,14 @@ EC30 = _BOTH | {
     "schedule.dense.updates": 900_000,
     "schedule.dense.validate_every": 2000,
     "schedule.dense.patience": 10,
+    "schedule.dense.tokens": 8192,
+    # 20 on each of four GPUs, and 21 below.
+    "schedule.dense.per_update": 80,
     "schedule.specialise.updates": 900_000,
     "schedule.specialise.validate_every": 500,
     "schedule.specialise.patience": 20,
+    "schedule.specialise.tokens": None,
+    "schedule.specialise.per_update": None,
     # Ours, as nothing of the bilingual models is known.
     "schedule.separate.updates": 100_000,
     "schedule.separate.validate_every": 1000,
@@ -129,6 +134,11 @@ IWSLT14 = _BOTH | {
     "schedule.specialise.updates": 160_000,
     "schedule.specialise.validate_every": 500,
     "schedule.specialise.patience": 20,
+    **{
+        f"schedule.{stage}.{key}": None
+        for stage in ("dense", "specialise")
+        for key in ("tokens", "per_update")
+    },
     # Ours: no bilingual models there.
     "schedule.separate.updates": None,
     "schedule.separate.validate_every": None,
@@ -150,10 +160,10 @@ RECIPES = {"ec30/mt_big": EC30, "iwslt14/mt_small": IWSLT14}
 # tokens of a micro-batch and micro-batches.
 STAGES = {
     "ec30/mt_big": {
-        "dense": (900_000, 2000, 10, 5e-4, 4000, 7680, 84),
+        "dense": (900_000, 2000, 10, 5e-4, 4000, 8192, 80),
         "specialise": (900_000, 500, 20, 5e-4, 4000, 7680, 84),
         "tuning": (160_000, 500, 30, 5e-4, 4000, 4096, 4),
-        "separate": (100_000, 1000, 10, 5e-4, 4000, 7680, 12),
+        "separate": (100_000, 1000, 10, 5e-4, 4000, 8192, 12),
     },
     "iwslt14/mt_small": {
         "dense": (160_000, 1000, 20, 5e-4, 4000, 16_384, 16),

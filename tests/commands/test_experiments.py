@@ -82,10 +82,8 @@ def test_each_stage_comes_to_what_the_published_scripts_train(name):
     config = composed("train", words(name), RunConfig)
     found = {}
     for key in STAGES[name]:
-        own = getattr(config.schedule, key)
-        stage = own if key in ("dense", "specialise") else config.schedule.of_parts(key)
-        batch = config.batch if key in ("dense", "specialise") else own.batch(config.batch)
-        optimizer = for_stage(config.optimizer, stage)
+        stage = config.schedule.stage(key)
+        batch, optimizer = stage.batch(config.batch), for_stage(config.optimizer, stage)
         found[key] = (
             *(stage.updates, stage.validate_every, stage.patience or config.callbacks.patience),
             *(optimizer.learning_rate, optimizer.warmup_updates),
@@ -133,7 +131,7 @@ def test_models_of_their_own_have_all_of_the_warm_up_and_budgets_beyond_it(scale
     config = composed("reproduce", ["table=table2", f"scale={scale}"], ReproduceConfig)
     name = config.scale.experiment
     run = composed("train", [*words(name), f"method={method}"], RunConfig)
-    stage = run.schedule.of_parts(parts)
+    stage = run.schedule.stage(parts)
     own = for_stage(run.optimizer, stage).warmup_updates
     of_stage = for_stage(run.optimizer, run.schedule.specialise).warmup_updates
     if parts == "separate":
