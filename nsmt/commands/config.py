@@ -125,6 +125,8 @@ class RunConfig(Settings):
         # Runs from before there was a choice keep their names.
         if self.test.tokenizer == DEFAULT_TOKENIZER:
             del decisive["test"]["tokenizer"]
+        if self.model.norm == "pre":
+            del decisive["model"]["norm"]
         # The corpus knows what decides its bytes; how they are sampled is the run's own.
         return decisive | {"batch": batch, "data": self.data.identity() | self.data.sampling()}
 

@@ -41,9 +41,12 @@ _PLANS: Final = tuple(
     f"schedule.{stage}.{key}" for stage in get_args(StageKey) for key in ("tokens", "per_update")
 )
 # Keys that a run's identity leaves out while they have these values.
-_UNSAID: Final = dict.fromkeys(
-    key for key in _PLANS if key.startswith(("schedule.dense.", "schedule.specialise."))
-)
+_UNSAID: Final = {
+    "model.norm": "pre",
+    **dict.fromkeys(
+        key for key in _PLANS if key.startswith(("schedule.dense.", "schedule.specialise."))
+    ),
+}
 
 
 def terms_of(stage: str, settings: Terms) -> dict[str, Any]:

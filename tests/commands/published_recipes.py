@@ -90,6 +90,7 @@ EC30 = _BOTH | {
     "model.d_model": 1024,
     "model.d_ff": 4096,
     "model.heads": 16,
+    "model.norm": "pre",
     "model.attention_dropout": 0.1,
     "model.max_positions": 256,
     "optimizer.epsilon": 1e-6,
@@ -124,6 +125,7 @@ IWSLT14 = _BOTH | {
     "model.d_model": 512,
     "model.d_ff": 1024,
     "model.heads": 4,
+    "model.norm": "post",
     "model.attention_dropout": 0.0,
     # This and the epsilon are left to fairseq there.
     "model.max_positions": 1024,
