@@ -46,7 +46,7 @@ PARTS = ("tests", "train-30720", "train-7680", "identify", "decode")
 # Files whose tests are marked gpu, and import no more than is there.
 TESTS = ("models/test_gpu.py", "training/test_divergence.py")
 DIRECTIONS = 60
-# conf/model/mt_big and mt_small, but for the embeddings, which the peer wants tied.
+# conf/model/mt_big and mt_small, but for the peer's layer norms and tied embeddings.
 MT_BIG = ModelSettings(
     encoder_layers=6,
     decoder_layers=6,

@@ -29,6 +29,14 @@ def naive_forward(
         variance = ((x - mean) ** 2).mean(-1, keepdim=True)
         return (x - mean) / torch.sqrt(variance + layer.eps) * layer.weight + layer.bias
 
+    post = model.settings.norm == "post"
+
+    def before(layer, x):
+        return x if post else norm(layer, x)
+
+    def behind(layer, x):
+        return norm(layer, x) if post else x
+
     def attend(layer, queries, keys, causal):
         q, k, v = layer.query(queries), layer.key(keys), layer.value(keys)
         size = width // heads
@@ -50,16 +58,19 @@ def naive_forward(
 
     x = padded(embed(model.encoder_embedding, source), padding[0])
     for depth, layer in enumerate(model.encoder):
-        normed = norm(layer.attention_norm, x)
-        x = x + attend(layer.attention, normed, normed[: len(source)], causal=False)
-        normed = norm(layer.feed_forward_norm, x)
-        x = x + feed(layer.feed_forward, normed, f"encoder.{depth}")
-    memory = norm(model.encoder_norm, x[: len(source)])
+        z = before(layer.attention_norm, x)
+        attended = attend(layer.attention, z, z[: len(source)], causal=False)
+        x = behind(layer.attention_norm, x + attended)
+        fed = feed(layer.feed_forward, before(layer.feed_forward_norm, x), f"encoder.{depth}")
+        x = behind(layer.feed_forward_norm, x + fed)
+    memory = before(model.encoder_norm, x[: len(source)])
     y = padded(embed(model.decoder_embedding, target_in), padding[1])
     for depth, layer in enumerate(model.decoder):
-        normed = norm(layer.attention_norm, y)
-        y = y + attend(layer.attention, normed, normed[: len(target_in)], causal=True)
-        y = y + attend(layer.cross_attention, norm(layer.cross_norm, y), memory, causal=False)
-        normed = norm(layer.feed_forward_norm, y)
-        y = y + feed(layer.feed_forward, normed, f"decoder.{depth}")
-    return norm(model.decoder_norm, y)
+        z = before(layer.attention_norm, y)
+        attended = attend(layer.attention, z, z[: len(target_in)], causal=True)
+        y = behind(layer.attention_norm, y + attended)
+        looked = attend(layer.cross_attention, before(layer.cross_norm, y), memory, causal=False)
+        y = behind(layer.cross_norm, y + looked)
+        fed = feed(layer.feed_forward, before(layer.feed_forward_norm, y), f"decoder.{depth}")
+        y = behind(layer.feed_forward_norm, y + fed)
+    return before(model.decoder_norm, y)

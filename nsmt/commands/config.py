@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,11 +24,13 @@ from nsmt.models.settings import ModelSettings
 from nsmt.neurons.selection import Percent, SelectionSettings
 from nsmt.settings import Settings
 from nsmt.training.settings import (
+    STANDS_FOR,
     CallbackSettings,
     DivergenceSettings,
     LoggerSettings,
     OptimizerSettings,
     ScheduleSettings,
+    StageKey,
     StateSettings,
     TrainerSettings,
 )
@@ -118,10 +120,13 @@ class RunConfig(Settings):
         decisive = self.model_dump(mode="json", exclude=dict.fromkeys(presentation, True) | parts)
         served = packs(self.trainer, self.model)
         batch = self.batch.on(self.trainer.accelerator, packs=served).model_dump(mode="json")
-        _leave_out_idle(decisive["schedule"], parts=self.method.parts)
+        trained = self.schedule.trained(self.method.parts)
+        _leave_out_idle(decisive["schedule"], parts=self.method.parts, trained=trained)
         # Runs from before there was a choice keep their names.
         if self.test.tokenizer == DEFAULT_TOKENIZER:
             del decisive["test"]["tokenizer"]
+        if self.model.norm == "pre":
+            del decisive["model"]["norm"]
         # The corpus knows what decides its bytes; how they are sampled is the run's own.
         return decisive | {"batch": batch, "data": self.data.identity() | self.data.sampling()}
 
@@ -141,7 +146,9 @@ class RunConfig(Settings):
         return lock_of(self.folder, who)
 
 
-def _leave_out_idle(schedule: dict[str, Any], *, parts: str | None) -> None:
+def _leave_out_idle(
+    schedule: dict[str, Any], *, parts: str | None, trained: Collection[StageKey]
+) -> None:
     """Take out of the schedule what trains nothing in a run; `parts` are the method's own models.
 
     So runs of other methods share the dense model and the control with them, and runs from before
@@ -149,9 +156,14 @@ def _leave_out_idle(schedule: dict[str, Any], *, parts: str | None) -> None:
     """
     for key in {"separate", "tuning"} - {parts}:
         del schedule[key]
+    # A model of the method's own takes what it does not have from the stage, be it trained or not.
+    needed = {STANDS_FOR.get(key, key) for key in trained}
     for stage in ("dense", "specialise"):
-        if schedule[stage]["patience"] is None:
-            del schedule[stage]["patience"]
+        own = schedule[stage]
+        for key in ("patience", "tokens", "per_update"):
+            idle = key != "patience" and stage not in needed
+            if idle or own[key] is None:
+                del own[key]
 
 
 def lock_of(folder: Path, who: str) -> Path:

@@ -25,7 +25,6 @@ from nsmt.methods import CONTROL, DENSE
 from nsmt.models.systems import is_whole
 from nsmt.settings import flat
 from nsmt.training.schedule import run_schedule
-from nsmt.training.settings import PartSettings
 from nsmt.training.signals import GO_ON, StopSignal
 from nsmt.training.stages import StageContext
 from nsmt.training.terms import GIVEN_ATLAS
@@ -90,19 +89,24 @@ def prepared_corpus(config: RunConfig) -> Corpus:
 def _require_updates(config: RunConfig, corpus: Corpus) -> None:
     """Refuse updates of more micro-batches than there are sentences, in any stage of the run."""
     sizes = {direction: len(corpus.table(direction, "train")) for direction in corpus.directions}
-    for mix in config.data.curriculum or (MixSettings(),):
-        drawn = (n for d, n in sizes.items() if mix.directions is None or str(d) in mix.directions)
-        require_updates(sum(drawn), config.batch.per_update)
-    if (parts := config.method.parts) is None or config.schedule.kind == "dense":
-        return
-    own: PartSettings = getattr(config.schedule, parts)
-    for name, directions in config.method.own_models(corpus.directions).items():
-        require_updates(
-            sum(sizes[direction] for direction in directions),
-            own.batch(config.batch).per_update,
-            of=f"an epoch of {name}, which has a model of its own,",
-            key=f"schedule.{parts}.per_update",
-        )
+    schedule, parts = config.schedule, config.method.parts
+    for stage in schedule.trained(parts):
+        per_update = schedule.stage(stage).batch(config.batch).per_update
+        if stage == parts:
+            for name, directions in config.method.own_models(corpus.directions).items():
+                require_updates(
+                    sum(sizes[direction] for direction in directions),
+                    per_update,
+                    of=f"an epoch of {name}, which has a model of its own,",
+                    key=f"schedule.{parts}.per_update",
+                )
+            continue
+        for mix in config.data.curriculum or (MixSettings(),):
+            drawn = (
+                n for d, n in sizes.items() if mix.directions is None or str(d) in mix.directions
+            )
+            key = schedule.asking(stage, "per_update")
+            require_updates(sum(drawn), per_update, key=key)
 
 
 def _torchrun(config: RunConfig, stop: StopSignal) -> None:

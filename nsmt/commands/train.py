@@ -19,7 +19,6 @@ from nsmt.commands.resume import begin, check_resume, take_over
 from nsmt.commands.score import score_systems
 from nsmt.data.corpus import Corpus
 from nsmt.data.encode import given_vocabulary
-from nsmt.data.plan import BatchSettings
 from nsmt.data.sources import make_source
 from nsmt.data.split import SPLITS
 from nsmt.errors import ConfigurationError, DataError
@@ -36,7 +35,6 @@ from nsmt.records import (
     write_record,
 )
 from nsmt.training.optimization import for_stage
-from nsmt.training.settings import PartSettings, ScheduleSettings, StageSettings
 from nsmt.training.signals import StopSignal
 from nsmt.training.tracking import missing_tracker
 from nsmt.training.trainer import chosen_precision, device_of, on_machine
@@ -144,13 +142,7 @@ def finished_report(folder: Path, fingerprint: str, given: Mapping[str, str]) ->
 def check_consistency(config: RunConfig) -> None:
     """Find what each group allows by itself but not together with the others."""
     longest = config.data.cleaning.max_tokens + 2
-    faults = _batch_faults("batch", config.batch, config.trainer.world, longest=longest)
-    if (parts := config.method.parts) is not None:
-        own: PartSettings = getattr(config.schedule, parts)
-        batch = own.batch(config.batch)
-        if batch != config.batch:
-            key = f"schedule.{parts}"
-            faults += _batch_faults(key, batch, config.trainer.world, longest=longest)
+    faults = _batch_faults(config, longest=longest)
     if config.model.max_positions < longest:
         faults.append(
             f"model.max_positions={config.model.max_positions} is too short for "
@@ -194,18 +186,22 @@ def _method_faults(config: RunConfig) -> list[str]:
     return faults
 
 
-def _batch_faults(key: str, batch: BatchSettings, world: int, *, longest: int) -> list[str]:
-    """What is wrong with the batches that `key` asks for."""
-    faults, per_update = [], batch.per_update
-    if per_update % world:
-        multiple = -(-per_update // world) * world
-        faults.append(
-            f"{key}.per_update={per_update} cannot be shared by {world} ranks; "
-            f"{multiple} could, with {key}.tokens smaller in proportion"
-        )
-    if batch.tokens < longest:
-        faults.append(f"{key}.tokens={batch.tokens} cannot hold a sentence of {longest}")
-    return faults
+def _batch_faults(config: RunConfig, *, longest: int) -> list[str]:
+    """What is wrong with the batches of what is trained, by the keys that ask for them."""
+    faults, world = [], config.trainer.world
+    for stage in config.schedule.trained(config.method.parts):
+        batch = config.schedule.stage(stage).batch(config.batch)
+        tokens = config.schedule.asking(stage, "tokens")
+        if (per_update := batch.per_update) % world:
+            multiple = -(-per_update // world) * world
+            faults.append(
+                f"{config.schedule.asking(stage, 'per_update')}={per_update} cannot be shared by "
+                f"{world} ranks; {multiple} could, with {tokens} smaller in proportion"
+            )
+        if batch.tokens < longest:
+            faults.append(f"{tokens}={batch.tokens} cannot hold a sentence of {longest}")
+    # What several take from one place is told once.
+    return list(dict.fromkeys(faults))
 
 
 def show_check(config: RunConfig) -> None:
@@ -227,32 +223,32 @@ def show_check(config: RunConfig) -> None:
         f"schedule    {config.schedule.kind}, {_updates(config)} updates, "
         f"peak rates {_rates(config)}",
         f"ranks       {config.trainer.world} x {config.trainer.accelerator}, "
-        f"{_batches(config.batch)}",
+        f"{_batches(config)} tokens an update",
     ]
     result_console().print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
 
 
-def _stages(schedule: ScheduleSettings) -> list[StageSettings]:
-    return {
-        "dense": [schedule.dense],
-        "two_stage": [schedule.dense, schedule.specialise],
-        "specialize": [schedule.specialise],
-    }[schedule.kind]
-
-
 def _updates(config: RunConfig) -> str:
-    schedule = config.schedule
-    text = " + ".join(f"{stage.updates:,}" for stage in _stages(schedule))
-    if (parts := config.method.parts) is None or schedule.kind == "dense":
-        return text
-    return f"{text} + {schedule.of_parts(parts).updates:,} (each model of schedule.{parts})"
+    schedule, parts = config.schedule, config.method.parts
+    return " + ".join(
+        f"{schedule.stage(key).updates:,}"
+        + (f" (each model of schedule.{key})" if key == parts else "")
+        for key in schedule.trained(parts)
+    )
 
 
 def _rates(config: RunConfig) -> str:
     """Stages may have rates of their own, beside which the optimiser's is not read."""
-    stages = _stages(config.schedule)
+    stages = map(config.schedule.stage, config.schedule.trained(None))
     return ", ".join(f"{for_stage(config.optimizer, each).learning_rate:g}" for each in stages)
 
 
-def _batches(batch: BatchSettings) -> str:
-    return f"{batch.per_update} x {batch.tokens:,} tokens an update"
+def _batches(config: RunConfig) -> str:
+    """Micro-batches of an update and their tokens, by stage where these differ."""
+    found = {}
+    for key in config.schedule.trained(config.method.parts):
+        batch = config.schedule.stage(key).batch(config.batch)
+        found[key] = f"{batch.per_update} x {batch.tokens:,}"
+    if len(set(found.values())) == 1:
+        return next(iter(found.values()))
+    return ", ".join(f"{text} ({key})" for key, text in found.items())

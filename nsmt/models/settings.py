@@ -15,7 +15,7 @@ Count = Annotated[int, Field(ge=1, le=2**20)]
 
 
 class ModelSettings(Settings):
-    """A pre-norm Transformer encoder-decoder with ReLU feed-forward layers."""
+    """A Transformer encoder-decoder with ReLU feed-forward layers."""
 
     encoder_layers: Layers
     decoder_layers: Layers
@@ -28,6 +28,9 @@ class ModelSettings(Settings):
     max_positions: Count = Field(256, description="longest sequence, tag and </s> included")
     share_embeddings: Literal["none", "decoder", "all"] = Field(
         "decoder", description="tie the output projection to the decoder's, or all, embeddings"
+    )
+    norm: Literal["pre", "post"] = Field(
+        "pre", description="layer norm before each sub-layer, or (post) of each sum behind it"
     )
     mask_bias: bool = Field(
         default=False,

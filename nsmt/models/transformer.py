@@ -1,7 +1,7 @@
-"""The multilingual Transformer: pre-norm, sinusoidal positions, maskable feed-forward layers.
+"""The multilingual Transformer: sinusoidal positions, maskable feed-forward layers.
 
-The arithmetic is that of the papers' models (Vaswani et al. 2017 with layer norm before each
-block and at the end of each stack): embeddings times √d, sines in the first half of a position's
+The arithmetic is that of the papers' models (Vaswani et al. 2017, with layer norm where
+`nsmt.models.residual` says): embeddings times √d, sines in the first half of a position's
 vector and cosines in the second, frequencies 10000^(-i/(d/2-1)), counted from position 2.
 
 Shape suffixes: B rows, S source positions, T target positions, D model width, V vocabulary,
@@ -27,6 +27,7 @@ from nsmt.models.dropout import Dropout
 from nsmt.models.feed_forward import FeedForward
 from nsmt.models.linear import Linear
 from nsmt.models.masks import SiteMasks
+from nsmt.models.residual import ResidualNorm, final_norm
 from nsmt.models.settings import ModelSettings
 from nsmt.neurons.sites import Site
 
@@ -36,23 +37,23 @@ _COMPILATIONS = 64
 
 
 class EncoderLayer(nn.Module):
-    """Self-attention and feed-forward, each on a normalised input, added to the stream."""
+    """Self-attention and feed-forward, each added to the stream."""
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()
-        self.attention_norm = nn.LayerNorm(settings.d_model)
+        self.attention_norm = ResidualNorm(settings)
         self.attention = _attention(settings)
-        self.feed_forward_norm = nn.LayerNorm(settings.d_model)
+        self.feed_forward_norm = ResidualNorm(settings)
         self.feed_forward = _feed_forward(settings)
         self.dropout = Dropout(settings.dropout)
 
     def forward(self, x_BSD: Tensor, reach: Reach, mask_BQP: Tensor | None) -> Tensor:
         """One layer of the encoder."""
-        normed = self.attention_norm(x_BSD)
-        attended = self.attention(normed, self.attention.project(normed), reach)
-        x_BSD = x_BSD + self.dropout(attended)
-        fed = self.feed_forward(self.feed_forward_norm(x_BSD), mask_BQP)
-        return x_BSD + self.dropout(fed)  # type: ignore[no-any-return]
+        read = self.attention_norm.read(x_BSD)
+        attended = self.attention(read, self.attention.project(read), reach)
+        x_BSD = self.attention_norm.joined(x_BSD, self.dropout(attended))
+        fed = self.feed_forward(self.feed_forward_norm.read(x_BSD), mask_BQP)
+        return self.feed_forward_norm.joined(x_BSD, self.dropout(fed))
 
 
 class DecoderLayer(nn.Module):
@@ -60,11 +61,11 @@ class DecoderLayer(nn.Module):
 
     def __init__(self, settings: ModelSettings) -> None:
         super().__init__()
-        self.attention_norm = nn.LayerNorm(settings.d_model)
+        self.attention_norm = ResidualNorm(settings)
         self.attention = _attention(settings)
-        self.cross_norm = nn.LayerNorm(settings.d_model)
+        self.cross_norm = ResidualNorm(settings)
         self.cross_attention = _attention(settings)
-        self.feed_forward_norm = nn.LayerNorm(settings.d_model)
+        self.feed_forward_norm = ResidualNorm(settings)
         self.feed_forward = _feed_forward(settings)
         self.dropout = Dropout(settings.dropout)
 
@@ -81,17 +82,18 @@ class DecoderLayer(nn.Module):
 
         `memory` is the encoder's output [B, S, D], or what `memories` made of it.
         """
-        normed = self.attention_norm(x_BTD)
-        own = self.attention.project(normed)
+        read = self.attention_norm.read(x_BTD)
+        own = self.attention.project(read)
         if cache is not None:
             own = cache.extended(own)
-        x_BTD = x_BTD + self.dropout(self.attention(normed, own, reach))
+        attended = self.attention(read, own, reach)
+        x_BTD = self.attention_norm.joined(x_BTD, self.dropout(attended))
         if isinstance(memory, Tensor):
             memory = self.cross_attention.project(memory)
-        looked = self.cross_attention(self.cross_norm(x_BTD), memory, memory_reach)
-        x_BTD = x_BTD + self.dropout(looked)
-        fed = self.feed_forward(self.feed_forward_norm(x_BTD), mask_BQP)
-        return x_BTD + self.dropout(fed)  # type: ignore[no-any-return]
+        looked = self.cross_attention(self.cross_norm.read(x_BTD), memory, memory_reach)
+        x_BTD = self.cross_norm.joined(x_BTD, self.dropout(looked))
+        fed = self.feed_forward(self.feed_forward_norm.read(x_BTD), mask_BQP)
+        return self.feed_forward_norm.joined(x_BTD, self.dropout(fed))
 
 
 class Transformer(nn.Module):
@@ -117,9 +119,9 @@ class Transformer(nn.Module):
         else:
             self.encoder_embedding = nn.Embedding(vocabulary_size, width, padding_idx=pad)
         self.encoder = nn.ModuleList(EncoderLayer(settings) for _ in range(settings.encoder_layers))
-        self.encoder_norm = nn.LayerNorm(width)
+        self.encoder_norm = final_norm(settings)
         self.decoder = nn.ModuleList(DecoderLayer(settings) for _ in range(settings.decoder_layers))
-        self.decoder_norm = nn.LayerNorm(width)
+        self.decoder_norm = final_norm(settings)
         self.output = Linear(width, vocabulary_size, bias=False)
         self.dropout = Dropout(settings.dropout)
         self.register_buffer(

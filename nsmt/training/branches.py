@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import assert_never
 
 from torch import Tensor
@@ -115,10 +114,9 @@ def _train_on_own_weights(
     """LaSS: tune on each direction, take the largest weights, train the dense model on."""
     if finished_stage(context, name, parent=dense.fingerprint) is not None:
         return
-    settings = schedule.of_parts("tuning")
-    tuning = replace(context, batch=schedule.tuning.batch(context.batch))
+    settings = schedule.stage("tuning")
     rows = [
-        _own_weights(tuning, name, treatment, settings, dense, direction)
+        _own_weights(context, name, treatment, settings, dense, direction)
         for direction in dense.directions
     ]
     masks = WeightMasks.joined(rows)
@@ -195,8 +193,7 @@ def _train_separately(
     context: StageContext, schedule: ScheduleSettings, name: str, treatment: Separate
 ) -> None:
     """A model of its own for each part of the directions."""
-    settings = schedule.of_parts("separate")
-    context = replace(context, batch=schedule.separate.batch(context.batch))
+    settings = schedule.stage("separate")
     for part, directions in treatment.parts.items():
 
         def start(own: Sequence[Direction] = directions) -> TrainedModel:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -10,6 +11,10 @@ from nsmt.data.plan import BatchSettings
 from nsmt.models.loss import LossKind
 from nsmt.settings import Settings
 
+# What is trained: stages of the run, and single models of a method, with the stages for which they
+# stand in.
+StageKey = Literal["dense", "specialise", "separate", "tuning"]
+STANDS_FOR: Final[Mapping[StageKey, StageKey]] = {"separate": "dense", "tuning": "specialise"}
 # last: as they are. best: on validation. average: of the last validations. ema: of all updates.
 Keep = Literal["last", "best", "average", "ema"]
 
@@ -49,6 +54,17 @@ class StageSettings(Settings):
     patience: Positive | None = Field(
         None, description="of this stage; None takes callbacks.patience"
     )
+    tokens: Annotated[int, Field(ge=8)] | None = Field(
+        None, description="of a micro-batch of this stage; None takes batch.tokens"
+    )
+    per_update: Positive | None = Field(
+        None, description="micro-batches of one update; None takes batch.per_update"
+    )
+
+    def batch(self, batch: BatchSettings) -> BatchSettings:
+        """Its batches; `batch` are those of the run."""
+        own = self.model_dump(include={"tokens", "per_update"}, exclude_none=True)
+        return batch.model_copy(update=own)
 
 
 class PartSettings(Settings):
@@ -67,15 +83,9 @@ class PartSettings(Settings):
 
     def of(self, stage: StageSettings) -> StageSettings:
         """The settings of one of these models; `stage` is what it stands in for."""
-        own = self.model_dump(exclude={"tokens", "per_update"}, exclude_none=True)
-        chosen = stage.model_copy(update=own)
+        chosen = stage.model_copy(update=self.model_dump(exclude_none=True))
         every = min(chosen.validate_every, chosen.updates)
         return chosen.model_copy(update={"validate_every": every})
-
-    def batch(self, batch: BatchSettings) -> BatchSettings:
-        """Its batches; `batch` are those of the run."""
-        own = self.model_dump(include={"tokens", "per_update"}, exclude_none=True)
-        return batch.model_copy(update=own)
 
 
 class ScheduleSettings(Settings):
@@ -109,11 +119,27 @@ class ScheduleSettings(Settings):
             raise ValueError("atlas can only be given for kind=specialize")
         return self
 
-    def of_parts(self, key: Literal["separate", "tuning"]) -> StageSettings:
-        """The stage of each model that a method has of one direction or pair."""
+    def stage(self, key: StageKey) -> StageSettings:
+        """A stage of the run, or that of each model that a method has of one direction or pair."""
         if key == "separate":
             return self.separate.of(self.dense)
-        return self.tuning.of(self.specialise)
+        if key == "tuning":
+            return self.tuning.of(self.specialise)
+        return self.dense if key == "dense" else self.specialise
+
+    def trained(self, parts: StageKey | None) -> tuple[StageKey, ...]:
+        """What is trained; `parts` are the method's own models, if it has some."""
+        if self.kind == "dense":
+            return ("dense",)
+        first: tuple[StageKey, ...] = ("dense",) if self.kind == "two_stage" else ()
+        return (*first, "specialise", *((parts,) if parts else ()))
+
+    def asking(self, key: StageKey, setting: Literal["tokens", "per_update"]) -> str:
+        """The key of the configuration from which one of these has this setting."""
+        for place in (key, STANDS_FOR.get(key, key)):
+            if getattr(getattr(self, place), setting) is not None:
+                return f"schedule.{place}.{setting}"
+        return f"batch.{setting}"
 
 
 class TrainerSettings(Settings):

@@ -87,13 +87,20 @@ class StageContext:
     settings: Terms
 
     def data(
-        self, *, stage_seed: int, directions: Sequence[Direction] | None = None
+        self,
+        *,
+        stage_seed: int,
+        batch: BatchSettings | None = None,
+        directions: Sequence[Direction] | None = None,
     ) -> TranslationData:
-        """The batches of a stage, of all directions or some; a curriculum is one of them all."""
+        """The batches of a stage, of all directions or some; a curriculum is one of them all.
+
+        `batch` are the stage's, those of the run if there is no stage.
+        """
         every = directions is None or list(directions) == list(self.corpus.directions)
         return TranslationData(
             self.corpus,
-            batch=self.batch,
+            batch=batch or self.batch,
             temperature=self.temperature,
             curriculum=self.curriculum if every else (),
             seed=stage_seed,
@@ -220,7 +227,11 @@ def _fit(context: StageContext, stage: Stage, trained: TrainedModel, *, going: G
         loss=context.trainer.loss,
         compiled=context.trainer.compile,
     )
-    data = context.data(stage_seed=stage.seed, directions=trained.directions)
+    data = context.data(
+        stage_seed=stage.seed,
+        batch=settings.batch(context.batch),
+        directions=trained.directions,
+    )
     with open_loggers(context.logger, folder=folder, stage=stage.name, state=state) as loggers:
         trainer = make_trainer(
             context.trainer,

@@ -10,11 +10,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from nsmt.errors import CheckpointError
 from nsmt.methods import CONTROL, DENSE
 from nsmt.progress import console
+from nsmt.training.settings import StageKey
 from nsmt.training.world import rank
 
 # Values in plain JSON by the dotted keys of the configuration.
@@ -36,7 +37,16 @@ _PART: Final = (*_CONTROL, *_OWN, "method.")
 _METHOD: Final = (*_CONTROL, *_OWN, "method.", "selection.", GIVEN_ATLAS)
 # The next update can do with others of these. Not with another plan, nor with other memories.
 _CHANGEABLE: Final = ("optimizer.", "trainer.", "divergence.", "schedule.")
-_PLANS: Final = tuple(f"{own}{key}" for own in _OWN for key in ("tokens", "per_update"))
+_PLANS: Final = tuple(
+    f"schedule.{stage}.{key}" for stage in get_args(StageKey) for key in ("tokens", "per_update")
+)
+# Keys that a run's identity leaves out while they have these values.
+_UNSAID: Final = {
+    "model.norm": "pre",
+    **dict.fromkeys(
+        key for key in _PLANS if key.startswith(("schedule.dense.", "schedule.specialise."))
+    ),
+}
 
 
 def terms_of(stage: str, settings: Terms) -> dict[str, Any]:
@@ -94,9 +104,11 @@ def check_finished(then: Terms, now: Terms, *, folder: Path) -> None:
 
 def _changed(then: Terms, now: Terms) -> dict[str, str]:
     """By key, what both know and say otherwise: an older release may not know all."""
+    known = (then.keys() & now.keys()) | ((then.keys() | now.keys()) & _UNSAID.keys())
+    then, now = {**_UNSAID, **then}, {**_UNSAID, **now}
     return {
         key: f"  - {key}: {then[key]} then, {now[key]} now"
-        for key in sorted(then.keys() & now.keys())
+        for key in sorted(known)
         if then[key] != now[key]
     }
 

@@ -82,7 +82,8 @@ def test_a_part_that_there_is_not_is_named(tmp_path):
 def test_its_models_and_trainer_are_those_of_the_configuration():
     gpu = SimpleNamespace(**runpy.run_path(str(ROOT / "benchmarks" / "gpu.py")))
     for name, found in (("mt_big", gpu.MT_BIG), ("mt_small", gpu.MT_SMALL)):
-        words = [f"model={name}", "model.share_embeddings=all", "trainer=gpu"]
+        # But for what the peer wants: tied embeddings, and its layer norms.
+        words = [f"model={name}", "model.share_embeddings=all", "model.norm=pre", "trainer=gpu"]
         config = composed("bench", words, BenchConfig)
         assert found == config.model
         assert config.trainer == gpu.GPU

@@ -20,19 +20,24 @@ SEQUENCES = SequenceFormat(pad=0, eos=2, tags={"en": 4, "de": 5})
 SHAPE = {"encoder_layers": 2, "decoder_layers": 2, "d_model": 16, "d_ff": 24, "heads": 2}
 
 
-@pytest.fixture
-def model():
+def make(norm="pre"):
     torch.manual_seed(0)
-    settings = ModelSettings(**SHAPE, share_embeddings="all", max_positions=24)
+    settings = ModelSettings(**SHAPE, share_embeddings="all", max_positions=24, norm=norm)
     made = Transformer(settings, vocabulary_size=30, pad=0).eval()
     with torch.no_grad():
         for parameter in made.parameters():
             parameter += 0.1 * torch.randn_like(parameter)
         made.decoder_embedding.weight *= 2
         # Sentences end now and then.
-        made.decoder_norm.bias += 1.0 * made.decoder_embedding.weight[2]
+        last = made.decoder_norm if norm == "pre" else made.decoder_stack[-1].feed_forward_norm
+        last.bias += 1.0 * made.decoder_embedding.weight[2]
         made.decoder_embedding.weight[0].zero_()
     return made
+
+
+@pytest.fixture
+def model():
+    return make()
 
 
 @pytest.fixture
@@ -84,6 +89,21 @@ def test_m2m100_finds_the_hypotheses_of_our_search(model, batch):
     assert [ours[row] for row in ended] == [theirs[row] for row in ended]
 
 
+@pytest.mark.parametrize("norm", ["pre", "post"])
+@torch.no_grad()
+def test_ctranslate2_gives_each_token_our_probability(batch, norm):
+    model = make(norm)
+    peer = CTranslate2(model, eos=2, compute_type="float32", device="cpu")
+    sources = [row[row != 0].tolist() for row in batch.source_BS]
+    targets = [row[row != 0].tolist()[:-1] for row in batch.target_out_BT]
+    rows = [[list(map(str, row)) for row in side] for side in (sources, targets)]
+    theirs = [each.log_probs for each in peer._translator.score_batch(*rows)]
+    logits = model.output(model(batch)).log_softmax(-1)
+    ours = logits.gather(-1, batch.target_out_BT[..., None])[..., 0]
+    for row, expected in zip(ours, theirs, strict=True):
+        assert row[: len(expected)].tolist() == pytest.approx(expected, abs=1e-4)
+
+
 @pytest.mark.parametrize("sharing", ["all", "none"])
 def test_ctranslate2_finds_the_hypotheses_of_our_search(model, batch, sharing):
     if sharing == "none":
@@ -122,6 +142,12 @@ def test_numbers_that_a_toolkit_cannot_compute_on_a_device_are_left_out_too(mode
 def test_untied_embeddings_are_refused(batch):
     settings = ModelSettings(**SHAPE, share_embeddings="decoder")
     with pytest.raises(ConfigurationError, match="share_embeddings"):
+        m2m100.m2m100_of(Transformer(settings, vocabulary_size=30, pad=0), eos=2)
+
+
+def test_m2m100_is_not_compared_with_layer_norms_behind_the_sub_layers():
+    settings = ModelSettings(**SHAPE, share_embeddings="all", norm="post")
+    with pytest.raises(ConfigurationError, match=r"set model\.norm=pre"):
         m2m100.m2m100_of(Transformer(settings, vocabulary_size=30, pad=0), eos=2)
 
 

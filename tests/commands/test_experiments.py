@@ -1,14 +1,21 @@
 """Every experiment composes, says what it needs, and is checked; every table and scale, too."""
 
 import pytest
+import torch
+from naive_transformer import naive_forward
 from omegaconf import OmegaConf
+from published_recipes import GROUPS, METHODS, RECIPES, SHOWN, STAGES
 
 from nsmt.commands.compose import composed, conf_folder
 from nsmt.commands.config import RunConfig
 from nsmt.commands.languages import LanguagesConfig
 from nsmt.commands.reproduce_plan import ReproduceConfig, plan_of
 from nsmt.commands.train import train
+from nsmt.data.batch import SequenceFormat
+from nsmt.languages import Direction
 from nsmt.methods import CONTROL
+from nsmt.models.transformer import Transformer
+from nsmt.settings import flat
 from nsmt.training.optimization import for_stage
 
 CONF = conf_folder()
@@ -58,36 +65,65 @@ def test_an_experiment_is_checked(name, capsys):
     assert "parameters" in capsys.readouterr().out
 
 
-def test_the_papers_hyper_parameters_are_those_of_its_scripts():
-    big = composed("train", words("ec30/neuron_specialization"), RunConfig)
-    assert big.method.name == "neuron_specialization"
-    assert (big.model.d_model, big.model.d_ff, big.model.heads) == (1024, 4096, 16)
-    assert (big.model.dropout, big.model.attention_dropout) == (0.1, 0.1)
-    assert (big.optimizer.learning_rate, big.optimizer.warmup_updates) == (5e-4, 4000)
-    assert (big.data.temperature, big.data.vocabulary.size) == (5.0, 128_000)
-    assert big.batch.tokens * big.batch.per_update == 7680 * 21 * 4
-    assert (big.callbacks.patience, big.schedule.specialise.validate_every) == (20, 500)
-    assert big.selection.k == 95
-    assert [stage.patience for stage in (big.schedule.dense, big.schedule.specialise)] == [10, 20]
-    assert big.batch.homogeneous
-    assert (big.optimizer.epsilon, big.model.max_positions) == (1e-6, 256)
-    small = composed("train", words("iwslt14/mt_small"), RunConfig)
-    assert (small.model.d_model, small.model.d_ff, small.model.heads) == (512, 1024, 4)
-    assert small.batch.tokens * small.batch.per_update == 16_384 * 16
-    assert (small.data.temperature, small.data.vocabulary.size) == (2.0, 30_000)
-    # What LaSS's scripts leave to fairseq.
-    assert (small.optimizer.epsilon, small.model.max_positions) == (1e-8, 1024)
-    assert small.data.cleaning.max_tokens == 1022
+def settings_of(name):
+    """Every key of an experiment, with its value."""
+    return dict(flat(composed("train", words(name), RunConfig).model_dump(mode="json")))
 
 
-@pytest.mark.parametrize("name", ["ec30/lass", "iwslt14/lass"])
-def test_lass_tunes_by_its_published_recipe(name):
+@pytest.mark.parametrize("name", RECIPES)
+def test_hyper_parameters_are_those_of_the_published_scripts_key_by_key(name):
+    found, expected = settings_of(name), RECIPES[name]
+    assert {key: found.get(key, "no such key") for key in expected} == expected
+    unpinned = {key for key in found if key.startswith(GROUPS)} - expected.keys()
+    assert unpinned == set(SHOWN)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_each_stage_comes_to_what_the_published_scripts_train(name):
     config = composed("train", words(name), RunConfig)
-    stage, own = config.schedule.of_parts("tuning"), config.schedule.tuning
-    assert (stage.updates, stage.validate_every, stage.patience) == (160_000, 500, 30)
-    assert own.batch(config.batch).tokens * own.batch(config.batch).per_update == 16_384
-    assert for_stage(config.optimizer, stage).warmup_updates == 4000
-    assert (config.method.dropout, config.method.output_projection) == (0.3, False)
+    found = {}
+    for key in STAGES[name]:
+        stage = config.schedule.stage(key)
+        batch, optimizer = stage.batch(config.batch), for_stage(config.optimizer, stage)
+        found[key] = (
+            *(stage.updates, stage.validate_every, stage.patience or config.callbacks.patience),
+            *(optimizer.learning_rate, optimizer.warmup_updates),
+            *(batch.tokens, batch.per_update),
+        )
+    assert found == STAGES[name]
+
+
+@pytest.mark.parametrize("base", RECIPES)
+def test_the_other_files_of_a_corpus_differ_from_its_base_in_the_method_alone(base):
+    corpus, _, own = base.partition("/")
+    files = {path.stem for path in (CONF / "experiment" / corpus).glob("*.yaml")}
+    assert files == {own, *METHODS}
+    expected = settings_of(base)
+    assert expected.pop("method.name") == CONTROL
+    for name, method in METHODS.items():
+        found = settings_of(f"{corpus}/{name}")
+        assert {key: found.pop(f"method.{key}") for key in method} == method, name
+        assert found == expected, name
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_model_is_the_published_one_in_what_no_key_says(name):
+    """ReLU, sinusoidal positions, scaled embeddings, and two tags: against a naive Transformer."""
+    config = composed("train", words(name), RunConfig)
+    narrow = {"d_model": 8 * config.model.heads, "d_ff": 16, "max_positions": 16}
+    model = Transformer(config.model.model_copy(update=narrow), vocabulary_size=9, pad=0).eval()
+    for parameter in model.parameters():
+        parameter += 0.1 * torch.randn_like(parameter)
+    sequences = SequenceFormat(pad=0, eos=2, tags={"en": 4, "de": 5})
+    pieces = [torch.tensor([6, 7, 8]).numpy()]
+    batch = sequences.collate(pieces, pieces, [Direction("en", "de")], rows=[0])
+    # The source's tag before the source; the target's is the first that is to be put out.
+    source, target_in, target_out = [4, 6, 7, 8, 2], [2, 5, 6, 7, 8], [5, 6, 7, 8, 2]
+    rows = (batch.source_BS, batch.target_in_BT, batch.target_out_BT)
+    assert [row.tolist() for row in rows] == [[source], [target_in], [target_out]]
+    expected = naive_forward(model, source, target_in)
+    assert torch.allclose(model(batch)[0], expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("scale", SCALES)
@@ -96,7 +132,7 @@ def test_models_of_their_own_have_all_of_the_warm_up_and_budgets_beyond_it(scale
     config = composed("reproduce", ["table=table2", f"scale={scale}"], ReproduceConfig)
     name = config.scale.experiment
     run = composed("train", [*words(name), f"method={method}"], RunConfig)
-    stage = run.schedule.of_parts(parts)
+    stage = run.schedule.stage(parts)
     own = for_stage(run.optimizer, stage).warmup_updates
     of_stage = for_stage(run.optimizer, run.schedule.specialise).warmup_updates
     if parts == "separate":

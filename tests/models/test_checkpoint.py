@@ -50,10 +50,12 @@ def folder(tmp_path, make_trained):
     return tmp_path / "best"
 
 
-@pytest.mark.parametrize("share", ["none", "decoder", "all"])
+@pytest.mark.parametrize(
+    ("share", "norm"), [("none", "pre"), ("decoder", "post"), ("decoder", "pre"), ("all", "pre")]
+)
 @pytest.mark.parametrize("atlas", [False, True])
-def test_saving_and_loading_gives_the_model_back(tmp_path, make_trained, atlas, share):
-    trained = make_trained(atlas=atlas, share_embeddings=share, mask_bias=True)
+def test_saving_and_loading_gives_the_model_back(tmp_path, make_trained, atlas, share, norm):
+    trained = make_trained(atlas=atlas, share_embeddings=share, norm=norm, mask_bias=True)
     fingerprint = save_checkpoint(tmp_path / "best", trained)
     loaded = load_checkpoint(tmp_path / "best")
     expected = trained.model.state_dict()
@@ -209,6 +211,25 @@ def test_a_description_that_this_release_cannot_read_is_refused(folder, change, 
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(CheckpointError, match=said):
         load_checkpoint(folder)
+
+
+def test_a_checkpoint_from_before_there_were_two_kinds_of_norm_is_pre_norm(tmp_path, make_trained):
+    # Its weights are there or not: neither kind has those of the other.
+    folder = tmp_path / "best"
+    for norm in ("pre", "post"):
+        save_checkpoint(folder.with_name(norm), make_trained(norm=norm))
+        without_norm(folder.with_name(norm))
+    assert load_checkpoint(folder.with_name("pre")).model.settings.norm == "pre"
+    with pytest.raises(CheckpointError, match="do not fit"):
+        load_checkpoint(folder.with_name("post"))
+
+
+def without_norm(folder):
+    path, manifest_path = folder / "model.json", folder / "manifest.json"
+    told, manifest = json.loads(path.read_text()), json.loads(manifest_path.read_text())
+    del told["model"]["norm"]
+    path.write_text(json.dumps(told))
+    manifest_path.write_text(json.dumps(manifest | {"model.json": sha256(path)}))
 
 
 def test_a_checkpoint_can_be_moved(folder, tmp_path):

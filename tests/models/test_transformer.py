@@ -28,11 +28,12 @@ def decoded_step_by_step(model, batch, masks):
     return torch.cat(steps, dim=1)
 
 
+@pytest.mark.parametrize("norm", ["pre", "post"])
 @torch.no_grad()
 def test_the_forward_pass_equals_a_naive_one_sentence_transformer(
-    make_model, make_sentences, make_batch
+    make_model, make_sentences, make_batch, norm
 ):
-    model = make_model()
+    model = make_model(norm=norm)
     batch = make_batch(make_sentences(4))
     hidden = model(batch)
     for row in range(4):
@@ -78,12 +79,13 @@ def test_later_target_tokens_do_not_change_earlier_positions(
         assert not torch.allclose(found[:, cut:], expected[:, cut:], atol=1e-3)
 
 
+@pytest.mark.parametrize("norm", ["pre", "post"])
 @pytest.mark.parametrize("masked", [False, True])
 @torch.no_grad()
 def test_decoding_with_the_cache_equals_the_teacher_forced_forward(
-    make_model, make_sentences, make_batch, make_atlas, directions, masked
+    make_model, make_sentences, make_batch, make_atlas, directions, masked, norm
 ):
-    model = make_model()
+    model = make_model(norm=norm)
     batch = make_batch(make_sentences(5))
     masks = None
     if masked:
@@ -112,12 +114,13 @@ def test_beams_share_the_memory_of_their_sentence(make_model, make_sentences, ma
         assert torch.allclose(together[:, beam], alone, atol=1e-5)
 
 
+@pytest.mark.parametrize("norm", ["pre", "post"])
 @torch.no_grad()
 def test_beams_that_change_their_order_see_their_own_history_alone(
-    make_model, make_sentences, make_batch
+    make_model, make_sentences, make_batch, norm
 ):
     """Against teacher forcing of what each beam has become, with random origins at every step."""
-    model = make_model()
+    model = make_model(norm=norm)
     batch = make_batch(make_sentences(3))
     memories = model.memories(model.encode(batch))
     cache = DecoderCache(2, sentences=3, device="cpu")
@@ -240,8 +243,9 @@ def test_the_parameters_of_the_papers_large_model_are_as_many_as_reported():
     assert round(sum(p.numel() for p in model.parameters()) / 1e6, 1) == 438.6
 
 
-def test_gradients_reach_every_parameter(make_model, make_sentences, make_batch):
-    model = make_model(share_embeddings="none").train()
+@pytest.mark.parametrize("norm", ["pre", "post"])
+def test_gradients_reach_every_parameter(make_model, make_sentences, make_batch, norm):
+    model = make_model(share_embeddings="none", norm=norm).train()
     batch = make_batch(make_sentences(8))
     logits = model.output(model(batch))
     loss = F.cross_entropy(logits.flatten(0, 1), batch.target_out_BT.flatten(), ignore_index=PAD)

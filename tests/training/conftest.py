@@ -2,7 +2,7 @@
 
 import pytest
 
-from nsmt.training import throughput
+from nsmt.training import stages, throughput
 from nsmt.training.module import TranslationModule
 
 
@@ -31,6 +31,27 @@ def at_update(monkeypatch):
         return firsts
 
     return arrange
+
+
+@pytest.fixture
+def fitted(monkeypatch):
+    """The settings and batches of every stage that is trained, by name."""
+    seen, begun, real, made = {}, [], stages._fit, stages.TranslationData
+
+    def fit(context, stage, *rest, **more):
+        begun.append(stage)
+        return real(context, stage, *rest, **more)
+
+    def data(corpus, *, batch, **more):
+        # Identification, too, has batches.
+        if begun:
+            stage = begun.pop()
+            seen[stage.name] = stage.settings, batch
+        return made(corpus, batch=batch, **more)
+
+    monkeypatch.setattr(stages, "_fit", fit)
+    monkeypatch.setattr(stages, "TranslationData", data)
+    return seen
 
 
 class Clock:

@@ -14,6 +14,7 @@ from nsmt.methods import CONTROL, DENSE
 from nsmt.models.checkpoint import load_checkpoint
 from nsmt.neurons.selection import SelectionSettings, select
 from nsmt.neurons.statistics import ActivationStatistics
+from nsmt.training import branches
 from nsmt.training import stages as stages_module
 from nsmt.training.isolation import IsolatedRows, first_weights
 from nsmt.training.module import TranslationModule
@@ -48,8 +49,22 @@ def test_masks_at_inference_are_put_on_the_controls_weights(small_config):
 def test_a_model_whose_updates_were_masked_computes_with_all_neurons(small_config):
     folder = run(small_config("method=update_mask", *SHORT), "update_mask")
     assert load_checkpoint(folder / "checkpoint").atlas is None
-    own, control = weights(folder), weights(folder.parent / CONTROL)
-    assert any(not torch.equal(own[name], control[name]) for name in control)
+
+
+def test_masked_updates_leave_rows_of_no_direction_as_the_dense_model_has_them(small_config):
+    words = ("method=update_mask", SHORT[0], "selection.k=20")
+    folder = run(small_config(*words), "update_mask")
+    statistics = ActivationStatistics.load(folder.parent / "identification/statistics.safetensors")
+    atlas = select(statistics, SelectionSettings(k=20.0), pivot="en")
+    own, dense = weights(folder), weights(folder.parent / DENSE)
+    for site in atlas.sites:
+        name = f"{site.stack}.{site.layer}.feed_forward.fc1.weight"
+        owned = torch.stack([atlas.mask(task, site) for task in atlas.tasks]).any(0)
+        moved = (own[name] != dense[name]).any(1)
+        assert not moved[~owned].any()
+        assert moved[owned].all()
+        # Of both there are some.
+        assert 0 < int(owned.sum()) < len(owned)
 
 
 def test_what_is_frozen_stays_as_the_dense_model_has_it(small_config):
@@ -171,7 +186,21 @@ def test_a_variant_that_is_killed_ends_as_one_that_is_not(
 OTHERS = ("decoding.max_length_extra=2", "test.bootstrap_samples=5")
 
 
-def test_lass_keeps_the_largest_weights_of_models_tuned_on_each_direction(small_config):
+@pytest.fixture
+def tuned(monkeypatch):
+    """The weights of every copy that LaSS tunes, by direction."""
+    seen, real = {}, branches._tuned
+
+    def tune(context, part, settings, dense, direction, **more):
+        found = real(context, part, settings, dense, direction, **more)
+        seen[str(direction)] = {name: w.clone() for name, w in found.model.state_dict().items()}
+        return found
+
+    monkeypatch.setattr(branches, "_tuned", tune)
+    return seen
+
+
+def test_lass_keeps_the_largest_weights_of_models_tuned_on_each_direction(small_config, tuned):
     words = ("method=lass", "method.rate=0.4", "schedule.tuning.updates=3", *SHORT, *OTHERS)
     config = small_config(*words)
     train(config)
@@ -179,10 +208,16 @@ def test_lass_keeps_the_largest_weights_of_models_tuned_on_each_direction(small_
     masks = load_checkpoint(folder / "checkpoint").weight_masks
     directions = [str(each) for each in config.data.parsed_directions]
     assert list(masks.tasks) == directions
-    for task in directions:
-        for name, shape in masks.shapes.items():
-            size = shape[0] * shape[1]
-            assert int(mask_of(masks, task, name).sum()) == size - int(0.4 * size)
+    assert list(tuned) == directions
+    for task, own in tuned.items():
+        matrices = {name for name, weight in own.items() if weight.ndim == 2 and "coder." in name}
+        assert masks.shapes.keys() == matrices
+        for name in matrices:
+            size = own[name].numel()
+            largest = own[name].abs().flatten().argsort(descending=True)[: size - int(0.4 * size)]
+            expected = torch.zeros(size, dtype=torch.bool)
+            expected[largest] = True
+            assert torch.equal(mask_of(masks, task, name).flatten(), expected), (task, name)
     assert mask_of(masks, directions[0], name).ne(mask_of(masks, directions[1], name)).any()
     # What the masks were made of is not kept.
     assert not (folder / "tuning").exists() or not list((folder / "tuning").iterdir())

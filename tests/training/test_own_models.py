@@ -6,40 +6,32 @@ from small_run import train_stages
 from nsmt.commands.launch import prepared_corpus
 from nsmt.commands.resume import check_resume
 from nsmt.commands.train import check_consistency
+from nsmt.data.plan import BatchSettings
 from nsmt.errors import ConfigurationError
 from nsmt.models.checkpoint import load_checkpoint
-from nsmt.training import stages as stages_module
 from nsmt.training.settings import PartSettings, ScheduleSettings, StageSettings
 
 SHORT = ("schedule.dense.updates=4", "schedule.specialise.updates=4")
 SCHEDULE = ScheduleSettings(
     kind="two_stage",
-    dense=StageSettings(updates=800, validate_every=200, warmup_updates=200, patience=10),
+    dense=StageSettings(
+        updates=800, validate_every=200, warmup_updates=200, patience=10, tokens=64
+    ),
     specialise=StageSettings(updates=150, validate_every=50, learning_rate=1e-4),
 )
 
 
-@pytest.fixture
-def fitted(monkeypatch):
-    """The settings and batches of every stage that is trained, by name."""
-    seen, real = {}, stages_module._fit
-
-    def fit(context, stage, *rest, **more):
-        seen[stage.name] = stage.settings, context.batch
-        return real(context, stage, *rest, **more)
-
-    monkeypatch.setattr(stages_module, "_fit", fit)
-    return seen
-
-
 def test_what_is_not_given_is_as_in_the_stage_that_a_model_stands_in_for():
-    assert SCHEDULE.of_parts("separate") == SCHEDULE.dense
-    assert SCHEDULE.of_parts("tuning") == SCHEDULE.specialise
+    assert SCHEDULE.stage("separate") == SCHEDULE.stage("dense") == SCHEDULE.dense
+    assert SCHEDULE.stage("tuning") == SCHEDULE.stage("specialise") == SCHEDULE.specialise
+    run = BatchSettings(tokens=999, per_update=3)
+    assert SCHEDULE.stage("separate").batch(run).tokens == 64
+    assert SCHEDULE.stage("tuning").batch(run) == run
 
 
 def test_fewer_updates_have_all_of_the_warm_up_and_are_validated():
     own = SCHEDULE.model_copy(update={"separate": PartSettings(updates=150, patience=2)})
-    stage = own.of_parts("separate")
+    stage = own.stage("separate")
     assert (stage.updates, stage.warmup_updates, stage.patience) == (150, 200, 2)
     assert stage.validate_every == 150
 

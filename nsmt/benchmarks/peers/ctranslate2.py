@@ -73,7 +73,8 @@ def _spec(model: Transformer, *, eos: int) -> Any:  # noqa: ANN401 -- an untyped
     specs = _library("ctranslate2.specs")
     settings = model.settings
     depths = (settings.encoder_layers, settings.decoder_layers)
-    spec = specs.TransformerSpec.from_config(depths, settings.heads, pre_norm=True)
+    pre_norm = settings.norm == "pre"
+    spec = specs.TransformerSpec.from_config(depths, settings.heads, pre_norm=pre_norm)
     sides = (
         (spec.encoder, spec.encoder.embeddings[0], model.encoder_embedding, model.encoder_norm),
         (spec.decoder, spec.decoder.embeddings, model.decoder_embedding, model.decoder_norm),
@@ -82,7 +83,8 @@ def _spec(model: Transformer, *, eos: int) -> Any:  # noqa: ANN401 -- an untyped
         table.weight = _array(embedding.weight)
         stack.position_encodings.encodings = _array(model.positions_PD)
         stack.scale_embeddings = True
-        _norm(stack.layer_norm, norm)
+        if isinstance(norm, nn.LayerNorm):
+            _norm(stack.layer_norm, norm)
     for to, layer in zip(spec.encoder.layer, model.encoder_stack, strict=True):
         _common(to, layer)
     for to, decoder in zip(spec.decoder.layer, model.decoder_stack, strict=True):

@@ -32,7 +32,7 @@ def joeynmt_like(
         "hidden_size": settings.d_model,
         "ff_size": settings.d_ff,
         "dropout": settings.dropout,
-        "layer_norm": "pre",
+        "layer_norm": settings.norm,
         "embeddings": {"embedding_dim": settings.d_model, "scale": True},
     }
     shared = _Vocabulary(vocabulary, pad=pad, eos=eos)

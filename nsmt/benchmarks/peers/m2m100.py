@@ -26,13 +26,18 @@ def m2m100_of(model: Transformer, *, eos: int) -> Any:  # noqa: ANN401 -- an unt
     """M2M100 of the same shape with copies of the same weights.
 
     Raises MissingPeerError without `transformers` of a release that fits, ConfigurationError if
-    embeddings are not all tied.
+    embeddings are not all tied, or layer norms behind the sub-layers.
     """
     transformers = _library()
     settings = model.settings
     if settings.share_embeddings != "all":
         raise ConfigurationError(
             "M2M100 ties all embeddings", fix="set model.share_embeddings=all to compare with it"
+        )
+    if settings.norm != "pre":
+        raise ConfigurationError(
+            "M2M100 has its layer norms before the sub-layers",
+            fix="set model.norm=pre to compare with it",
         )
     table = model.decoder_embedding.weight
     config = transformers.M2M100Config(
@@ -101,7 +106,7 @@ def _library() -> Any:  # noqa: ANN401
 
 def _weights(model: Transformer) -> dict[str, Tensor]:
     found = {"model.shared.weight": model.decoder_embedding.weight}
-    stacks: list[tuple[str, Sequence[EncoderLayer | DecoderLayer], nn.LayerNorm]] = [
+    stacks: list[tuple[str, Sequence[EncoderLayer | DecoderLayer], nn.Module]] = [
         ("encoder", model.encoder_stack, model.encoder_norm),
         ("decoder", model.decoder_stack, model.decoder_norm),
     ]
