@@ -74,7 +74,7 @@ def tasks_step(
     "lacking": {task: languages that were to be tested}.
     """
     examples, lacking = _examples(settings, subject.languages)
-    signatures = _signatures(examples)
+    signatures = _signatures(settings, examples)
 
     def measure() -> dict[str, Any]:
         task = add("tasks", total=sum(map(len, examples.values())))
@@ -118,7 +118,7 @@ def check_tasks(settings: TasksSettings, languages: Sequence[str]) -> None:
             fix=f"name in tasks.languages some of {', '.join(sorted(CATALOGUE))}",
         )
     examples, lacking = _examples(settings, languages)
-    _signatures(examples)
+    _signatures(settings, examples)
     for name, missing in lacking.items():
         _LOG.warning("%s is left out in %s: its set has none", name, ", ".join(missing))
 
@@ -166,9 +166,12 @@ def _read(settings: TasksSettings, name: TaskName, language: str) -> list[Exampl
     return TASKS[name].read(Path(settings.folder), language)
 
 
-def _signatures(examples: Examples) -> dict[str, dict[str, dict[str, str]]]:
+def _signatures(
+    settings: TasksSettings, examples: Examples
+) -> dict[str, dict[str, dict[str, str]]]:
+    folder = Path(settings.folder) if settings.source == "files" else None
     return {
-        name: {language: TASKS[name].signatures(language) for language in of_language}
+        name: {language: TASKS[name].signatures(language, folder) for language in of_language}
         for name, of_language in examples.items()
     }
 
