@@ -25,7 +25,7 @@ from nsmt.evaluation.language_models.tasks import (
 from nsmt.evaluation.language_models.tasks_hub import HubSets, hub_examples
 from nsmt.languages import CATALOGUE
 from nsmt.settings import Settings
-from nsmt.steering.generation import GenerationSettings, generate
+from nsmt.steering.generation import DecodingSettings, GenerationSettings, generate
 from nsmt.steering.interventions import Change, LanguageNeurons
 from nsmt.steering.steered import steered
 
@@ -43,7 +43,7 @@ class DecisiveSettings(Settings):
     )
     examples: Count | None = Field(None, description="the first of each task; null: all")
     activate: Change = Field(Change(operation="add"), description="of each language in turn")
-    generation: GenerationSettings
+    generation: DecodingSettings = Field(description="how long answers may be is the task's own")
 
 
 class TasksSettings(DecisiveSettings):
@@ -189,7 +189,9 @@ def _task(
     examples: Sequence[Example],
 ) -> dict[str, dict[str, float]]:
     task, model = TASKS[name], subject.model
-    generation = settings.generation.model_copy(update={"max_new_tokens": task.max_new_tokens})
+    generation = GenerationSettings(
+        max_new_tokens=task.max_new_tokens, **settings.generation.model_dump()
+    )
     found = {}
     for activated in ("", *subject.languages):
         program = (settings.activate.of(activated),) if activated else ()
