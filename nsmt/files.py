@@ -25,11 +25,15 @@ def sha256(path: Path) -> str:
 def replace_folder(folder: Path) -> Iterator[Path]:
     """Build a folder under a temporary name beside it, sync it, and put it in place at the end.
 
-    An error inside the block leaves whatever was at `folder` before untouched.
+    An error, in the block or of a rename, leaves whatever was at `folder` before untouched.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     building = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     shutil.rmtree(building, ignore_errors=True)
+    old = building.with_suffix(".old")
+    # Of a process of this number that was killed.
+    _put_back(old)
+    shutil.rmtree(old, ignore_errors=True)
     building.mkdir()
     try:
         yield building
@@ -37,13 +41,15 @@ def replace_folder(folder: Path) -> Iterator[Path]:
             if path.is_file():
                 _sync(path)
         _sync(building)
-        old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
         if folder.exists():
             folder.rename(old)
         building.rename(folder)
         _sync(folder.parent)
-        shutil.rmtree(old, ignore_errors=True)
+        if old.exists():
+            # Whatever is called old is whole.
+            old.rename(building)
     finally:
+        _put_back(old)
         shutil.rmtree(building, ignore_errors=True)
 
 
@@ -76,13 +82,23 @@ def link_file(path: Path, place: Path) -> None:
 def remove_unfinished(folder: Path) -> None:
     """Delete what processes that were killed while replacing something here have left.
 
-    Only for folders that nobody else writes to.
+    A folder that was moved away, and whose successor was not in place yet, is put back. Only for
+    folders that nobody else writes to.
     """
+    for old in folder.glob(".*.old"):
+        _put_back(old)
     for leftover in (*folder.glob(".*.partial"), *folder.glob(".*.old")):
         if leftover.is_dir():
             shutil.rmtree(leftover, ignore_errors=True)
         else:
             leftover.unlink(missing_ok=True)
+
+
+def _put_back(old: Path) -> None:
+    """Undo the first half of a replacement: `old` is `.NAME.PID.old`."""
+    folder = old.with_name(old.name[1:].rsplit(".", 2)[0])
+    if old.is_dir() and not folder.exists():
+        old.rename(folder)
 
 
 def replace_text(path: Path, text: str) -> None:

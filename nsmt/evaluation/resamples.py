@@ -3,7 +3,7 @@
 A comparison pairs the systems of one run. What runs of several seeds show together, and what a
 method has over another that a different run trained, needs the scores of both on the same
 resamples: these depend on the test sets and the seed of the bootstrap alone, and each run keeps its
-own (some MB) with the name of the draw.
+own (some MB) with the name of the draw. Whoever pairs runs sees to it that they are of one text.
 
 Shapes: S resamples, D directions.
 """
@@ -32,7 +32,7 @@ SCHEMA: Final = "1"
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Resamples:
-    """`values[system][metric][direction]` are scores [S]; equal `drawn` means equal resamples."""
+    """`values[system][metric][direction]` are scores [S]; `drawn` is their `draw_name`."""
 
     values: Mapping[str, Mapping[str, Mapping[Direction, Floats]]]
     drawn: str
@@ -89,7 +89,11 @@ def draw_name(
     together: bool,
     units: Mapping[Direction, Units] | None,
 ) -> str:
-    """A name that two draws share only if resample s has the same sentences in both."""
+    """A name that two draws from the same test sets share only if resample s is one in both.
+
+    It knows how many sentences there are, and which say the same, but not what: that test sets are
+    the same has to be known from elsewhere, as from the fingerprint of the data.
+    """
     digest = hashlib.sha256(json.dumps([samples, seed, together]).encode())
     for direction, count in sentences.items():
         digest.update(f"\n{direction} {count}".encode())

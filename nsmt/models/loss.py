@@ -64,8 +64,9 @@ def smoothed_cross_entropy(
     nll = (_torch_nll if kind == "torch" else _liger_nll)(low_ND, low_VD, target_N).float()
     size = len(weight_VD)
     # Against what the libraries saw, so that both terms are of the same rounded numbers.
-    right = (low_ND.float() * low_VD[target_N].float()).sum()
-    mean = low_ND.float().sum(0) @ low_VD.float().mean(0)
+    with torch.autocast(hidden_ND.device.type, enabled=False):
+        right = (low_ND.float() * low_VD[target_N].float()).sum()
+        mean = low_ND.float().sum(0) @ low_VD.float().mean(0)
     return nll + smoothing * size / (size - 1) * (right - mean), nll.detach()
 
 
@@ -163,11 +164,14 @@ def _torch_nll(hidden_ND: Tensor, weight_VD: Tensor, target_N: Tensor) -> Tensor
             f"trainer.loss=torch needs torch 2.13, this is {torch.__version__}",
             fix="choose trainer.loss=chunked",
         )
+    # Its sum is of the type of its input, in bf16 a per cent off. So then it sums nothing, for
+    # which it goes over the logits once more.
+    reduction = "sum" if hidden_ND.dtype == torch.float32 else "none"
     options = nn.LinearCrossEntropyOptions()
     nll: Tensor = F.linear_cross_entropy(
-        hidden_ND, weight_VD, target_N, reduction="sum", options=options
+        hidden_ND, weight_VD, target_N, reduction=reduction, options=options
     )
-    return nll
+    return nll.float().sum()
 
 
 def _liger_nll(hidden_ND: Tensor, weight_VD: Tensor, target_N: Tensor) -> Tensor:

@@ -26,6 +26,11 @@ _FORMAT = "nsmt.neuron_atlas"
 _VERSION = 1
 
 
+class _AtlasHeader(Header):
+    # Of the atlas that was saved; files of before have none.
+    fingerprint: str | None = None
+
+
 def pack_bits(mask_F: Tensor) -> Tensor:
     """Pack a boolean tensor's last dimension into bytes, lowest bit first."""
     width = mask_F.shape[-1]
@@ -178,18 +183,25 @@ class NeuronAtlas:
 
     def save(self, path: Path) -> None:
         """Write safetensors, with names and provenance as JSON in the header."""
-        header = Header(
+        header = _AtlasHeader(
             format=_FORMAT,
             version=_VERSION,
             tasks=self.tasks,
             sites=tuple((site.name, site.width) for site in self.sites),
             provenance=self.provenance,
+            fingerprint=self.fingerprint,
         )
         write_tensors(path, header, self.packed)
 
     @classmethod
     def load(cls, path: Path) -> NeuronAtlas:
-        """Read what `save` wrote; anything else is an AtlasError."""
-        header, tensors = read_tensors(path, Header, format_name=_FORMAT, version=_VERSION)
+        """Read what `save` wrote; anything else, or an altered file, is an AtlasError."""
+        header, tensors = read_tensors(path, _AtlasHeader, format_name=_FORMAT, version=_VERSION)
         sites = [Site.parse(name, width) for name, width in header.sites]
-        return cls(header.tasks, sites, tensors, provenance=header.provenance)
+        atlas = cls(header.tasks, sites, tensors, provenance=header.provenance)
+        if header.fingerprint not in (None, atlas.fingerprint):
+            raise AtlasError(
+                f"{path} was altered: these are not the neurons that were saved",
+                fix="make it again",
+            )
+        return atlas

@@ -21,6 +21,7 @@ from nsmt.data.batch import BatchLayout
 from nsmt.data.corpus import Corpus, TokenTable
 from nsmt.data.datamodule import TableReader, sequence_format
 from nsmt.data.plan import FRAME, PlannedBatch
+from nsmt.data.split import deciding_side
 from nsmt.data.text import recognition_key
 from nsmt.data.vocabulary import Vocabulary
 from nsmt.languages import Direction
@@ -38,12 +39,16 @@ class Sample:
 
 
 def places(corpus: Corpus, direction: Direction, split: str, *, purpose: str) -> np.ndarray:
-    """A number in [0, 1) for each sentence, from its text on the pivot's side: float64 [N].
+    """A number in [0, 1) for each sentence, from the side that decides its split: float64 [N].
 
-    Without the pivot the source decides. Other purposes give other numbers.
+    That is the pivot's, or the first of a pair without it; so both ways of a pair have the same
+    numbers. Other purposes give others.
     """
+    pair = direction if direction in corpus.pairs else direction.reverse
+    decides = (pair.source, pair.target)[deciding_side(pair, corpus.pivot)]
     sources, targets = corpus.texts(direction, split)
-    lines = targets if direction.target == corpus.pivot else sources
+    lines = sources if direction.source == decides else targets
+    # Not as HashSplit.place takes them: finished probes have these.
     person = hashlib.blake2b(purpose.encode(), digest_size=32).digest()
     hashed = [
         hashlib.blake2b(recognition_key(line), digest_size=8, key=person).digest() for line in lines

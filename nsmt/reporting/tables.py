@@ -40,8 +40,16 @@ _LATEX_ESCAPES: Final = {
     "↓": r"$\downarrow$",
     "↑": r"$\uparrow$",
     "Δ": r"$\Delta$",
+    "θ": r"$\theta$",
     "−": r"$-$",
+    "±": r"$\pm$",
+    "≈": r"$\approx$",
+    "≤": r"$\leq$",
+    "≥": r"$\geq$",
+    "†": r"$\dagger$",
+    "‡": r"$\ddagger$",
     "–": "--",
+    "…": r"\ldots{}",
 }
 _MARKDOWN_SPECIAL: Final = re.compile(r"([\\`*_<>|~&]|(?<=\])[(\[])")
 _NUMBER: Final = re.compile(r"[+−-]?\d")

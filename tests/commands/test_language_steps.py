@@ -23,10 +23,10 @@ from nsmt.evaluation.language_models import forcing as force_module
 from nsmt.evaluation.language_models.forcing import questions
 from nsmt.evaluation.language_models.tasks_hub import HubSets
 from nsmt.languages import CATALOGUE
-from nsmt.steering.generation import GenerationSettings
+from nsmt.steering.generation import DecodingSettings, GenerationSettings
 from nsmt.steering.interventions import Change, Intervention
 
-GENERATION = GenerationSettings()
+GENERATION, DECODING = GenerationSettings(), DecodingSettings()
 
 
 def test_forcing_switches_off_first_and_then_activates():
@@ -73,7 +73,7 @@ def test_a_set_without_some_of_the_languages_is_tested_in_the_others(tmp_path, c
             '{"data": [{"paragraphs": [{"context": "a", "qas": '
             '[{"question": "b", "answers": [{"text": "a"}]}]}]}]}'
         )
-    settings = TasksSettings(names=("answering",), folder=str(tmp_path), generation=GENERATION)
+    settings = TasksSettings(names=("answering",), folder=str(tmp_path), generation=DECODING)
     check_steps({"tasks": settings}, ("de", "fr", "hi", "it"), CATALOGUE)
     assert "answering is left out in fr, it" in caplog.text
     with pytest.raises(DataError, match="cannot be tested in any of fr, it"):
@@ -83,7 +83,7 @@ def test_a_set_without_some_of_the_languages_is_tested_in_the_others(tmp_path, c
 def test_a_set_without_examples_is_told_before_any_work(tmp_path):
     (tmp_path / "belebele").mkdir()
     (tmp_path / "belebele" / "deu_Latn.jsonl").write_text("")
-    settings = TasksSettings(names=("comprehension",), folder=str(tmp_path), generation=GENERATION)
+    settings = TasksSettings(names=("comprehension",), folder=str(tmp_path), generation=DECODING)
     with pytest.raises(DataError, match="comprehension has no example in 'de'"):
         check_steps({"tasks": settings}, ("de",), CATALOGUE)
 
@@ -111,9 +111,14 @@ def test_a_likelihood_that_is_no_number_is_told_with_a_fix(tmp_path):
     assert not list(tmp_path.rglob("*.json"))
 
 
+def test_how_long_answers_may_be_is_not_asked_where_the_task_says_it():
+    with pytest.raises(ValidationError, match=r"generation\.max_new_tokens"):
+        TasksSettings.model_validate({"generation": {"max_new_tokens": 9}})
+
+
 def test_where_examples_come_from_decides_no_score():
     """Not even the default of the hub's table, which may be mended."""
-    settings = TasksSettings(generation=GENERATION, examples=3)
+    settings = TasksSettings(generation=DECODING, examples=3)
     other = HubSets().model_copy(update={"translation": HubSets().comprehension})
     moved = settings.model_copy(update={"source": "hub", "folder": "there", "hub": other})
     assert moved.decisive() == settings.decisive()

@@ -193,7 +193,7 @@ def test_comet_of_a_run_stands_beside_its_other_scores(runs):
     folder = plan.folder(plan.plain, NS, 1)
     place = folder / "evaluations" / "comet-0" / "results"
     place.mkdir(parents=True)
-    (place.parent / "record.json").write_text("{}")
+    shutil.copy(folder / "record.json", place.parent)
     for path in (folder / "results").glob("*.json"):
         plain = json.loads(path.read_text())
         for system in plain["systems"]:
@@ -204,6 +204,9 @@ def test_comet_of_a_run_stands_beside_its_other_scores(runs):
     result = gather(plan).results[""]
     assert result.scores(NS, "comet", result.directions) == {1: 0.75}
     assert "comet" not in result.metrics
+    record = json.loads((folder / "record.json").read_text())
+    (place.parent / "record.json").write_text(json.dumps(record | {"data_fingerprint": "other"}))
+    assert any("is of other text than" in line for line in gather(plan).results[""].missing())
 
 
 def test_costs_are_read_from_checkpoints_and_times(runs):

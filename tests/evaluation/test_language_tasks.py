@@ -125,7 +125,7 @@ def test_translations_are_scored_with_the_languages_own_tokeniser():
 
 @pytest.mark.parametrize(("language", "tokenizer"), [("zh", "zh"), ("ko", "char"), ("de", "13a")])
 def test_scores_of_translations_have_the_signature_of_their_tokeniser(language, tokenizer):
-    found = TASKS["translation"].signatures(language)
+    found = TASKS["translation"].signatures(language, None)
     assert f"tok:{tokenizer}|" in found["bleu"]
     assert "tok:13a|" in found["mean sentence bleu (13a)"]
     assert "nw:2|" in found["chrf++"]
@@ -147,9 +147,9 @@ def test_japanese_is_parted_by_mecab_or_what_is_missing_is_named():
         with pytest.raises(ConfigurationError, match=r"MeCab and ipadic[\s\S]*sacrebleu\[ja\]"):
             task.score(["犬が走る。"], [example], "ja")
         with pytest.raises(ConfigurationError, match="ja-mecab"):
-            task.signatures("ja")
+            task.signatures("ja", None)
         return
-    assert "tok:ja-mecab" in task.signatures("ja")["bleu"]
+    assert "tok:ja-mecab" in task.signatures("ja", None)["bleu"]
     assert task.score(list(example.expected), [example], "ja")["bleu"] == pytest.approx(100)
 
 
@@ -240,9 +240,12 @@ def test_characters_are_the_words_of_answers_where_no_spaces_part_them():
 def test_that_inference_is_of_the_dev_set_for_want_of_the_test_set_is_said(folder, caplog):
     expected = TASKS["inference"].read(folder, "de")
     assert not caplog.messages
+    assert not TASKS["inference"].signatures("de", folder)
     (folder / "xnli/xnli.test.tsv").rename(folder / "xnli/xnli.dev.tsv")
     assert TASKS["inference"].read(folder, "de") == expected
     assert re.search(r"xnli\.test\.tsv is not there: scores are of .*xnli\.dev\.tsv", caplog.text)
+    assert TASKS["inference"].signatures("de", folder) == {"accuracy": "xnli.dev.tsv"}
+    assert not TASKS["inference"].signatures("de", None)
 
 
 def test_inference_is_the_first_relation_that_is_named(folder):

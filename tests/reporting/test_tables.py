@@ -1,11 +1,15 @@
+import ast
 import csv
 import io
+import unicodedata
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+import nsmt
 from nsmt.reporting.results_tables import direction_table, group_table, main_table
 from nsmt.reporting.score_tables import scores_table, summary_table
 from nsmt.reporting.tables import Table, escape_latex
@@ -45,6 +49,29 @@ def test_latex_leaves_nothing_for_latex_to_interpret(text):
         escaped = escaped.replace(command, "")
     for character in "&%#_":
         assert escaped.count(character) == escaped.count(f"\\{character}")
+
+
+def texts_of(source):
+    """Every text in a program but for its docstrings."""
+    tree = ast.parse(source)
+    told = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in told:
+            yield node.value
+
+
+def test_latex_knows_every_character_of_our_own_words():
+    rooms = Path(nsmt.__file__).parent
+    files = [*rooms.glob("reporting/*.py"), *rooms.glob("evaluation/*.py")]
+    words = "".join(text for file in files for text in texts_of(file.read_text("utf-8")))
+    assert "θ" in words
+    unknown = {
+        each
+        for each in escape_latex(words)
+        # pdfLaTeX's utf8 has the letters of Latin-1 and Latin Extended-A.
+        if ord(each) > 126 and not (unicodedata.category(each)[0] == "L" and ord(each) < 0x180)
+    }
+    assert not unknown
 
 
 @given(tables())

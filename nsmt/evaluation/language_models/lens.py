@@ -18,8 +18,8 @@ from typing import Any, Final
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from nsmt.evaluation.language_models.perplexity import nll
 from nsmt.steering.lens import residual_stream, unembedded
 from nsmt.steering.loading import LanguageModel
 
@@ -84,11 +84,6 @@ def vocabulary_scripts(tokenizer: Any, size: int) -> tuple[list[str], Tensor]:  
     scripts = sorted(set(found))
     place = {script: number for number, script in enumerate(scripts)}
     return scripts, torch.tensor([place[script] for script in found])
-
-
-def nll(logits_SV: Tensor, target_S: Tensor) -> Tensor:
-    """Nats of all targets together, on the device of the logits: the head's, where input is not."""
-    return F.cross_entropy(logits_SV, target_S.to(logits_SV.device), reduction="sum")
 
 
 @torch.inference_mode()

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from nsmt.steering.loading import LanguageModel
@@ -27,17 +28,22 @@ class Likelihood:
     tokens: int
 
 
+def nll(logits_SV: Tensor, target_S: Tensor) -> Tensor:
+    """Nats of all targets together, on the device of the logits: the head's, where input is not."""
+    return F.cross_entropy(logits_SV.float(), target_S.to(logits_SV.device), reduction="sum")
+
+
 @torch.inference_mode()
 def likelihood(model: LanguageModel, contexts: Sequence[Sequence[int]], *, rows: int) -> Likelihood:
     """Of contexts of one length, `rows` at a time; the first token of each is given."""
-    nll, tokens = 0.0, 0
+    total, tokens = 0.0, 0
     for start in range(0, len(contexts), rows):
         ids_BS = torch.tensor(contexts[start : start + rows], device=model.device)
         logits_BSV = model.model(input_ids=ids_BS, use_cache=False).logits[:, :-1]
         for logits_SV, target_S in zip(logits_BSV, ids_BS[:, 1:], strict=True):
-            nll += F.cross_entropy(logits_SV.float(), target_S, reduction="sum").item()
+            total += nll(logits_SV, target_S).item()
         tokens += ids_BS[:, 1:].numel()
-    return Likelihood(nll, tokens)
+    return Likelihood(total, tokens)
 
 
 def perplexities(

@@ -57,6 +57,8 @@ _LONE: Final = regex.compile(
 _PUNCTUATION: Final = regex.compile(rf"[\p{{P}}{regex.escape(string.punctuation)}]")
 # Words of Latin letters and numbers stay whole.
 _CHARACTERS: Final = regex.compile(r"[\p{Latin}\p{N}]+|\X")
+# The first that is there is read.
+_XNLI: Final = ("xnli.test.tsv", "xnli.dev.tsv")
 _RELATIONS: Final = ("entailment", "neutral", "contradiction")
 
 
@@ -86,8 +88,9 @@ class Task:
     read: Reader
     max_new_tokens: int
     stops: tuple[str, ...]
-    # By metric; scores without one are as their function says.
-    signatures: Callable[[str], dict[str, str]]
+    # By metric, of a language and the folder of files, if any; scores without one are as their
+    # function says.
+    signatures: Callable[[str, Path | None], dict[str, str]]
     score: Callable[[Sequence[str], Sequence[Example], str], dict[str, float]]
 
 
@@ -149,7 +152,7 @@ def translation_scores(
     return scores | {_SENTENCE_BLEU: mean}
 
 
-def translation_signatures(language: str) -> dict[str, str]:
+def translation_signatures(language: str, folder: Path | None) -> dict[str, str]:  # noqa: ARG001
     """sacreBLEU's signature of each metric of `translation_scores`."""
     used = dict(metrics(tokenizer=_tokenizer(language)))
     used[_SENTENCE_BLEU] = BLEU(effective_order=True)
@@ -275,10 +278,9 @@ def _f1(found: list[str], expected: list[str]) -> float:
 @_as_given
 def inference(folder: Path, language: str) -> list[Example]:
     """Premises and hypotheses, with what one says of the other; XNLI, test if it is there."""
-    files = [folder / "xnli" / f"xnli.{part}.tsv" for part in ("test", "dev")]
-    path = next((file for file in files if file.is_file()), files[0])
-    if path != files[0]:
-        _LOG.warning("%s is not there: scores are of %s", files[0], path)
+    path = _xnli(folder)
+    if path.name != _XNLI[0]:
+        _LOG.warning("%s is not there: scores are of %s", path.with_name(_XNLI[0]), path)
     rows = csv.DictReader(_lines(path), delimiter="\t", quoting=csv.QUOTE_NONE)
     found = [
         inferred(row["sentence1"], row["sentence2"], row["gold_label"])
@@ -316,7 +318,18 @@ def relation_scores(
     return {"accuracy": 100 * fmean(right)}
 
 
-def _no_signatures(language: str) -> dict[str, str]:  # noqa: ARG001
+def relation_signatures(language: str, folder: Path | None) -> dict[str, str]:  # noqa: ARG001
+    """The name of the file that was read, where it is not that of the test set."""
+    path = None if folder is None else _xnli(folder)
+    return {} if path is None or path.name == _XNLI[0] else {"accuracy": path.name}
+
+
+def _xnli(folder: Path) -> Path:
+    files = [folder / "xnli" / name for name in _XNLI]
+    return next((file for file in files if file.is_file()), files[0])
+
+
+def _no_signatures(language: str, folder: Path | None) -> dict[str, str]:  # noqa: ARG001
     return {}
 
 
@@ -330,7 +343,7 @@ TASKS: Final[dict[TaskName, Task]] = {
     ),
     "comprehension": Task(comprehension, 32, (), _no_signatures, letter_scores),
     "answering": Task(answering, 64, (), _no_signatures, answer_scores),
-    "inference": Task(inference, 32, (), _no_signatures, relation_scores),
+    "inference": Task(inference, 32, (), relation_signatures, relation_scores),
 }
 
 
