@@ -19,7 +19,7 @@ from nsmt.settings import Settings
 from nsmt.training.identification import gather_statistics
 from nsmt.training.schedule import STATISTICS
 from nsmt.training.settings import TrainerSettings
-from nsmt.training.trainer import on_machine
+from nsmt.training.trainer import on_machine, set_machine
 
 
 class IdentifyConfig(Settings):
@@ -36,12 +36,16 @@ class IdentifyConfig(Settings):
 
 
 def identify(config: IdentifyConfig) -> None:
-    """Count on the validation sets in one pass, select, write both files."""
+    """Count on the validation sets in one pass, select, write both files.
+
+    Of a checkpoint with masks, those of the neurons that a direction may use.
+    """
     if config.trainer.world > 1:
         raise ConfigurationError(
             f"identify runs as one rank, the trainer asks for {config.trainer.world}",
             fix="choose trainer=cpu or trainer=gpu; runs of several ranks identify by themselves",
         )
+    set_machine(config.trainer)
     trained = load_checkpoint(Path(config.checkpoint))
     corpus = Corpus.open(Path(config.corpus))
     require_model_fits(trained, corpus, splits=("valid",))
