@@ -11,7 +11,8 @@ from nsmt.commands.fit import require_model_fits
 from nsmt.data.corpus import Corpus
 from nsmt.data.datamodule import TranslationData
 from nsmt.data.plan import BatchSettings
-from nsmt.errors import ConfigurationError
+from nsmt.errors import CheckpointError, ConfigurationError
+from nsmt.methods.lass import Lass
 from nsmt.models.checkpoint import load_checkpoint
 from nsmt.neurons.selection import SelectionSettings, select
 from nsmt.progress import result_console
@@ -47,6 +48,11 @@ def identify(config: IdentifyConfig) -> None:
         )
     set_machine(config.trainer)
     trained = load_checkpoint(Path(config.checkpoint))
+    if trained.weight_masks is not None:
+        raise CheckpointError(
+            f"{config.checkpoint} has no neurons to identify: {Lass.not_probed}",
+            fix="name a checkpoint of one model, such as the dense one that it came from",
+        )
     corpus = Corpus.open(Path(config.corpus))
     require_model_fits(trained, corpus, splits=("valid",))
     data = TranslationData(
