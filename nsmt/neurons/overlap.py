@@ -17,7 +17,7 @@ from torch import Tensor
 
 from nsmt.languages import Direction
 from nsmt.neurons.atlas import NeuronAtlas
-from nsmt.neurons.sites import Site
+from nsmt.neurons.sites import ENCODER, Site
 
 
 def iou_matrix(masks_TF: Tensor) -> Tensor:
@@ -65,5 +65,5 @@ def chance_iou(atlas: NeuronAtlas, tasks: Sequence[str], site: Site) -> float:
 
 def varying_tasks(tasks: Sequence[str], stack: str, *, pivot: str) -> list[str]:
     """The directions whose language varies on the side that `stack` handles."""
-    side = "target" if stack == "encoder" else "source"
+    side = "target" if stack == ENCODER else "source"
     return [task for task in tasks if getattr(Direction.parse(task), side) == pivot]

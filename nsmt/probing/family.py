@@ -25,6 +25,7 @@ from torch import Tensor
 from nsmt.languages import Direction, LanguageTable
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.overlap import chance_iou, pair_values, site_iou, varying_tasks
+from nsmt.neurons.sites import STACKS
 from nsmt.probing.language_facts import known_places, relation_matrix
 from nsmt.probing.ranks import Floats, mantel
 from nsmt.probing.settings import FamilySettings
@@ -40,7 +41,7 @@ def family_overlap(
     A stack with fewer than two languages is left out.
     """
     stacks = {}
-    for stack in ("encoder", "decoder"):
+    for stack in STACKS:
         tasks = varying_tasks(atlas.tasks, stack, pivot=pivot)
         if len(tasks) < 2:
             continue

@@ -13,6 +13,7 @@ from typing import Final
 from nsmt.evaluation.paper import MARKS, PaperLayers, paper
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.selection import cumulative
+from nsmt.neurons.sites import STACKS
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.reporting import neurons
 from nsmt.reporting.table_notes import published_notes
@@ -85,12 +86,12 @@ def _table(
     notes: Sequence[str],
 ) -> Table:
     first, *_ = next(iter(by_k.values()))
-    depths = [len(first.stack(stack)) for stack in neurons.STACKS]
-    depth = max(*depths, *(len(line.of(stack)) for line in published for stack in neurons.STACKS))
+    depths = [len(first.stack(stack)) for stack in STACKS]
+    depth = max(*depths, *(len(line.of(stack)) for line in published for stack in STACKS))
     rows = [
         [stack, f"{k:g}", *cells]
         for k in dict.fromkeys(line.k for line in published)
-        for stack in neurons.STACKS
+        for stack in STACKS
         for cells in _rows(
             [lines(atlas, stack) for atlas in by_k[k]],
             [line for line in published if line.k == k],

@@ -9,6 +9,7 @@ from nsmt.evaluation.paper import PaperLayers
 from nsmt.languages import LanguageTable
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.selection import cumulative
+from nsmt.neurons.sites import STACKS
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.reporting import neurons
 from nsmt.reporting.html import FigureSection
@@ -61,7 +62,7 @@ def _as_deep(published: PaperLayers, atlas: NeuronAtlas) -> dict[str, Sequence[f
     """The published values of stacks that have as many layers here."""
     return {
         stack: published.of(stack)
-        for stack in neurons.STACKS
+        for stack in STACKS
         if len(published.of(stack)) == len(atlas.stack(stack))
     }
 

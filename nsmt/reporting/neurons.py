@@ -15,11 +15,9 @@ from matplotlib.figure import Figure
 from nsmt.languages import Direction, LanguageTable
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.overlap import chance_iou, pair_values, site_iou, varying_tasks
-from nsmt.neurons.sites import Site
+from nsmt.neurons.sites import STACKS, Site
 from nsmt.reporting.figures import iou_by_depth, sparsity
 from nsmt.reporting.heatmaps import LabelledMatrix, iou_heatmaps
-
-STACKS = ("encoder", "decoder")
 
 
 def comparable(atlas: NeuronAtlas, *, pivot: str) -> bool:
