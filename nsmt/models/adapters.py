@@ -292,11 +292,12 @@ def with_adapters(
     """The same model, in place, with a new set of adapters for each group and the rest frozen.
 
     `groups` names the group of every trained direction, and may name those of others that shall be
-    translated. AdapterError if one is missing, or if there are adapters already.
+    translated. AdapterError if one is missing, or if there are masks or adapters already.
     """
-    if trained.model.adapters is not None:
+    if not trained.is_plain:
         raise AdapterError(
-            "the model has adapters already", fix="start from the dense model that they are for"
+            "the model has masks or adapters already",
+            fix="start from the dense model that they are for",
         )
     adapters = Adapters(trained.model.settings, settings, groups)
     adapters.choice(trained.directions)

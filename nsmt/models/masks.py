@@ -19,7 +19,7 @@ from nsmt.neurons.atlas import NeuronAtlas, unpack_bits
 from nsmt.neurons.sites import ENCODER, Site, require_same_sites
 
 # For a site's name, which neurons each position may use: packed bits, uint8 [B, Q, P]; all of them
-# at a site that is not named. With adapters, the group of each position too: int64 [B, Q], see
+# at a site that is not named. With adapters, the group of each position instead: int64 [B, Q], see
 # nsmt.models.adapters. Either has a row for each of the batch, and beam search keeps some of them.
 SiteMasks = Mapping[str, Tensor]
 
@@ -35,18 +35,6 @@ class Permits(nn.Module):
     def forward(self, batch: BatchLayout) -> dict[str, Tensor]:
         """See SiteMasks."""
         raise NotImplementedError
-
-
-class AllOf(Permits):
-    """What several permits tell, together."""
-
-    def __init__(self, *members: Permits) -> None:
-        super().__init__()
-        self.members = nn.ModuleList(members)
-
-    def forward(self, batch: BatchLayout) -> dict[str, Tensor]:
-        """What each of them tells."""
-        return {name: told for member in self.members for name, told in member(batch).items()}
 
 
 class DirectionMasks(Permits):
