@@ -139,7 +139,7 @@ class NeuronAtlas:
 
     def __invert__(self) -> NeuronAtlas:
         masks = {site.name: ~self.masks(site) for site in self.sites}
-        provenance = {"operation": "complement", "of": self.provenance}
+        provenance = {"operation": "complement", "of": self.provenance, **_measured_on(self)}
         return NeuronAtlas.from_masks(self.tasks, self.sites, masks, provenance=provenance)
 
     def __eq__(self, other: object) -> bool:
@@ -164,7 +164,8 @@ class NeuronAtlas:
                 fix="select the same tasks from both first",
             )
         packed = {key: operation(bits, other.packed[key]) for key, bits in self.packed.items()}
-        provenance = {"operation": name, "of": [self.provenance, other.provenance]}
+        of = [self.provenance, other.provenance]
+        provenance = {"operation": name, "of": of, **_measured_on(self, other)}
         return NeuronAtlas(self.tasks, self.sites, packed, provenance=provenance)
 
     @property
@@ -193,3 +194,10 @@ class NeuronAtlas:
         header, tensors = read_tensors(path, Header, format_name=_FORMAT, version=_VERSION)
         sites = [Site.parse(name, width) for name, width in header.sites]
         return cls(header.tasks, sites, tensors, provenance=header.provenance)
+
+
+def _measured_on(*atlases: NeuronAtlas) -> dict[str, Any]:
+    """The statistics that atlases come from, where all come from the same: as provenance."""
+    first, *others = (atlas.provenance.get("statistics") for atlas in atlases)
+    same = first is not None and all(other == first for other in others)
+    return {"statistics": first} if same else {}
