@@ -47,7 +47,7 @@ from nsmt.models.systems import CHECKPOINT
 from nsmt.neurons.statistics import ActivationStatistics, CountRule
 from nsmt.steering.interventions import NOISY, LanguageNeurons
 from nsmt.steering.translation_models import Steering
-from nsmt.training.identification import gather_statistics
+from nsmt.training.identification import gather_statistics, provenance_of
 from nsmt.training.schedule import STATISTICS
 from nsmt.training.trainer import on_machine
 
@@ -124,8 +124,7 @@ def _statistics(opened: OpenedRun, trained: TrainedModel) -> ActivationStatistic
     run, corpus = opened.config, opened.corpus
     if path.is_file():
         kept = ActivationStatistics.load(path)
-        of_this = {"model": trained.fingerprint, "corpus": corpus.fingerprint, "split": "valid"}
-        if kept.provenance == of_this and tuple(kept.moments) == _MOMENTS:
+        if kept.provenance == provenance_of(trained, corpus) and tuple(kept.moments) == _MOMENTS:
             return kept
     alone = run.trainer.model_copy(update={"devices": 1, "num_nodes": 1})
     data = TranslationData(

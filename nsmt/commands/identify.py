@@ -11,7 +11,8 @@ from nsmt.commands.fit import require_model_fits
 from nsmt.data.corpus import Corpus
 from nsmt.data.datamodule import TranslationData
 from nsmt.data.plan import BatchSettings
-from nsmt.errors import ConfigurationError
+from nsmt.errors import CheckpointError, ConfigurationError
+from nsmt.methods.lass import Lass
 from nsmt.models.checkpoint import load_checkpoint
 from nsmt.neurons.selection import SelectionSettings, select
 from nsmt.progress import result_console
@@ -19,7 +20,7 @@ from nsmt.settings import Settings
 from nsmt.training.identification import gather_statistics
 from nsmt.training.schedule import STATISTICS
 from nsmt.training.settings import TrainerSettings
-from nsmt.training.trainer import on_machine
+from nsmt.training.trainer import on_machine, set_machine
 
 
 class IdentifyConfig(Settings):
@@ -36,13 +37,22 @@ class IdentifyConfig(Settings):
 
 
 def identify(config: IdentifyConfig) -> None:
-    """Count on the validation sets in one pass, select, write both files."""
+    """Count on the validation sets in one pass, select, write both files.
+
+    Of a checkpoint with masks, those of the neurons that a direction may use.
+    """
     if config.trainer.world > 1:
         raise ConfigurationError(
             f"identify runs as one rank, the trainer asks for {config.trainer.world}",
             fix="choose trainer=cpu or trainer=gpu; runs of several ranks identify by themselves",
         )
+    set_machine(config.trainer)
     trained = load_checkpoint(Path(config.checkpoint))
+    if trained.weight_masks is not None:
+        raise CheckpointError(
+            f"{config.checkpoint} has no neurons to identify: {Lass.not_probed}",
+            fix="name a checkpoint of one model, such as the dense one that it came from",
+        )
     corpus = Corpus.open(Path(config.corpus))
     require_model_fits(trained, corpus, splits=("valid",))
     data = TranslationData(

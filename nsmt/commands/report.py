@@ -21,6 +21,7 @@ from nsmt.methods import CONTROL, DENSE, LABELS
 from nsmt.models.checkpoint import ATLAS
 from nsmt.models.systems import CHECKPOINT
 from nsmt.neurons.atlas import NeuronAtlas
+from nsmt.neurons.overlap import shares, shares_at
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.progress import result_console
 from nsmt.records import certificate_entries, read_record
@@ -121,16 +122,15 @@ def _figures(
     if not path.is_file():
         return
     pivot = config.data.pivot
-    yield from overlap_sections(
-        [ActivationStatistics.load(path)],
-        config.data.language_table(),
-        pivot=pivot,
-        k=config.report.overlap_k,
-    )
+    k = config.report.overlap_k
+    found = shares_at([ActivationStatistics.load(path)], k, pivot=pivot)
+    yield from overlap_sections(found, config.data.language_table(), pivot=pivot, k=k)
     for name in stages:
-        atlas = folder / name / CHECKPOINT / ATLAS
-        if atlas.is_file():
-            yield sparsity_section(name, LABELS[name], [NeuronAtlas.load(atlas)], pivot=pivot)
+        place = folder / name / CHECKPOINT / ATLAS
+        if place.is_file():
+            atlas = NeuronAtlas.load(place)
+            masks = [shares(atlas, pivot=pivot)]
+            yield sparsity_section(name, LABELS[name], masks, made=[atlas.provenance])
 
 
 def _curves(folder: Path, stages: Sequence[str]) -> Figure:

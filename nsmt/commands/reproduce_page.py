@@ -17,9 +17,9 @@ from nsmt.evaluation.scoring import BLEU_KEY, CHRF_KEY
 from nsmt.evaluation.significance import COMET_KEY, NLL_KEY
 from nsmt.files import replace_text
 from nsmt.methods import CONTROL, LABELS, SPECIALISED
+from nsmt.neurons.overlap import masked_share, shares, shares_at
 from nsmt.progress import result_console
 from nsmt.records import certificate, certificate_entries, command_line, now, read_record
-from nsmt.reporting import neurons
 from nsmt.reporting.condition_tables import conditions_table, gain_curves
 from nsmt.reporting.efficiency_tables import table3
 from nsmt.reporting.figures import NamedPoint, named_points, save_figure, swept_curves
@@ -115,9 +115,10 @@ def _tables(config: ReproduceConfig, found: Found) -> Iterator[tuple[str, Table]
             yield from probed_tables(found.probed).items()
         else:
             yield from _conditions(config, found, name, metrics)
-    yield from layer_tables(
-        found.base_statistics(), pivot=plain.pivot, of_paper=plain.of_paper
-    ).items()
+    measured = found.base_statistics()
+    ks = dict.fromkeys(line.k for line in paper().layers)
+    by_k = {k: shares_at(measured, k, pivot=plain.pivot) for k in ks}
+    yield from layer_tables(by_k, pivot=plain.pivot, of_paper=plain.of_paper).items()
 
 
 def _efficiency(found: Found) -> dict[str, Table]:
@@ -163,16 +164,19 @@ def _neuron_figures(plan: Plan, found: Found) -> Iterator[tuple[str, FigureSecti
     if found.config is None:
         return
     pivot = found.config.data.pivot
+    k = found.config.report.overlap_k
     yield from overlap_sections(
-        found.base_statistics(),
+        shares_at(found.base_statistics(), k, pivot=pivot),
         found.config.data.language_table(),
         pivot=pivot,
-        k=found.config.report.overlap_k,
+        k=k,
         published=next(line for line in paper().figure("overlap") if line.row == "mean"),
     )
     for method in plan.plain.methods:
         if masks := found.atlases(PLAIN, method):
-            yield sparsity_section(method, LABELS[method], masks, pivot=pivot)
+            shared = [shares(atlas, pivot=pivot) for atlas in masks]
+            made = [atlas.provenance for atlas in masks]
+            yield sparsity_section(method, LABELS[method], shared, made=made)
 
 
 def _gap_figure(found: Found) -> Iterator[tuple[str, FigureSection]]:
@@ -237,7 +241,7 @@ def _sparsities(found: Found, conditions: list[str]) -> dict[str, str]:
     for name in conditions:
         for method in found.results[name].methods:
             if atlases := found.atlases(name, method):
-                mean = sum(map(neurons.masked_share, atlases)) / len(atlases)
+                mean = sum(map(masked_share, atlases)) / len(atlases)
                 shares[name] = f"{mean:.4f}"
                 break
     return shares if len(set(shares.values())) > 1 else {}

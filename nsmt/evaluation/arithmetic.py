@@ -19,6 +19,7 @@ from nsmt.errors import ConfigurationError
 from nsmt.evaluation.zero_shot import UnseenSettings
 from nsmt.languages import Direction
 from nsmt.neurons.language_selection import LanguageSelectionSettings, select_languages
+from nsmt.neurons.sites import STACKS, language_of
 from nsmt.neurons.stack_languages import languages_of_stack
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.settings import Settings
@@ -26,7 +27,6 @@ from nsmt.steering.interventions import Intervention, LanguageNeurons, Operation
 from nsmt.steering.translation_models import Programs
 
 Role = Literal["source", "target", "pivot"]
-STACKS: Final = ("encoder", "decoder")
 # Operations that take the mean of a language, of which there has to be one.
 _OF_ONE: Final = ("add", "replace", "diffmean")
 
@@ -147,10 +147,7 @@ def require_trained(
     pivot: str,
 ) -> None:
     """A ConfigurationError if an arm needs neurons of a language that its stack never saw."""
-    known = {
-        "encoder": {direction.source for direction in trained},
-        "decoder": {direction.target for direction in trained},
-    }
+    known = {stack: {language_of(each, stack) for each in trained} for stack in STACKS}
     needed = dict.fromkeys(
         (stack, language)
         for arm in every

@@ -31,7 +31,7 @@ from nsmt.data.batch import BatchLayout
 from nsmt.errors import AdapterError
 from nsmt.languages import Direction, Halves
 from nsmt.models.linear import linear
-from nsmt.models.masks import Permits
+from nsmt.models.masks import Permits, direction_in
 from nsmt.models.settings import Count, ModelSettings
 from nsmt.settings import Settings
 
@@ -132,10 +132,8 @@ class AdapterChoice(Permits):
 
     def forward(self, batch: BatchLayout) -> dict[str, Tensor]:
         """The group of each position's direction by stack: int64 [B, Q]."""
-        return {
-            KEYS["encoder"]: self.encoder_T[batch.source_direction],
-            KEYS["decoder"]: self.decoder_T[batch.target_direction],
-        }
+        group_T = {"encoder": self.encoder_T, "decoder": self.decoder_T}
+        return {key: group_T[stack][direction_in(batch, stack)] for stack, key in KEYS.items()}
 
 
 class LayerAdapters(nn.Module):
@@ -294,11 +292,12 @@ def with_adapters(
     """The same model, in place, with a new set of adapters for each group and the rest frozen.
 
     `groups` names the group of every trained direction, and may name those of others that shall be
-    translated. AdapterError if one is missing, or if there are adapters already.
+    translated. AdapterError if one is missing, or if there are masks or adapters already.
     """
-    if trained.model.adapters is not None:
+    if not trained.is_plain:
         raise AdapterError(
-            "the model has adapters already", fix="start from the dense model that they are for"
+            "the model has masks or adapters already",
+            fix="start from the dense model that they are for",
         )
     adapters = Adapters(trained.model.settings, settings, groups)
     adapters.choice(trained.directions)

@@ -24,7 +24,7 @@ from nsmt.files import replace_folder
 from nsmt.languages import Direction, Halves
 from nsmt.manifest import verified_manifest, write_manifest
 from nsmt.models.adapters import Adapters, AdapterSettings
-from nsmt.models.masks import AllOf, DirectionMasks, Permits
+from nsmt.models.masks import DirectionMasks, Permits
 from nsmt.models.settings import ModelSettings
 from nsmt.models.transformer import Transformer
 from nsmt.models.weight_masks import WeightMasks
@@ -44,7 +44,8 @@ class TrainedModel:
 
     `directions` are those it was trained on, in the order of its masks; `atlas` is None for a
     model that uses every neuron; `history` says how it came about. A model with `weight_masks` is
-    one for each direction: `systems` makes these of it. `halves` say whose weights or adapters
+    one for each direction: `systems` makes these of it. A model has one of these or adapters, or
+    none of them; more are a CheckpointError. `halves` say whose weights or adapters
     directions that were not trained have; no checkpoint stores them.
     """
 
@@ -56,6 +57,23 @@ class TrainedModel:
     fingerprint: str = ""
     weight_masks: WeightMasks | None = None
     halves: Mapping[Direction, Halves] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.require_one_kind()
+
+    def require_one_kind(self) -> None:
+        """A CheckpointError for what has more than one of masks of either kind and adapters."""
+        own = {
+            "masks of neurons": self.atlas,
+            "masks of weights": self.weight_masks,
+            "adapters": self.model.adapters,
+        }
+        kinds = [kind for kind, there in own.items() if there is not None]
+        if len(kinds) > 1:
+            raise CheckpointError(
+                f"a model has {' and '.join(kinds)} at once, which no method makes",
+                fix="train each of them from the dense model",
+            )
 
     @property
     def is_plain(self) -> bool:
@@ -74,15 +92,13 @@ class TrainedModel:
                 "this model has other weights for each direction",
                 fix="read it with load_system, which gives a model for each direction",
             )
+        self.require_one_kind()
         directions = directions or self.directions
-        permits: list[Permits] = []
         if self.atlas is not None:
-            permits.append(DirectionMasks(self.atlas, directions, sites=self.model.sites))
+            return DirectionMasks(self.atlas, directions, sites=self.model.sites)
         if self.model.adapters is not None:
-            permits.append(self.model.adapters.choice(directions, self.halves))
-        if len(permits) > 1:
-            return AllOf(*permits)
-        return permits[0] if permits else None
+            return self.model.adapters.choice(directions, self.halves)
+        return None
 
 
 def save_checkpoint(folder: Path, trained: TrainedModel) -> str:

@@ -24,7 +24,6 @@ from torch.func import functional_call
 from nsmt.data.batch import BatchLayout
 from nsmt.data.parts import by_direction
 from nsmt.languages import Direction
-from nsmt.models.masks import Permits
 from nsmt.models.transformer import Transformer
 from nsmt.models.weight_masks import OUTPUT, WeightMasks, maskable_weights
 from nsmt.neurons.atlas import unpack_bits
@@ -76,22 +75,15 @@ class DirectionWeights(nn.Module):
 
 
 def masked_parts(
-    model: Transformer,
-    weights: DirectionWeights,
-    batch: BatchLayout,
-    permits: Permits | None = None,
+    model: Transformer, weights: DirectionWeights, batch: BatchLayout
 ) -> Iterator[Part]:
-    """The teacher-forced pass of each direction in the batch, with its own weights.
-
-    `permits` tell the masks of neurons, or adapters, that a part has besides.
-    """
+    """The teacher-forced pass of each direction in the batch, with its own weights."""
     for row, part in by_direction(batch):
         own = weights(model, row)
         # The forward pass ends before the output projection, whose weight the loss takes.
         output = own.pop(OUTPUT, model.output.weight)
         # Tied weights are those of embeddings too, which have no masks.
-        masks = None if permits is None else permits(part)
-        hidden_BTD = functional_call(model, own, (part, masks), tie_weights=False)
+        hidden_BTD = functional_call(model, own, (part,), tie_weights=False)
         yield Part.of(part, hidden_BTD, output)
 
 

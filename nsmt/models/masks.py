@@ -16,12 +16,17 @@ from torch.nn import functional as F
 from nsmt.data.batch import BatchLayout
 from nsmt.languages import Direction
 from nsmt.neurons.atlas import NeuronAtlas, unpack_bits
-from nsmt.neurons.sites import Site, require_same_sites
+from nsmt.neurons.sites import ENCODER, Site, require_same_sites
 
 # For a site's name, which neurons each position may use: packed bits, uint8 [B, Q, P]; all of them
-# at a site that is not named. With adapters, the group of each position too: int64 [B, Q], see
+# at a site that is not named. With adapters, the group of each position instead: int64 [B, Q], see
 # nsmt.models.adapters. Either has a row for each of the batch, and beam search keeps some of them.
 SiteMasks = Mapping[str, Tensor]
+
+
+def direction_in(batch: BatchLayout, stack: str) -> Tensor:
+    """The direction of each position that a stack works on: int64 [B, Q]."""
+    return batch.source_direction if stack == ENCODER else batch.target_direction
 
 
 class Permits(nn.Module):
@@ -30,18 +35,6 @@ class Permits(nn.Module):
     def forward(self, batch: BatchLayout) -> dict[str, Tensor]:
         """See SiteMasks."""
         raise NotImplementedError
-
-
-class AllOf(Permits):
-    """What several permits tell, together."""
-
-    def __init__(self, *members: Permits) -> None:
-        super().__init__()
-        self.members = nn.ModuleList(members)
-
-    def forward(self, batch: BatchLayout) -> dict[str, Tensor]:
-        """What each of them tells."""
-        return {name: told for member in self.members for name, told in member(batch).items()}
 
 
 class DirectionMasks(Permits):
@@ -96,8 +89,8 @@ class DirectionMasks(Permits):
         for stack, sites in groupby(self.sites, key=lambda site: site.stack):
             sizes = {site.name: (site.width + 7) // 8 for site in sites}
             end = start + sum(sizes.values())
-            direction = batch.source_direction if stack == "encoder" else batch.target_direction
-            rows_BQP = F.embedding(direction, self.packed_TP[:, start:end])
+            direction_BQ = direction_in(batch, stack)
+            rows_BQP = F.embedding(direction_BQ, self.packed_TP[:, start:end])
             masks |= zip(sizes, torch.split(rows_BQP, [*sizes.values()], dim=-1), strict=True)
             start = end
         return masks

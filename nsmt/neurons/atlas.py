@@ -144,7 +144,7 @@ class NeuronAtlas:
 
     def __invert__(self) -> NeuronAtlas:
         masks = {site.name: ~self.masks(site) for site in self.sites}
-        provenance = {"operation": "complement", "of": self.provenance}
+        provenance = {"operation": "complement", "of": self.provenance, **_measured_on(self)}
         return NeuronAtlas.from_masks(self.tasks, self.sites, masks, provenance=provenance)
 
     def __eq__(self, other: object) -> bool:
@@ -169,7 +169,8 @@ class NeuronAtlas:
                 fix="select the same tasks from both first",
             )
         packed = {key: operation(bits, other.packed[key]) for key, bits in self.packed.items()}
-        provenance = {"operation": name, "of": [self.provenance, other.provenance]}
+        of = [self.provenance, other.provenance]
+        provenance = {"operation": name, "of": of, **_measured_on(self, other)}
         return NeuronAtlas(self.tasks, self.sites, packed, provenance=provenance)
 
     @property
@@ -205,3 +206,10 @@ class NeuronAtlas:
                 fix="make it again",
             )
         return atlas
+
+
+def _measured_on(*atlases: NeuronAtlas) -> dict[str, Any]:
+    """The statistics that atlases come from, where all come from the same: as provenance."""
+    first, *others = (atlas.provenance.get("statistics") for atlas in atlases)
+    same = first is not None and all(other == first for other in others)
+    return {"statistics": first} if same else {}

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from nsmt.neurons.atlas import NeuronAtlas
+from nsmt.neurons.language_rules import probabilities
 from nsmt.neurons.selection import SelectionSettings, select
 from nsmt.neurons.sites import Site
 from nsmt.neurons.statistics import ActivationStatistics
@@ -38,11 +39,12 @@ def layer_budget(
     """
     like = select(statistics, settings, pivot=pivot)
     masks: dict[str, Tensor] = {}
+    rates = probabilities(statistics)
     together: dict[str, list[Site]] = {}
     for site in statistics.sites:
         together.setdefault(site.stack if budget == "stack" else "", []).append(site)
     for sites in together.values():
-        rates_TF = torch.cat([_rates(statistics, site) for site in sites], dim=-1)
+        rates_TF = torch.cat([rates[site.name] for site in sites], dim=-1)
         budget_T = sum(like.masks(site).sum(-1) for site in sites)
         chosen_TF = _most_active(rates_TF, torch.as_tensor(budget_T))
         parts = torch.split(chosen_TF, [site.width for site in sites], dim=-1)
@@ -53,12 +55,6 @@ def layer_budget(
         masks,
         provenance=like.provenance | {"rule": "layer_budget", "budget": budget},
     )
-
-
-def _rates(statistics: ActivationStatistics, site: Site) -> Tensor:
-    """The share of units at which each neuron fires: float64 [T, F]."""
-    units_T = statistics.units[site.name].cpu().clamp(min=1)
-    return statistics.active[site.name].cpu().double() / units_T[:, None]
 
 
 def _most_active(rates_TF: Tensor, budget_T: Tensor) -> Tensor:

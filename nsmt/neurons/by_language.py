@@ -10,14 +10,16 @@ the directions of a language count, and cover all n(n-1) directions with 2n mask
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from nsmt.languages import Direction, Halves
 from nsmt.neurons.atlas import NeuronAtlas
-from nsmt.neurons.selection import ENCODER, SelectionSettings, smallest_prefix
-from nsmt.neurons.sites import Site
+from nsmt.neurons.selection import SelectionSettings, cumulative
+from nsmt.neurons.sites import ENCODER, Site, language_of
+from nsmt.neurons.stack_languages import languages_of_stack
 from nsmt.neurons.statistics import ActivationStatistics
 
 
@@ -52,16 +54,15 @@ def factorised(
     write it, together: every direction counts by what it fired, as in one pass over all of them.
     """
     sets = {
-        site.name: {
-            language: _of_language(statistics, settings, language, site, pivot=pivot)
-            for language in _languages(statistics, site)
-        }
-        for site in statistics.sites
+        stack: cumulative(
+            languages_of_stack(statistics, stack), partial(settings.percent_in, pivot=pivot)
+        )
+        for stack in dict.fromkeys(site.stack for site in statistics.sites)
     }
     return _looked_up(
         directions,
         statistics.sites,
-        lambda direction, site: sets[site.name][_side(direction, site)],
+        lambda direction, site: sets[site.stack].mask(language_of(direction, site.stack), site),
         provenance={
             "rule": "factorised",
             "statistics": statistics.provenance,
@@ -69,30 +70,6 @@ def factorised(
             "pivot": pivot,
         },
     )
-
-
-def _side(direction: Direction, site: Site) -> str:
-    return direction.source if site.stack == ENCODER else direction.target
-
-
-def _languages(statistics: ActivationStatistics, site: Site) -> list[str]:
-    return list(dict.fromkeys(_side(Direction.parse(task), site) for task in statistics.tasks))
-
-
-def _of_language(
-    statistics: ActivationStatistics,
-    settings: SelectionSettings,
-    language: str,
-    site: Site,
-    *,
-    pivot: str,
-) -> Tensor:
-    tasks = [task for task in statistics.tasks if _side(Direction.parse(task), site) == language]
-    rows = torch.tensor([statistics.tasks.index(task) for task in tasks])
-    counts_F = statistics.active[site.name].cpu()[rows].sum(0)
-    # k is the same for all directions that read, or write, a language.
-    percent = settings.percent(tasks[0], site, pivot=pivot)
-    return smallest_prefix(counts_F[None], [percent])[0]
 
 
 def _looked_up(

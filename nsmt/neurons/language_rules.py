@@ -126,7 +126,7 @@ def average_precision(scores_IF: Tensor, label_I: Tensor) -> Tensor:
 
 
 def probabilities(statistics: ActivationStatistics) -> dict[str, Tensor]:
-    """How often each neuron is active in each language: float64 [T, F] by site name."""
+    """The share of units at which each neuron is active in each task: float64 [T, F] by site."""
     return {
         name: counts_TF.cpu() / statistics.units[name].cpu().clamp(min=1).double()[:, None]
         for name, counts_TF in statistics.active.items()

@@ -10,14 +10,18 @@ Shape suffixes: T tasks, F neurons, S sets, R sets that they are compared with.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
 
 import torch
 from torch import Tensor
 
 from nsmt.languages import Direction
 from nsmt.neurons.atlas import NeuronAtlas
-from nsmt.neurons.sites import Site
+from nsmt.neurons.selection import cumulative
+from nsmt.neurons.sites import ENCODER, STACKS, Site
+from nsmt.neurons.statistics import ActivationStatistics
 
 
 def iou_matrix(masks_TF: Tensor) -> Tensor:
@@ -65,5 +69,71 @@ def chance_iou(atlas: NeuronAtlas, tasks: Sequence[str], site: Site) -> float:
 
 def varying_tasks(tasks: Sequence[str], stack: str, *, pivot: str) -> list[str]:
     """The directions whose language varies on the side that `stack` handles."""
-    side = "target" if stack == "encoder" else "source"
+    side = "target" if stack == ENCODER else "source"
     return [task for task in tasks if getattr(Direction.parse(task), side) == pivot]
+
+
+@dataclass(frozen=True, slots=True)
+class StackShares:
+    """What the sets of one stack share and leave out, layer by layer.
+
+    Of `tasks`, the directions whose language varies in the stack: `iou`, float64 [T, T] a site, and
+    the mean overlap that random sets of the same sizes have by `chance`. `masked` is the share of
+    neurons that directions may not use, by their type; types without any are left out.
+    """
+
+    tasks: tuple[str, ...]
+    sites: tuple[Site, ...]
+    iou: tuple[Tensor, ...]
+    chance: tuple[float, ...]
+    masked: Mapping[str, tuple[float, ...]]
+
+    @property
+    def pairs(self) -> list[list[float]]:
+        """By layer, the overlap of each pair of directions."""
+        return [pair_values(iou_TT).tolist() for iou_TT in self.iou]
+
+
+# By stack.
+Shares = Mapping[str, StackShares]
+
+
+def shares(atlas: NeuronAtlas, *, pivot: str) -> Shares:
+    """What is shared and left out in both stacks."""
+    return {stack: _of_stack(atlas, stack, pivot=pivot) for stack in STACKS}
+
+
+def shares_at(statistics: Sequence[ActivationStatistics], k: float, *, pivot: str) -> list[Shares]:
+    """The same for the sets that the cumulative rule finds at one k, of each statistics."""
+    atlases = (cumulative(each, lambda task, site: k) for each in statistics)  # noqa: ARG005
+    return [shares(atlas, pivot=pivot) for atlas in atlases]
+
+
+def _of_stack(atlas: NeuronAtlas, stack: str, *, pivot: str) -> StackShares:
+    tasks, sites = varying_tasks(atlas.tasks, stack, pivot=pivot), atlas.stack(stack)
+    directions = [Direction.parse(task) for task in atlas.tasks]
+    types = {
+        f"{pivot}→X": [str(each) for each in directions if each.source == pivot],
+        f"X→{pivot}": [str(each) for each in directions if each.target == pivot],
+        "zero-shot": [str(each) for each in directions if pivot not in (each.source, each.target)],
+    }
+    return StackShares(
+        tasks=tuple(tasks),
+        sites=sites,
+        iou=tuple(site_iou(atlas, tasks, site) for site in sites),
+        chance=tuple(chance_iou(atlas, tasks, site) for site in sites),
+        masked={
+            name: tuple(_masked(atlas, own, site) for site in sites)
+            for name, own in types.items()
+            if own
+        },
+    )
+
+
+def masked_share(atlas: NeuronAtlas) -> float:
+    """The share of masked neurons over all tasks and sites."""
+    return fmean(_masked(atlas, atlas.tasks, site) for site in atlas.sites)
+
+
+def _masked(atlas: NeuronAtlas, tasks: Sequence[str], site: Site) -> float:
+    return 1 - atlas.select(tasks).masks(site).double().mean().item()

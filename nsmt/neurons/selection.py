@@ -24,13 +24,12 @@ from torch import Tensor
 from nsmt.errors import AtlasError
 from nsmt.languages import Direction
 from nsmt.neurons.atlas import NeuronAtlas
-from nsmt.neurons.sites import Site
+from nsmt.neurons.sites import ENCODER, Site, language_of
 from nsmt.neurons.statistics import ActivationStatistics, CountRule, CountUnit
 from nsmt.neurons.widths import wide
 from nsmt.settings import Settings
 
 Percent = Annotated[float, Field(ge=0, le=100, description="percent of the activations to cover")]
-ENCODER = "encoder"
 
 
 class StackPercent(Settings):
@@ -61,17 +60,17 @@ class SelectionSettings(Settings):
         return CountRule(self.count_unit, self.count_padding)
 
     def percent(self, task: str, site: Site, *, pivot: str) -> float:
-        """The k of one direction and site.
+        """The k of one direction and site."""
+        return self.percent_in(language_of(Direction.parse(task), site.stack), site, pivot=pivot)
+
+    def percent_in(self, language: str, site: Site, *, pivot: str) -> float:
+        """The k of all directions that read, or write, a language.
 
         A direction without the pivot reads with the encoder of X→pivot and writes with the
         decoder of pivot→Y, so that is where its k comes from.
         """
-        direction = Direction.parse(task)
         encoder = site.stack == ENCODER
-        if direction.source == pivot or (direction.target != pivot and not encoder):
-            group = self.from_pivot
-        else:
-            group = self.into_pivot
+        group = self.from_pivot if (language == pivot) == encoder else self.into_pivot
         own = group.encoder if encoder else group.decoder
         return self.k if own is None else own
 

@@ -9,10 +9,15 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
 from nsmt.errors import AtlasError
+from nsmt.languages import Direction
 
+# The stacks of a translation model; a language model is a decoder alone.
+ENCODER: Final = "encoder"
+DECODER: Final = "decoder"
+STACKS: Final = (ENCODER, DECODER)
 _NAME = re.compile(r"(?P<stack>[a-z]+)\.(?P<layer>\d+)\Z")
 
 
@@ -39,6 +44,11 @@ class Site:
                 fix="sites are written as stack.layer, such as encoder.0, and have neurons",
             )
         return cls(match["stack"], int(match["layer"]), width)
+
+
+def language_of(direction: Direction, stack: str) -> str:
+    """The language that a stack works in: the encoder in the source, the decoder in the target."""
+    return direction.source if stack == ENCODER else direction.target
 
 
 def require_same_sites(left: tuple[Site, ...], right: tuple[Site, ...], *, what: str) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nsmt.errors import AtlasError
 from nsmt.languages import Direction
-from nsmt.neurons.selection import ENCODER
+from nsmt.neurons.sites import language_of
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.neurons.widths import wide
 
@@ -31,8 +31,7 @@ def languages_of_stack(statistics: ActivationStatistics, stack: str) -> Activati
         raise AtlasError(
             f"the statistics say nothing of the {stack}", fix=f"use one of {', '.join(known)}"
         )
-    directions = [Direction.parse(task) for task in statistics.tasks]
-    of_direction = [each.source if stack == ENCODER else each.target for each in directions]
+    of_direction = [language_of(Direction.parse(task), stack) for task in statistics.tasks]
     languages = list(dict.fromkeys(of_direction))
     row_T = torch.tensor([languages.index(language) for language in of_direction])
 

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 
 from nsmt.errors import AtlasError
+from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.moments import Moment, Summand, position_sums
 from nsmt.neurons.sites import Site, require_same_sites
 from nsmt.neurons.storage import Header, read_tensors, write_tensors
@@ -239,6 +240,19 @@ class ActivationStatistics:
             for name in table:
                 table[name] = torch.cat([part._tables()[kind][name] for part in parts])
         return joined
+
+    def silence_all_but(self, atlas: NeuronAtlas) -> None:
+        """Have the neurons that a task may not use count as those that never fire.
+
+        `atlas` has those that it may use. A masked neuron puts out relu(b1) whatever is read: with
+        a positive bias it would be counted at every token, as the most active of all.
+        """
+        require_same_sites(self.sites, atlas.sites, what="the statistics and the atlas")
+        own = atlas.select(self.tasks)
+        for kind, table in self._tables().items():
+            for site in self.sites if kind != "units" else ():
+                masked_TF = ~own.masks(site).to(table[site.name].device)
+                table[site.name] = table[site.name].masked_fill(masked_TF, 0)
 
     def all_reduce(self) -> None:
         """Sum over all ranks of the default process group; without one, do nothing."""

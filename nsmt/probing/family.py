@@ -24,7 +24,7 @@ from torch import Tensor
 
 from nsmt.languages import Direction, LanguageTable
 from nsmt.neurons.atlas import NeuronAtlas
-from nsmt.neurons.overlap import chance_iou, pair_values, site_iou, varying_tasks
+from nsmt.neurons.overlap import pair_values, shares
 from nsmt.probing.language_facts import known_places, relation_matrix
 from nsmt.probing.ranks import Floats, mantel
 from nsmt.probing.settings import FamilySettings
@@ -40,23 +40,18 @@ def family_overlap(
     A stack with fewer than two languages is left out.
     """
     stacks = {}
-    for stack in ("encoder", "decoder"):
-        tasks = varying_tasks(atlas.tasks, stack, pivot=pivot)
-        if len(tasks) < 2:
+    for stack, found in shares(atlas, pivot=pivot).items():
+        if len(found.tasks) < 2:
             continue
-        codes = [Direction.parse(task).other(pivot) for task in tasks]
+        codes = [Direction.parse(task).other(pivot) for task in found.tasks]
         same_LL = relation_matrix(codes, "same family", languages)
-        matrices = {site.name: site_iou(atlas, tasks, site) for site in atlas.stack(stack)}
         stacks[stack] = {
             "languages": codes,
             "layers": {
-                site.name: _compared(matrices[site.name], same_LL, settings)
-                | {"chance": chance_iou(atlas, tasks, site)}
-                for site in atlas.stack(stack)
+                site.name: _compared(iou_LL, same_LL, settings) | {"chance": chance}
+                for site, iou_LL, chance in zip(found.sites, found.iou, found.chance, strict=True)
             },
-            "mean over layers": _compared(
-                torch.stack(list(matrices.values())).mean(0), same_LL, settings
-            ),
+            "mean over layers": _compared(torch.stack(found.iou).mean(0), same_LL, settings),
         }
     return {"stacks": stacks, "shape": shape_bars(stacks)}
 

@@ -11,9 +11,8 @@ from statistics import fmean, median, stdev
 from typing import Final
 
 from nsmt.evaluation.paper import MARKS, PaperLayers, paper
-from nsmt.neurons.atlas import NeuronAtlas
-from nsmt.neurons.selection import cumulative
-from nsmt.neurons.statistics import ActivationStatistics
+from nsmt.neurons.overlap import Shares, StackShares
+from nsmt.neurons.sites import STACKS
 from nsmt.reporting import neurons
 from nsmt.reporting.table_notes import published_notes
 from nsmt.reporting.tables import MISSING, Table
@@ -24,24 +23,20 @@ _Lines = Mapping[str, Sequence[float]]
 
 
 def layer_tables(
-    statistics: Sequence[ActivationStatistics], *, pivot: str, of_paper: bool
+    by_k: Mapping[float, Sequence[Shares]], *, pivot: str, of_paper: bool
 ) -> dict[str, Table]:
-    """Overlap and sparsity of dense models, one a seed, at the k that the paper's values have.
+    """Overlap and sparsity of dense models, one a seed, at each k that the paper's values have.
 
-    None where there are no statistics; no overlap where a stack has nothing to compare.
+    None where there are no models; no overlap where a stack has nothing to compare.
     """
-    if not statistics:
+    if not any(by_k.values()):
         return {}
-    by_k = {
-        k: [_selected(each, k) for each in statistics]
-        for k in dict.fromkeys(line.k for line in paper().layers)
-    }
     tables = {}
     overlap, sparsity = paper().figure("overlap"), paper().figure("sparsity")
-    if neurons.comparable(next(iter(by_k.values()))[0], pivot=pivot):
+    if neurons.comparable(next(iter(by_k.values()))[0]):
         tables["iou-by-depth"] = _table(
             by_k,
-            lambda atlas, stack: _overlap(atlas, stack, pivot=pivot),
+            _overlap,
             overlap,
             title="Overlap by layer",
             of_paper=of_paper,
@@ -53,7 +48,7 @@ def layer_tables(
         )
     tables["sparsity-by-layer"] = _table(
         by_k,
-        lambda atlas, stack: neurons.masked_by_layer(atlas, stack, pivot=pivot),
+        lambda shares: shares.masked,
         [line.model_copy(update={"row": line.row.replace("en", pivot)}) for line in sparsity],
         title="Sparsity by layer",
         of_paper=of_paper,
@@ -62,22 +57,17 @@ def layer_tables(
     return tables
 
 
-def _selected(statistics: ActivationStatistics, k: float) -> NeuronAtlas:
-    return cumulative(statistics, lambda task, site: k)  # noqa: ARG005
-
-
-def _overlap(atlas: NeuronAtlas, stack: str, *, pivot: str) -> dict[str, list[float]]:
-    pairs = neurons.pair_overlap(atlas, stack, pivot=pivot)
+def _overlap(shares: StackShares) -> _Lines:
     return {
-        "mean": [fmean(values) for values in pairs],
-        "median": [median(values) for values in pairs],
-        "chance": neurons.chance_overlap(atlas, stack, pivot=pivot),
+        "mean": [fmean(values) for values in shares.pairs],
+        "median": [median(values) for values in shares.pairs],
+        "chance": shares.chance,
     }
 
 
 def _table(
-    by_k: Mapping[float, Sequence[NeuronAtlas]],
-    lines: Callable[[NeuronAtlas, str], _Lines],
+    by_k: Mapping[float, Sequence[Shares]],
+    lines: Callable[[StackShares], _Lines],
     published: Sequence[PaperLayers],
     *,
     title: str,
@@ -85,14 +75,14 @@ def _table(
     notes: Sequence[str],
 ) -> Table:
     first, *_ = next(iter(by_k.values()))
-    depths = [len(first.stack(stack)) for stack in neurons.STACKS]
-    depth = max(*depths, *(len(line.of(stack)) for line in published for stack in neurons.STACKS))
+    depths = [len(first[stack].sites) for stack in STACKS]
+    depth = max(*depths, *(len(line.of(stack)) for line in published for stack in STACKS))
     rows = [
         [stack, f"{k:g}", *cells]
         for k in dict.fromkeys(line.k for line in published)
-        for stack in neurons.STACKS
+        for stack in STACKS
         for cells in _rows(
-            [lines(atlas, stack) for atlas in by_k[k]],
+            [lines(shares[stack]) for shares in by_k[k]],
             [line for line in published if line.k == k],
             stack,
             depth=depth,

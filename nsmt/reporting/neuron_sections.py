@@ -7,39 +7,35 @@ from typing import Any
 
 from nsmt.evaluation.paper import PaperLayers
 from nsmt.languages import LanguageTable
-from nsmt.neurons.atlas import NeuronAtlas
-from nsmt.neurons.selection import cumulative
-from nsmt.neurons.statistics import ActivationStatistics
+from nsmt.neurons.overlap import Shares
+from nsmt.neurons.sites import STACKS
 from nsmt.reporting import neurons
 from nsmt.reporting.html import FigureSection
 from nsmt.reporting.layer_tables import OF_ANOTHER
 
 
 def overlap_sections(
-    statistics: Sequence[ActivationStatistics],
+    found: Sequence[Shares],
     languages: LanguageTable,
     *,
     pivot: str,
     k: float,
     published: PaperLayers | None = None,
 ) -> Iterator[tuple[str, FigureSection]]:
-    """What dense models, one a seed, share at k; none where a stack has nothing to compare.
+    """What was found at k of dense models, one a seed; none where a stack has nothing to compare.
 
     Published means are drawn where they are of the same k and of as many layers.
     """
-    if not statistics:
+    if not found or not neurons.comparable(found[0]):
         return
-    atlases = [cumulative(each, lambda task, site: k) for each in statistics]  # noqa: ARG005
-    if not neurons.comparable(atlases[0], pivot=pivot):
-        return
-    dots = {} if published is None or published.k != k else _as_deep(published, atlases[0])
-    several = len(atlases) > 1
-    seeds = f"{len(atlases)} dense models, one a seed" if several else "the dense model"
+    dots = {} if published is None or published.k != k else _as_deep(published, found[0])
+    several = len(found) > 1
+    seeds = f"{len(found)} dense models, one a seed" if several else "the dense model"
     yield (
         "iou-heatmaps",
         FigureSection(
             "Overlap by layer and family",
-            neurons.overlap_heatmaps(atlases, languages, pivot=pivot),
+            neurons.overlap_heatmaps(found, languages, pivot=pivot),
             f"Intersection over union of the neurons found at k = {k:g} in {seeds}"
             f"{', the mean' if several else ''}; languages ordered by family. Colours are the "
             "values themselves.",
@@ -49,7 +45,7 @@ def overlap_sections(
         "iou-by-depth",
         FigureSection(
             "Overlap against depth",
-            neurons.overlap_by_depth(atlases, pivot=pivot, published=dots),
+            neurons.overlap_by_depth(found, pivot=pivot, published=dots),
             f"All pairs of directions at k = {k:g} in {seeds}; the dashed line is the overlap of "
             "random sets of the same sizes."
             + (f" Black marks: the paper's means, {OF_ANOTHER}." if dots else ""),
@@ -57,26 +53,29 @@ def overlap_sections(
     )
 
 
-def _as_deep(published: PaperLayers, atlas: NeuronAtlas) -> dict[str, Sequence[float]]:
+def _as_deep(published: PaperLayers, shares: Shares) -> dict[str, Sequence[float]]:
     """The published values of stacks that have as many layers here."""
     return {
         stack: published.of(stack)
-        for stack in neurons.STACKS
-        if len(published.of(stack)) == len(atlas.stack(stack))
+        for stack in STACKS
+        if len(published.of(stack)) == len(shares[stack].sites)
     }
 
 
 def sparsity_section(
-    method: str, label: str, masks: Sequence[NeuronAtlas], *, pivot: str
+    method: str, label: str, found: Sequence[Shares], *, made: Sequence[Mapping[str, Any]]
 ) -> tuple[str, FigureSection]:
-    """The share of neurons that a method's masks, one atlas a seed, leave out."""
-    mean = "; the mean over seeds" if len(masks) > 1 else ""
-    rule = " and ".join(dict.fromkeys(rule_of(atlas.provenance) for atlas in masks))
+    """The share of neurons that a method's masks, one atlas a seed, leave out.
+
+    `made` are the records of these atlases, their provenance.
+    """
+    mean = "; the mean over seeds" if len(found) > 1 else ""
+    rule = " and ".join(dict.fromkeys(map(rule_of, made)))
     return (
         f"sparsity-{method}",
         FigureSection(
             f"Sparsity of {label}",
-            neurons.sparsity_by_layer(masks, pivot=pivot),
+            neurons.sparsity_by_layer(found),
             f"The share of neurons that a direction may not use{rule and f', {rule}'}{mean}.",
         ),
     )

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from nsmt.neurons.sites import STACKS
 from nsmt.probing.interventions import ARM_RANDOM
 from nsmt.reporting.figures import layer_curves
 from nsmt.reporting.heatmaps import signed_heatmaps
 from nsmt.reporting.tables import MISSING, Table
 
-_STACKS = ("encoder", "decoder")
 _ONE_RUN = (
     "Smallest visible difference: not known of one run; `nsmt reproduce probes` has it over seeds."
 )
@@ -235,7 +235,7 @@ def _gradient_figures(result: Mapping[str, Any]) -> Iterator[tuple[str, Figure]]
                 )
                 for part, of_place in of_part.items()
             }
-            for stack in _STACKS
+            for stack in STACKS
             for relation in ("related", "unrelated")
             if result["pairs"][relation]
         }
@@ -259,7 +259,7 @@ def _transfer_figures(result: Mapping[str, Any]) -> Iterator[tuple[str, Figure]]
 
 def _stability_figures(result: Mapping[str, Any]) -> Iterator[tuple[str, Figure]]:
     panels: dict[str, dict[str, list[float]]] = {}
-    for stack in _STACKS:
+    for stack in STACKS:
         panels[stack] = {}
         for k, of_site in result["k"].items():
             panels[stack][f"halves, k = {k}"] = _by_layer(

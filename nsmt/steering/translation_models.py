@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from nsmt.data.batch import BatchLayout
 from nsmt.errors import ConfigurationError
 from nsmt.languages import Direction
+from nsmt.models.masks import direction_in
 from nsmt.models.transformer import Transformer
-from nsmt.neurons.selection import ENCODER
 from nsmt.neurons.sites import Site
 from nsmt.neurons.taps import Look, attached, input_taps
 from nsmt.steering.interventions import LanguageNeurons, Program, affine, require_effective
@@ -77,8 +77,7 @@ class _StackRows:
 
     def observe(self, batch: BatchLayout) -> None:
         """The positions are those of this batch."""
-        encodes = self._stack == ENCODER
-        direction_N = (batch.source_direction if encodes else batch.target_direction).flatten()
+        direction_N = direction_in(batch, self._stack).flatten()
         self._program_T = self._program_T.to(direction_N.device)
         self._whole_N = self._running_N = self._program_T[direction_N]
         self.state += 1

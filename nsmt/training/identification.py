@@ -14,6 +14,7 @@ from typing import Any
 import pytorch_lightning as pl
 
 from nsmt.data.batch import BatchLayout
+from nsmt.data.corpus import Corpus
 from nsmt.data.datamodule import TranslationData
 from nsmt.errors import AtlasError
 from nsmt.models.checkpoint import TrainedModel
@@ -39,7 +40,8 @@ def gather_statistics(
 ) -> ActivationStatistics:
     """Count what fires for each direction on its validation set; all ranks get the sums.
 
-    `moments` are summed beside the counts.
+    `moments` are summed beside the counts. A model with masks is measured as it is used, with its
+    masks, and what a direction may not use counts as silent in it.
     """
     module = _ForwardPass(
         trained.model,
@@ -48,15 +50,12 @@ def gather_statistics(
         optimizer=OptimizerSettings(),
         updates=1,
     )
-    provenance = {
-        "model": trained.fingerprint,
-        "corpus": data.corpus.fingerprint,
-        "split": "valid",
-    }
     if rule.count_padding:
         # Between packed sentences there is none.
         data = data.padded()
-    callback = IdentifyNeurons(rule, moments=moments, provenance=provenance)
+    callback = IdentifyNeurons(
+        rule, moments=moments, provenance=provenance_of(trained, data.corpus)
+    )
     shown = [ValidationBar("identify neurons")] if progress else []
     runner = make_trainer(trainer, folder=folder, callbacks=[callback, *shown])
     with counting(rule, trained.model):
@@ -71,7 +70,15 @@ def gather_statistics(
             f"nothing was counted of {', '.join(silent)}",
             fix="give every direction validation text",
         )
+    if trained.atlas is not None:
+        statistics.silence_all_but(trained.atlas)
     return statistics
+
+
+def provenance_of(trained: TrainedModel, corpus: Corpus) -> dict[str, Any]:
+    """What statistics are of: the provenance of those that `gather_statistics` makes."""
+    masks = {} if trained.atlas is None else {"masks": trained.atlas.fingerprint}
+    return {"model": trained.fingerprint, "corpus": corpus.fingerprint, "split": "valid"} | masks
 
 
 @contextmanager

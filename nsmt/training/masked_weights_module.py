@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from nsmt.data.batch import BatchLayout
@@ -16,13 +15,12 @@ from nsmt.training.module import TranslationModule
 class MaskedWeightsModule(TranslationModule):
     """LaSS: each sentence is read with its own direction's weights, in training and validation.
 
-    The weights that are trained are the unmasked ones. Masks of neurons and adapters that the model
-    has besides act as ever.
+    The weights that are trained are the unmasked ones.
     """
 
     def __init__(self, trained: TrainedModel, **options: Any) -> None:  # noqa: ANN401 -- as its parent's
-        others = replace(trained, weight_masks=None).masks()
-        super().__init__(trained.model, directions=trained.directions, masks=others, **options)
+        trained.require_one_kind()
+        super().__init__(trained.model, directions=trained.directions, masks=None, **options)
         if trained.weight_masks is None:
             raise CheckpointError("the model has no weight masks", fix="make them first")
         self.weights = DirectionWeights(
@@ -44,7 +42,7 @@ class MaskedWeightsModule(TranslationModule):
 
     def parts(self, batch: BatchLayout) -> Iterator[Part]:
         """One part a direction."""
-        return masked_parts(self.model, self.weights, batch, self.masks)
+        return masked_parts(self.model, self.weights, batch)
 
 
 def make_module(trained: TrainedModel, **options: Any) -> TranslationModule:  # noqa: ANN401 -- as the module's

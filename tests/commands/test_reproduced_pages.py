@@ -17,7 +17,7 @@ from nsmt.evaluation.resamples import Resamples
 from nsmt.evaluation.results import Comparison
 from nsmt.methods import CONTROL, DENSE, LABELS
 from nsmt.neurons.atlas import NeuronAtlas
-from nsmt.reporting.neurons import masked_share
+from nsmt.neurons.overlap import masked_share
 
 # What scores of a run are above those of the one run that all are copies of.
 # The selection's own k is 95: that condition is the plain one.

@@ -12,7 +12,6 @@ from nsmt.errors import AtlasError
 from nsmt.languages import Direction
 from nsmt.models.loss import smoothed_cross_entropy
 from nsmt.models.masked_weights import DirectionWeights, masked_parts
-from nsmt.models.masks import DirectionMasks
 from nsmt.models.weight_masks import OUTPUT, WeightMasks, magnitude_masks, maskable_weights
 
 SMOOTHING = 0.1
@@ -155,10 +154,9 @@ def test_one_stack_alone_may_have_masks(
 
 @pytest.mark.parametrize("layout", ["padded", "packed"])
 @torch.no_grad()
-def test_each_part_has_its_own_masks_of_neurons_besides(
+def test_each_part_is_the_pass_of_a_model_with_its_own_weights(
     make_model,
     make_weight_masks,
-    make_atlas,
     make_sentences,
     make_batch,
     make_packed,
@@ -167,17 +165,16 @@ def test_each_part_has_its_own_masks_of_neurons_besides(
 ):
     model = make_model()
     masks = make_weight_masks(model)
-    neurons = DirectionMasks(make_atlas(model), directions, sites=model.sites)
     sentences = make_sentences(12)
     batch = make_batch(sentences) if layout == "padded" else make_packed(sentences, 5)
     weights = DirectionWeights(masks, directions, model=model)
-    for part in masked_parts(model, weights, batch, neurons):
+    for part in masked_parts(model, weights, batch):
         own = copy.deepcopy(model)
         for name, weight in maskable_weights(own).items():
             weight.mul_(mask_of(masks, str(directions[part.batch.rows[0]]), name))
-        expected = part.batch.counted(own(part.batch, neurons(part.batch)))
+        expected = part.batch.counted(own(part.batch))
         assert torch.allclose(part.hidden_ND, expected, atol=1e-5)
-        assert not torch.allclose(expected, part.batch.counted(own(part.batch)), atol=1e-2)
+        assert not torch.allclose(expected, part.batch.counted(model(part.batch)), atol=1e-2)
 
 
 def test_masks_are_no_parameters_and_not_in_the_state(make_model, make_weight_masks, directions):

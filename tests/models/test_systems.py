@@ -12,10 +12,11 @@ from weight_masks_read import mask_of
 from nsmt.data.corpus import TokenColumn, TokenTable
 from nsmt.data.settings import VocabularySettings
 from nsmt.data.vocabulary import Vocabulary
-from nsmt.errors import AtlasError, CheckpointError
+from nsmt.errors import AdapterError, AtlasError, CheckpointError
 from nsmt.evaluation.translation import likelihoods, translate
 from nsmt.files import sha256
 from nsmt.languages import Direction
+from nsmt.models.adapters import Adapters, AdapterSettings, with_adapters
 from nsmt.models.checkpoint import TrainedModel, load_checkpoint, save_checkpoint
 from nsmt.models.decoding import DecodingSettings
 from nsmt.models.masked_weights import DirectionWeights, masked_parts
@@ -191,3 +192,20 @@ def test_a_system_of_several_checkpoints_has_the_models_of_all_by_name(
 def test_a_folder_without_models_is_refused(tmp_path):
     with pytest.raises(CheckpointError, match="no checkpoint"):
         next(load_system(tmp_path))
+
+
+def test_a_model_has_masks_of_one_kind_or_adapters(
+    make_model, make_atlas, make_weight_masks, directions
+):
+    """No method makes more, so that more is a mistake and not a choice among them."""
+    model = make_model()
+    atlas, masks = make_atlas(model), make_weight_masks(model)
+    with pytest.raises(CheckpointError, match="masks of neurons and masks of weights at once"):
+        TrainedModel(model, None, directions, atlas=atlas, weight_masks=masks)
+    trained = TrainedModel(model, None, directions, atlas=atlas)
+    groups = dict.fromkeys(directions, "all")
+    with pytest.raises(AdapterError, match="masks or adapters already"):
+        with_adapters(trained, groups, AdapterSettings(bottleneck=3))
+    model.adapters = Adapters(model.settings, AdapterSettings(bottleneck=3), groups)
+    with pytest.raises(CheckpointError, match="masks of neurons and adapters at once"):
+        trained.masks()

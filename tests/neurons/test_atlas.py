@@ -191,6 +191,18 @@ def test_masks_of_another_shape_are_refused():
         NeuronAtlas(("en-de", "en-de", "fr-en"), SITES, atlas_like(1).packed)
 
 
+def test_results_of_set_algebra_tell_on_which_model_their_operands_were_measured():
+    """So that they are not used on another, where both operands are of one."""
+    here, there = {"statistics": {"model": "a"}}, {"statistics": {"model": "b"}}
+    one, two = (atlas_like(seed, provenance=here | {"k": seed}) for seed in (1, 2))
+    for found in (one & two, one | two, one ^ two, one - two, ~one, ~(one & two)):
+        assert found.provenance["statistics"] == {"model": "a"}
+    for other in (atlas_like(3, provenance=there), atlas_like(3)):
+        assert "statistics" not in (one & other).provenance
+        assert "statistics" not in (other - one).provenance
+    assert "statistics" not in (~atlas_like(3)).provenance
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(AtlasError, match="no-such"):
         NeuronAtlas.load(tmp_path / "no-such")

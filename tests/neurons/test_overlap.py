@@ -12,6 +12,7 @@ from nsmt.neurons.overlap import (
     iou_between,
     iou_matrix,
     pair_values,
+    shares,
     site_iou,
     varying_tasks,
     whole_iou,
@@ -106,3 +107,32 @@ def test_encoders_are_compared_into_the_pivot_and_decoders_out_of_it():
     tasks = ["en-de", "de-en", "de-fr", "fr-en", "en-fr"]
     assert varying_tasks(tasks, "encoder", pivot="en") == ["de-en", "fr-en"]
     assert varying_tasks(tasks, "decoder", pivot="en") == ["en-de", "en-fr"]
+
+
+def test_shares_of_a_stack_are_those_of_each_site_pair_and_mask():
+    sites = (Site("encoder", 0, 12), Site("encoder", 1, 9), Site("decoder", 0, 12))
+    tasks = ("en-de", "de-en", "fr-en", "en-fr", "nl-en", "de-fr")
+    generator = torch.Generator().manual_seed(2)
+    masks = {s.name: torch.rand(len(tasks), s.width, generator=generator) < 0.6 for s in sites}
+    atlas = NeuronAtlas.from_masks(tasks, sites, masks)
+    found = shares(atlas, pivot="en")
+    assert {stack: each.tasks for stack, each in found.items()} == {
+        "encoder": ("de-en", "fr-en", "nl-en"),
+        "decoder": ("en-de", "en-fr"),
+    }
+    for stack, each in found.items():
+        assert each.sites == atlas.stack(stack)
+        for layer, site in enumerate(each.sites):
+            sets = [set(atlas.mask(task, site).nonzero().flatten().tolist()) for task in each.tasks]
+            pairs = [len(a & b) / len(a | b) for a, b in itertools.combinations(sets, 2)]
+            assert each.pairs[layer] == pytest.approx(pairs)
+            assert each.chance[layer] == chance_iou(atlas, each.tasks, site)
+            masked = {
+                "en→X": masks[site.name][[0, 3]],
+                "X→en": masks[site.name][[1, 2, 4]],
+                "zero-shot": masks[site.name][[5]],
+            }
+            shown = {name: of_layer[layer] for name, of_layer in each.masked.items()}
+            expected = {name: 1 - own.double().mean().item() for name, own in masked.items()}
+            assert shown == pytest.approx(expected)
+    assert "zero-shot" not in shares(atlas.select(tasks[:3]), pivot="en")["encoder"].masked

@@ -136,3 +136,40 @@ def test_any_model_with_a_second_projection_can_be_recorded():
         model(x)
     expected = (model[0](x) > 0).sum((0, 1))
     assert torch.equal(recorder.statistics.active[site.name][0], expected)
+
+
+@torch.no_grad()
+def test_what_neurons_write_is_summed_in_a_translation_model_too(model, batch):
+    statistics = ActivationStatistics(TASKS, model.sites, moments=["written"])
+    recorder, read = ActivationRecorder(statistics), {}
+    for site, second in model.projections.items():
+        second.register_forward_pre_hook(
+            lambda _, given, name=site.name: read.update({name: given[0]})
+        )
+    with recorder.attached(model.projections):
+        recorder.observe(batch.direction_C, real_of(batch))
+        model(batch)
+    assert hooks_of(model) == 3
+    for site, second in model.projections.items():
+        real_BS = real_of(batch)[site.stack].real_BS
+        for row in range(len(TASKS)):
+            own_NF = read[site.name][(batch.direction_C == row)[:, None] & real_BS]
+            expected_F = sum(h_F.abs() * second.weight.norm(dim=0) for h_F in own_NF)
+            found_F = statistics.moments["written"][site.name][row]
+            torch.testing.assert_close(found_F.float(), expected_F)
+            assert found_F.any()
+
+
+def test_what_packed_sentences_write_is_told_apart():
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 4))
+    site = Site("layers", 0, 6)
+    statistics = ActivationStatistics(["one", "two"], [site], moments=["written"])
+    recorder, x = ActivationRecorder(statistics), torch.randn(1, 5, 4)
+    whose = torch.tensor([0, 0, 1, 1, 1])
+    with recorder.attached({site: model[2]}):
+        real = torch.tensor([[True, True, True, False, True]])
+        recorder.observe(torch.tensor([1, 0]), {"layers": Positions(real, whose)})
+        model(x)
+    h_SF = model[1](model[0](x))[0].abs() * model[2].weight.norm(dim=0)
+    expected = torch.stack([h_SF[2] + h_SF[4], h_SF[0] + h_SF[1]])
+    torch.testing.assert_close(statistics.moments["written"][site.name].float(), expected)

@@ -242,3 +242,30 @@ def test_tokens_of_packed_batches_are_counted_by_task_exactly_under_autocast(mon
         )
     assert statistics.active[SITE.name].tolist() == [[0] * 5, [positions] * 5, [0] * 5]
     assert statistics.units[SITE.name].tolist() == [0, positions, 0]
+
+
+@given(batches, st.integers(0, 2**31))
+@settings(deadline=None)
+def test_what_a_task_may_not_use_counts_as_one_that_never_fires(shape, seed):
+    """As if it had put out zero in that task: in counts and in every sum."""
+    activation, task, real = batch_like(*shape)
+    generator = torch.Generator().manual_seed(seed)
+    own_TF = torch.rand(len(TASKS), SITE.width, generator=generator) < 0.5
+    found, expected = (ActivationStatistics(TASKS, [SITE], moments=["sum"]) for _ in range(2))
+    found.update(SITE.name, activation + 0.1, task_C=task, real_BS=real)
+    turned = NeuronAtlas.from_masks(TASKS[::-1], [SITE], {SITE.name: own_TF.flip(0)})
+    found.silence_all_but(turned)
+    silenced = (activation + 0.1) * own_TF[task][:, None]
+    expected.update(SITE.name, silenced, task_C=task, real_BS=real)
+    for kind in ("active", "units"):
+        assert torch.equal(getattr(found, kind)[SITE.name], getattr(expected, kind)[SITE.name])
+    assert torch.equal(found.moments["sum"][SITE.name], expected.moments["sum"][SITE.name])
+
+
+def test_masks_of_another_model_silence_nothing():
+    other = Site("encoder", 0, 6)
+    masks = {other.name: torch.ones(len(TASKS), 6, dtype=torch.bool)}
+    with pytest.raises(AtlasError, match="different models"):
+        ActivationStatistics(TASKS, [SITE]).silence_all_but(
+            NeuronAtlas.from_masks(TASKS, [other], masks)
+        )

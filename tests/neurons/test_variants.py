@@ -104,6 +104,39 @@ def test_factorised_sets_depend_on_one_language_each_and_cover_all_directions(st
                 assert torch.equal(atlas.mask(str(one), site), atlas.mask(str(other), site))
 
 
+# Of the pivot and of others, by stack.
+K = {("encoder", True): 50.0, ("encoder", False): 65.0, ("decoder", True): 90.0}
+PER_SIDE = SelectionSettings(
+    k=75.0,
+    from_pivot=StackPercent(encoder=50.0),
+    into_pivot=StackPercent(encoder=65.0, decoder=90.0),
+)
+
+
+@settings(max_examples=50)
+@given(statistics_of())
+def test_factorised_sets_are_the_rules_on_sums_over_directions(statistics):
+    atlas = factorised(statistics, PER_SIDE, ALL, pivot="en")
+    for direction, site in itertools.product(ALL, SITES):
+        place = 0 if site.stack == "encoder" else 1
+        language = str(direction).split("-")[place]
+        own = [row for row, task in enumerate(TASKS) if task.split("-")[place] == language]
+        counts_F = sum(statistics.active[site.name][row] for row in own)
+        k = K.get((site.stack, language == "en"), 75.0)
+        expected_F = smallest_prefix(counts_F[None], [k])[0]
+        assert torch.equal(atlas.mask(str(direction), site), expected_F)
+
+
+def test_factorised_sets_of_a_language_that_nobody_measured_are_asked_for_by_name():
+    with pytest.raises(AtlasError, match="no neurons for 'cs'"):
+        factorised(
+            ActivationStatistics(TASKS, SITES),
+            PER_SIDE,
+            [Direction.parse("cs-en")],
+            pivot="en",
+        )
+
+
 def test_factorised_sets_are_those_of_the_counts_of_a_language_together():
     statistics = ActivationStatistics(TASKS, SITES)
     for number, site in enumerate(SITES):

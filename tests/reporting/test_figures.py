@@ -4,6 +4,7 @@ import torch
 
 from nsmt.languages import LanguageTable
 from nsmt.neurons.atlas import NeuronAtlas
+from nsmt.neurons.overlap import shares
 from nsmt.neurons.sites import Site
 from nsmt.reporting import neurons
 from nsmt.reporting.figures import Curve, save_figure, to_svg, training_curves
@@ -36,7 +37,7 @@ def test_heat_maps_show_the_values_themselves_ordered_by_family():
 
 def test_encoders_are_compared_into_the_pivot_and_decoders_out_of_it(atlas):
     table = LanguageTable(["en", *CODES])
-    figure = neurons.overlap_heatmaps(atlas, table, pivot="en")
+    figure = neurons.overlap_heatmaps([shares(atlas, pivot="en")], table, pivot="en")
     ordered = [entry.code for entry in table.by_family() if entry.code != "en"]
     expected = {
         ("encoder", 0): [f"{code}-en" for code in ordered],
@@ -55,7 +56,7 @@ def test_encoders_are_compared_into_the_pivot_and_decoders_out_of_it(atlas):
 def test_a_stack_shows_the_languages_that_have_a_direction_on_its_side(atlas):
     some = ["en-de", "en-fr", "en-nl", "ar-en", "nl-en"]
     table = LanguageTable(["en", *CODES, "es"])
-    figure = neurons.overlap_heatmaps(atlas.select(some), table, pivot="en")
+    figure = neurons.overlap_heatmaps([shares(atlas.select(some), pivot="en")], table, pivot="en")
     panels = [axes for axes in figure.axes if axes.images]
     labels = [[label.get_text() for label in axes.get_xticklabels()] for axes in panels]
     assert labels == [["nl", "ar"], ["nl", "ar"], ["de", "nl", "fr"]]
@@ -63,22 +64,22 @@ def test_a_stack_shows_the_languages_that_have_a_direction_on_its_side(atlas):
 
 
 def test_sparsity_is_the_masked_share(atlas):
-    figure = neurons.sparsity_by_layer(atlas, pivot="en")
+    figure = neurons.sparsity_by_layer([shares(atlas, pivot="en")])
     lines = {line.get_label(): line.get_ydata() for line in figure.axes[0].lines}
     into = [f"{code}-en" for code in CODES]
     used = [[atlas.mask(task, site).double().mean() for task in into] for site in SITES[:2]]
-    shares = [1 - np.mean(of_site) for of_site in used]
-    assert list(lines["X→en"]) == pytest.approx(shares)
+    masked = [1 - np.mean(of_site) for of_site in used]
+    assert list(lines["X→en"]) == pytest.approx(masked)
 
 
 def test_one_language_alone_is_not_comparable(atlas):
-    assert neurons.comparable(atlas, pivot="en")
-    assert not neurons.comparable(atlas.select(["en-de", "de-en"]), pivot="en")
+    assert neurons.comparable(shares(atlas, pivot="en"))
+    assert not neurons.comparable(shares(atlas.select(["en-de", "de-en"]), pivot="en"))
 
 
 def test_files_are_the_same_bytes_every_time(atlas, tmp_path):
     for folder in ("one", "two"):
-        figure = neurons.overlap_by_depth(atlas, pivot="en")
+        figure = neurons.overlap_by_depth([shares(atlas, pivot="en")], pivot="en")
         save_figure(figure, tmp_path / folder, "depth")
     for name in ("depth.png", "depth.svg"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()

@@ -4,6 +4,8 @@ import pytest
 import torch
 from made_results import notes, rows
 
+from nsmt.evaluation.paper import paper
+from nsmt.neurons.overlap import shares_at
 from nsmt.neurons.sites import Site
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.reporting.layer_tables import layer_tables
@@ -28,6 +30,11 @@ def statistics(layers, *, shared=0):
     return made
 
 
+def tables_of(statistics, *, of_paper):
+    by_k = {line.k: shares_at(statistics, line.k, pivot="en") for line in paper().layers}
+    return layer_tables(by_k, pivot="en", of_paper=of_paper)
+
+
 def line(table, stack, values, whose, k="70"):
     (found,) = [
         row
@@ -39,9 +46,7 @@ def line(table, stack, values, whose, k="70"):
 
 def test_values_of_every_layer_stand_beside_the_papers_with_the_change_over_depth():
     # All is shared in the first layer, nothing in the second; another seed shares nothing.
-    tables = layer_tables(
-        [statistics(range(2), shared=1), statistics(range(2))], pivot="en", of_paper=False
-    )
+    tables = tables_of([statistics(range(2), shared=1), statistics(range(2))], of_paper=False)
     table = tables["iou-by-depth"]
     own = line(table, "decoder", "mean", "here")
     assert (own["1"], own["2"], own["3"]) == ("0.500 ± 0.707", "0.000 ± 0.000", "–")
@@ -56,7 +61,7 @@ def test_values_of_every_layer_stand_beside_the_papers_with_the_change_over_dept
 
 
 def test_sparsity_is_shown_at_both_of_the_papers_k():
-    table = layer_tables([statistics(range(2))], pivot="en", of_paper=False)["sparsity-by-layer"]
+    table = tables_of([statistics(range(2))], of_paper=False)["sparsity-by-layer"]
     assert line(table, "encoder", "en→X", "here")["1"] == "0.825"
     assert line(table, "encoder", "en→X", "here", k="95")["1"] == "0.750"
     assert line(table, "encoder", "X→en", "paper", k="95")["1"] == "0.296≈"
@@ -66,7 +71,7 @@ def test_sparsity_is_shown_at_both_of_the_papers_k():
 
 
 def test_at_the_papers_scale_there_is_a_difference():
-    tables = layer_tables([statistics(range(6))], pivot="en", of_paper=True)
+    tables = tables_of([statistics(range(6))], of_paper=True)
     gap = line(tables["iou-by-depth"], "encoder", "mean", "here − paper")
     assert (gap["1"], gap["last − first"]) == ("-0.377", "-0.278")
     assert "of another model" not in notes(tables["iou-by-depth"])
@@ -75,4 +80,4 @@ def test_at_the_papers_scale_there_is_a_difference():
 @pytest.mark.parametrize(("tasks", "names"), [(None, []), (TASKS[:2], ["sparsity-by-layer"])])
 def test_what_was_not_measured_or_cannot_be_compared_has_no_table(tasks, names):
     found = [] if tasks is None else [ActivationStatistics(tasks, statistics(range(1)).sites)]
-    assert list(layer_tables(found, pivot="en", of_paper=False)) == names
+    assert list(tables_of(found, of_paper=False)) == names

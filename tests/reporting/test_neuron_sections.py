@@ -10,6 +10,7 @@ from nsmt.methods.layer_budget import LayerBudget
 from nsmt.methods.neuron_specialization import NeuronSpecialization
 from nsmt.methods.random_neurons import BernoulliNeurons, RandomNeurons
 from nsmt.methods.reidentify import Reidentify
+from nsmt.neurons.overlap import shares, shares_at
 from nsmt.neurons.selection import SelectionSettings, StackPercent, cumulative
 from nsmt.neurons.sites import Site
 from nsmt.neurons.statistics import ActivationStatistics
@@ -49,7 +50,8 @@ def test_the_rule_is_read_from_the_masks_own_record(statistics, method, said):
     selection = SelectionSettings(k=80.0, from_pivot=StackPercent(decoder=60.0))
     atlas = method.treatment(Evidence(statistics, selection, "en", LANGUAGES, seed=1)).atlas
     assert rule_of(atlas.provenance) == said
-    name, section = sparsity_section("x", "X", [atlas, atlas], pivot="en")
+    found = 2 * [shares(atlas, pivot="en")]
+    name, section = sparsity_section("x", "X", found, made=2 * [atlas.provenance])
     assert name == "sparsity-x"
     assert section.caption.endswith(f"may not use, {said}; the mean over seeds.")
 
@@ -65,7 +67,8 @@ def test_the_papers_means_are_drawn_where_k_and_depth_are_the_papers(k, layers, 
     for site in sites:
         made.active[site.name] = torch.arange(1, 121).reshape(4, 30)
     published = paper().figure("overlap")[0]
-    found = dict(overlap_sections([made], LANGUAGES, pivot="en", k=k, published=published))
+    measured = shares_at([made], k, pivot="en")
+    found = dict(overlap_sections(measured, LANGUAGES, pivot="en", k=k, published=published))
     section = found["iou-by-depth"]
     lines = [each for axes in section.figure.axes for each in axes.lines]
     dots = [list(each.get_ydata()) for each in lines if each.get_label() == "paper, mean"]
@@ -75,7 +78,8 @@ def test_the_papers_means_are_drawn_where_k_and_depth_are_the_papers(k, layers, 
 
 def test_what_cannot_be_compared_has_no_figures_of_overlap(statistics):
     assert list(overlap_sections([], LANGUAGES, pivot="en", k=70)) == []
-    names = [name for name, _ in overlap_sections([statistics], LANGUAGES, pivot="en", k=70)]
+    found = shares_at([statistics], 70, pivot="en")
+    names = [name for name, _ in overlap_sections(found, LANGUAGES, pivot="en", k=70)]
     assert names == ["iou-heatmaps", "iou-by-depth"]
-    one = ActivationStatistics(["en-de", "de-en"], SITES)
-    assert list(overlap_sections([one], LANGUAGES, pivot="en", k=70)) == []
+    one = shares_at([ActivationStatistics(["en-de", "de-en"], SITES)], 70, pivot="en")
+    assert list(overlap_sections(one, LANGUAGES, pivot="en", k=70)) == []

@@ -10,11 +10,12 @@ from torch import nn
 from torch._subclasses import FakeTensorMode
 
 from nsmt.errors import AtlasError
+from nsmt.neurons.recording import ActivationRecorder, Positions
 from nsmt.neurons.sites import Site
 from nsmt.neurons.statistics import ActivationStatistics, CountRule
 from nsmt.neurons.taps import Tap
 from nsmt.steering.families import FAMILIES, language_model_taps
-from nsmt.steering.gathering import Contexts, _Watch, gather
+from nsmt.steering.gathering import Contexts, gather
 
 MOMENTS = ("sum", "square", "positive", "written")
 
@@ -149,12 +150,13 @@ def test_the_sums_of_a_layer_are_on_the_device_of_the_layer(monkeypatch):
             for site, act, second in zip(sites, body.acts, body.seconds, strict=True)
         }
         statistics = ActivationStatistics(("de",), sites, moments=MOMENTS, device=devices[0])
-        watch = _Watch(statistics)
-        batch = Contexts(torch.ones(2, 3, device=devices[0]), torch.ones(2, 3, device=devices[0]))
-        with watch.attached(taps):
+        recorder = ActivationRecorder(statistics)
+        ids_BS = torch.ones(2, 3, device=devices[0])
+        task_B = torch.zeros(2, dtype=torch.int64, device=devices[0])
+        with recorder.tapping(taps):
             for _ in range(2):
-                watch.observe(0, batch)
-                body(batch.ids_BS)
+                recorder.observe(task_B, {"decoder": Positions(ids_BS)})
+                body(ids_BS)
         for site, device in zip(sites, devices, strict=True):
             tables = (statistics.active, statistics.units, *statistics.moments.values())
             assert all(table[site.name].device == device for table in tables)

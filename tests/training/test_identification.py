@@ -1,5 +1,7 @@
 """What is counted on validation text, and what is refused."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from naive_transformer import naive_forward
@@ -9,6 +11,9 @@ from nsmt.data.datamodule import TranslationData
 from nsmt.data.plan import BatchSettings
 from nsmt.errors import AtlasError
 from nsmt.models.checkpoint import load_checkpoint
+from nsmt.models.transformer import Transformer
+from nsmt.neurons.atlas import NeuronAtlas
+from nsmt.neurons.selection import SelectionSettings, select
 from nsmt.neurons.statistics import CountRule
 from nsmt.training.identification import gather_statistics
 from nsmt.training.settings import TrainerSettings
@@ -32,20 +37,50 @@ def gathered(trained, data, folder, rule):
     )
 
 
+def layers_of(model):
+    """The feed-forward layers, in the order of the model's sites."""
+    layers = (*model.encoder, *model.decoder)
+    return [layer.feed_forward for layer in layers]
+
+
+def masked(trained):
+    """Of 16 neurons a direction may use 4, and every bias is 0.1."""
+    shape = trained.model.settings.model_copy(update={"d_ff": 16})
+    vocabulary = trained.vocabulary
+    torch.manual_seed(0)
+    model = Transformer(shape, vocabulary_size=vocabulary.size, pad=vocabulary.pad).eval()
+    for layer in layers_of(model):
+        torch.nn.init.constant_(layer.fc1.bias, 0.1)
+    tasks = [str(direction) for direction in trained.directions]
+    allowed = {
+        site.name: torch.rand(len(tasks), 16).argsort(-1).argsort(-1) < 4 for site in model.sites
+    }
+    atlas = NeuronAtlas.from_masks(tasks, model.sites, allowed)
+    return replace(trained, model=model, atlas=atlas)
+
+
 @torch.no_grad()
 def counted_by_hand(trained, data):
-    """Each sentence by itself, behind it zeros as many as its batch pads it with."""
+    """Each sentence by itself, behind it zeros as many as its batch pads it with.
+
+    Of a model with masks, what a direction may not use puts out relu(b1) and is not counted.
+    """
     model, sites = trained.model, trained.model.sites
     rows = {str(direction): row for row, direction in enumerate(trained.directions)}
     counts = {site.name: torch.zeros(len(rows), site.width, dtype=torch.int64) for site in sites}
     units = {site.name: torch.zeros(len(rows), dtype=torch.int64) for site in sites}
+    bias = {site.name: layer.fc1.bias for site, layer in zip(sites, layers_of(model), strict=True)}
+    own = {site.name: torch.ones(len(rows), site.width, dtype=torch.bool) for site in sites}
+    if trained.atlas is not None:
+        own = {site.name: trained.atlas.masks(site) for site in sites}
     for batch in data.padded().val_dataloader():
         for sentence, row in enumerate(batch.direction_C.tolist()):
 
             def look(site, activation, row=row):
-                counts[site][row] += (activation > 0).sum(0)
+                mask = own[site][row]
+                counts[site][row] += ((activation > 0) & mask).sum(0)
                 units[site][row] += len(activation)
-                return activation
+                return torch.where(mask, activation, bias[site].relu())
 
             source, target = batch.source_BS[sentence], batch.target_in_BT[sentence]
             real = [each[each != model.pad] for each in (source, target)]
@@ -83,3 +118,27 @@ def test_a_direction_without_validation_text_is_named(trained, data, tmp_path):
     )
     with pytest.raises(AtlasError, match=f"nothing was counted of {others[0]}, "):
         gathered(trained, alone, tmp_path, CountRule())
+
+
+@pytest.mark.parametrize("unit", ["token", "sentence_union"])
+def test_neurons_that_a_direction_may_not_use_are_never_selected(trained, data, tmp_path, unit):
+    """They put out relu(0.1) at every position, which is more often than any other fires."""
+    specialised = masked(trained)
+    found = gathered(specialised, data, tmp_path, CountRule(unit))
+    for k in (50.0, 100.0):
+        chosen = select(found, SelectionSettings(k=k, count_unit=unit), pivot=data.corpus.pivot)
+        for site in chosen.sites:
+            assert chosen.masks(site).any(-1).all()
+            assert not (chosen.masks(site) & ~specialised.atlas.masks(site)).any()
+
+
+def test_a_model_with_masks_is_measured_as_it_is_used(trained, data, tmp_path):
+    specialised = masked(trained)
+    rule = CountRule(count_padding=True)
+    found = gathered(specialised, data, tmp_path, rule)
+    counts, units = counted_by_hand(specialised, data)
+    for site in specialised.model.sites:
+        assert torch.equal(found.units[site.name], units[site.name])
+        assert torch.equal(found.active[site.name], counts[site.name])
+    assert found.provenance["masks"] == specialised.atlas.fingerprint
+    assert "masks" not in gathered(trained, data, tmp_path, rule).provenance

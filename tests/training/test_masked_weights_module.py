@@ -98,14 +98,19 @@ def random_atlas(trained):
     return NeuronAtlas.from_masks(tasks, sites, masks)
 
 
-@pytest.mark.parametrize("neurons", [False, True])
+def test_masks_of_neurons_besides_are_refused(start):
+    trained = with_masks(start, 0.5)
+    trained.atlas = random_atlas(trained)
+    with pytest.raises(CheckpointError, match="masks of neurons and masks of weights at once"):
+        make_module(trained, updates=1)
+
+
 @pytest.mark.parametrize("homogeneous", [False, True])
 @pytest.mark.parametrize("layout", ["padded", "packed"])
 def test_validation_reads_each_direction_with_the_weights_that_translate_it(
-    config, corpus, start, tmp_path, homogeneous, layout, neurons
+    config, corpus, start, tmp_path, homogeneous, layout
 ):
     trained = with_masks(start, 0.5, output_projection=True)
-    trained.atlas = random_atlas(trained) if neurons else None
     batch = {"homogeneous": homogeneous, "layout": layout}
     logged = fitted(trained, config, corpus, tmp_path, batch=batch)
     for direction in trained.directions:
