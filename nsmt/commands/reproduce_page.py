@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from nsmt.commands.compose import composed
 from nsmt.commands.config import RunConfig
 from nsmt.commands.reproduce_plan import PLAIN, PROBED, UNSEEN, Plan, ReproduceConfig
+from nsmt.commands.reproduce_record import reproduction_record, shown_runs
 from nsmt.commands.reproduce_results import Found
 from nsmt.evaluation.paper import paper
 from nsmt.evaluation.scoring import BLEU_KEY, CHRF_KEY
@@ -18,7 +19,7 @@ from nsmt.evaluation.significance import COMET_KEY, NLL_KEY
 from nsmt.files import replace_text
 from nsmt.methods import CONTROL, LABELS, SPECIALISED
 from nsmt.progress import result_console
-from nsmt.records import certificate, certificate_entries, command_line, now, read_record
+from nsmt.records import certificate_entries
 from nsmt.reporting import neurons
 from nsmt.reporting.condition_tables import conditions_table, gain_curves
 from nsmt.reporting.efficiency_tables import table3
@@ -69,13 +70,13 @@ def write_page(config: ReproduceConfig, plan: Plan, found: Found, *, into: Path)
     for name, table in tables.items():
         if "-" not in name:
             out.print(table.to_rich())
-    record = _record(config, plan, found)
+    record = reproduction_record(config, plan, found)
     replace_text(into / RECORD, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     sections: list[Section] = [
         TextSection("What was compared", [_INTRODUCTION]),
         *(TableSection(table, open="-" not in name) for name, table in tables.items()),
         *figures.values(),
-        DefinitionSection("Runs", _runs(found)),
+        DefinitionSection("Runs", shown_runs(record)),
     ]
     entries = certificate_entries(record) | {"seed": ", ".join(map(str, plan.seeds))}
     title = f"{config.table.title}, {config.scale.name}"
@@ -241,35 +242,3 @@ def _sparsities(found: Found, conditions: list[str]) -> dict[str, str]:
                 shares[name] = f"{mean:.4f}"
                 break
     return shares if len(set(shares.values())) > 1 else {}
-
-
-def _runs(found: Found) -> dict[str, str]:
-    """Every row with its run and the commit that began it, or why it has none."""
-    entries = {
-        f"{condition or 'as it is'}, {method}, seed {seed}": (
-            f"{folder.name}, commit {_first_commit(read_record(folder))}"
-        )
-        for (condition, method, seed), folder in found.folders.items()
-    }
-    for name, result in found.results.items():
-        for each in result.absent:
-            key = f"{name or 'as it is'}, {each.method}, seed {each.seed}"
-            entries[key] = f"missing: {each.reason}"
-    return entries
-
-
-def _first_commit(record: Mapping[str, Any]) -> str:
-    """That of the first attempt, which made the first stages."""
-    commit: str = record.get("resumed", [record])[0]["commit"]
-    return commit
-
-
-def _record(config: ReproduceConfig, plan: Plan, found: Found) -> dict[str, object]:
-    """The certificate of the page: that of the collection, and which runs it is made of."""
-    made = certificate(
-        command=command_line(),
-        config=config.model_dump(mode="json"),
-        seed=plan.seeds[0],
-        fingerprint=found.record.get("data_fingerprint"),
-    )
-    return made | {"finished": now(), "seeds": list(plan.seeds), "runs": _runs(found)}

@@ -113,7 +113,8 @@ def test_finished_runs_are_collected_into_tables_figures_and_a_page(runs, capsys
     record = json.loads((into / "reproduction.json").read_text())
     assert record["seeds"] == [1, 2]
     assert len(record["runs"]) == 3 * 2 + 4 * 2
-    assert all(f", commit {record['commit']}" in run for run in record["runs"].values())
+    run = record["runs"][f"as it is, {NS}, seed 2"]
+    assert f"{run['run']}, commit {run['commit']}" in page
 
 
 def test_every_number_is_of_its_own_seed_method_and_condition(runs, finished_run):
