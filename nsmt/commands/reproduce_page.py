@@ -13,6 +13,7 @@ from nsmt.commands.config import RunConfig
 from nsmt.commands.reproduce_plan import PLAIN, PROBED, UNSEEN, Plan, ReproduceConfig
 from nsmt.commands.reproduce_record import reproduction_record, shown_runs
 from nsmt.commands.reproduce_results import Found
+from nsmt.evaluation.claims import LOWER_IS_BETTER
 from nsmt.evaluation.paper import paper
 from nsmt.evaluation.scoring import BLEU_KEY, CHRF_KEY
 from nsmt.evaluation.significance import COMET_KEY, NLL_KEY
@@ -48,6 +49,8 @@ PAGE: Final = "report.html"
 RECORD: Final = "reproduction.json"
 # Every table of scores comes in all that runs have: BLEU as the paper, likelihood sees more.
 _METRICS: Final = (BLEU_KEY, CHRF_KEY, COMET_KEY, NLL_KEY)
+# And figures of scores in these.
+_DRAWN: Final = (BLEU_KEY, NLL_KEY)
 _INTRODUCTION: Final = (
     "Every row begins with the same dense model of its seed. Continue-dense is that model trained "
     "for as many further updates as each method; what a method brings is its difference to "
@@ -153,11 +156,14 @@ def _figures(
     config: ReproduceConfig, plan: Plan, found: Found
 ) -> Iterator[tuple[str, FigureSection]]:
     yield from _neuron_figures(plan, found)
-    if "table4" in config.table.tables:
-        yield from _gap_figure(found)
     places = {n: c.place for n, c in config.table.conditions.items() if c.place is not None}
-    if len(places) > 1:
-        yield from _gain_figures(config, found, places)
+    for metric in _DRAWN:
+        if metric not in found.results[PLAIN].metrics:
+            continue
+        if "table4" in config.table.tables:
+            yield from _gap_figure(found, metric)
+        if len(places) > 1:
+            yield from _gain_figures(config, found, places, metric)
 
 
 def _neuron_figures(plan: Plan, found: Found) -> Iterator[tuple[str, FigureSection]]:
@@ -176,8 +182,8 @@ def _neuron_figures(plan: Plan, found: Found) -> Iterator[tuple[str, FigureSecti
             yield sparsity_section(method, LABELS[method], masks, pivot=pivot)
 
 
-def _gap_figure(found: Found) -> Iterator[tuple[str, FigureSection]]:
-    points = gaps(found.results[PLAIN], BLEU_KEY)
+def _gap_figure(found: Found, metric: str) -> Iterator[tuple[str, FigureSection]]:
+    points = gaps(found.results[PLAIN], metric)
     if not any(points.values()):
         return
     panels = {
@@ -193,41 +199,45 @@ def _gap_figure(found: Found) -> Iterator[tuple[str, FigureSection]]:
         ]
         for side, of_side in points.items()
     }
+    heading = HEADINGS[metric]
     figure = named_points(
-        panels, across="dense − bilingual, BLEU", up="specialised − continue-dense, BLEU"
+        panels,
+        across=f"dense − bilingual, {heading}",
+        up=f"specialised − continue-dense, {heading}",
     )
+    worse, better = ("right", "below") if metric in LOWER_IS_BETTER else ("left", "above")
     yield (
-        "interference",
+        named("interference", metric),
         FigureSection(
-            "Interference and gain",
+            f"Interference and gain, {heading}",
             figure,
             "A point a language, means and deviations over the seeds that have all four models: "
-            "left of 0, sharing one model costs it BLEU; above 0, specialisation brings more than "
-            "continuing the dense model does.",
+            f"{worse} of 0, sharing one model makes it worse; {better} 0, specialisation brings "
+            "more than continuing the dense model does.",
         ),
     )
 
 
 def _gain_figures(
-    config: ReproduceConfig, found: Found, places: dict[str, str]
+    config: ReproduceConfig, found: Found, places: dict[str, str], metric: str
 ) -> Iterator[tuple[str, FigureSection]]:
     results = {name: found.results[name] for name in places if found.results[name].outcomes}
     if len(results) < 2:
         return
-    number = config.table.number
+    number, heading = config.table.number, HEADINGS[metric]
     axes: dict[str, dict[str, str]] = {number: places}
     if sparsities := _sparsities(found, list(results)):
         axes["masked neurons"] = sparsities
     for axis, of_condition in axes.items():
         there = {name: results[name] for name in results if name in of_condition}
-        gains = gain_curves(there, of_condition, BLEU_KEY)
+        gains = gain_curves(there, of_condition, metric)
         yield (
-            f"gain-by-{axis.replace(' ', '-')}",
+            named(f"gain-by-{axis.replace(' ', '-')}", metric),
             FigureSection(
-                f"Gain against {axis}",
-                swept_curves({"": gains.curves}, gains.values, key=axis, metric="Δ BLEU"),
-                f"BLEU over continue-dense, the mean over all directions; bars are deviations over "
-                f"seeds. {LABELS[CONTROL]} is 0.",
+                f"Gain against {axis}, {heading}",
+                swept_curves({"": gains.curves}, gains.values, key=axis, metric=f"Δ {heading}"),
+                f"{heading} over continue-dense, the mean over all directions; bars are deviations "
+                f"over seeds. {LABELS[CONTROL]} is 0.",
             ),
         )
 
