@@ -11,7 +11,8 @@ from nsmt.methods import CONTROL, DENSE
 
 # What scores of a run are above those of the one run that all are copies of.
 # The selection's own k is 95: that condition is the plain one.
-OF_CONDITION = {"": 0.0, "k-70": 10.0, "k-85": 20.0, "k-95": 0.0, "k-98": 40.0}
+OF_CONDITION = {"": 0.0, "k-50": 5.0, "k-70": 10.0, "k-80": 20.0, "k-90": 30.0, "k-95": 0.0}
+OF_CONDITION |= {"k-98": 40.0}
 OF_METHOD = {DENSE: 0.0, CONTROL: 0.0, NS: 2.0, "random": 1.0, "bilingual": -3.0}
 
 
