@@ -60,7 +60,7 @@ _MEASURES: Final[dict[ProbeName, Callable[..., Found]]] = {
 # What is kept of each.
 _PARTS: Final = frozenset({"result", "skipped", "certificate"})
 # Probes that look at the dense model alone.
-_DENSE_ALONE: Final = ("stability", "family")
+DENSE_ALONE: Final = ("stability", "family")
 
 
 class ProbeConfig(Settings):
@@ -150,7 +150,7 @@ def _measured(subject: Subject, config: ProbeConfig, name: ProbeName) -> dict[st
 
 def _key(subject: Subject, config: ProbeConfig, name: ProbeName) -> dict[str, Any]:
     """What decides a result: weights, text, statistics, settings."""
-    stages: Sequence[str] = [DENSE] if name in _DENSE_ALONE else subject.models
+    stages: Sequence[str] = [DENSE] if name in DENSE_ALONE else subject.models
     run = subject.run
     languages = subject.corpus.languages
     key = {

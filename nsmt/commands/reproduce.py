@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import yaml
+from hydra import compose, initialize_config_dir
 
-from nsmt.commands.compose import checked_overrides, conf_folder, key_paths
+from nsmt.commands.compose import checked, checked_overrides, conf_folder, key_paths
 from nsmt.commands.config import RunConfig
 from nsmt.commands.failure import FAILURE
 from nsmt.commands.hydra_session import hydra_session
@@ -159,16 +160,18 @@ def output_folder(config: ReproduceConfig) -> Path:
 
 def _chosen(group: str, settings: TableSettings | ScaleSettings) -> tuple[str, Any]:
     """The file of `conf/` that settings come from, and all of them where they differ from it."""
-    schema, own = type(settings), settings.model_dump(mode="json")
+    own = settings.model_dump(mode="json")
     name = "title" if isinstance(settings, TableSettings) else "name"
     near = str(own[name]).lower().replace(" ", "")
     for path in sorted((conf_folder() / group).glob("*.yaml")):
-        read = yaml.safe_load(path.read_text(encoding="utf-8"))
-        there = schema.model_validate_json(json.dumps(read)).model_dump(mode="json")
-        if there == own:
-            return path.stem, None
-        if there[name] == own[name]:
-            near = path.stem
+        if yaml.safe_load(path.read_text(encoding="utf-8"))[name] != own[name]:
+            continue
+        near = path.stem
+        with initialize_config_dir(config_dir=str(conf_folder().resolve()), version_base="1.3"):
+            # A file may go on top of another.
+            there = compose(f"{group}/{near}")[group]
+        if checked(there, type(settings)) == settings:
+            return near, None
     return near, own
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from nsmt.commands.compose import composed
 from nsmt.commands.config import RunConfig
 from nsmt.commands.reproduce_plan import PLAIN, PROBED, UNSEEN, Plan, ReproduceConfig
+from nsmt.commands.reproduce_record import reproduction_record, shown_runs
 from nsmt.commands.reproduce_results import Found
+from nsmt.evaluation.claims import LOWER_IS_BETTER
 from nsmt.evaluation.paper import paper
 from nsmt.evaluation.scoring import BLEU_KEY, CHRF_KEY
 from nsmt.evaluation.significance import COMET_KEY, NLL_KEY
@@ -19,7 +21,7 @@ from nsmt.files import replace_text
 from nsmt.methods import CONTROL, LABELS, SPECIALISED
 from nsmt.neurons.overlap import masked_share, shares, shares_at
 from nsmt.progress import result_console
-from nsmt.records import certificate, certificate_entries, command_line, now, read_record
+from nsmt.records import certificate_entries
 from nsmt.reporting.condition_tables import conditions_table, gain_curves
 from nsmt.reporting.efficiency_tables import table3
 from nsmt.reporting.figures import NamedPoint, named_points, save_figure, swept_curves
@@ -47,6 +49,8 @@ PAGE: Final = "report.html"
 RECORD: Final = "reproduction.json"
 # Every table of scores comes in all that runs have: BLEU as the paper, likelihood sees more.
 _METRICS: Final = (BLEU_KEY, CHRF_KEY, COMET_KEY, NLL_KEY)
+# And figures of scores in these.
+_DRAWN: Final = (BLEU_KEY, NLL_KEY)
 _INTRODUCTION: Final = (
     "Every row begins with the same dense model of its seed. Continue-dense is that model trained "
     "for as many further updates as each method; what a method brings is its difference to "
@@ -69,13 +73,13 @@ def write_page(config: ReproduceConfig, plan: Plan, found: Found, *, into: Path)
     for name, table in tables.items():
         if "-" not in name:
             out.print(table.to_rich())
-    record = _record(config, plan, found)
+    record = reproduction_record(config, plan, found)
     replace_text(into / RECORD, json.dumps(record, indent=1, ensure_ascii=False) + "\n")
     sections: list[Section] = [
         TextSection("What was compared", [_INTRODUCTION]),
         *(TableSection(table, open="-" not in name) for name, table in tables.items()),
         *figures.values(),
-        DefinitionSection("Runs", _runs(found)),
+        DefinitionSection("Runs", shown_runs(record)),
     ]
     entries = certificate_entries(record) | {"seed": ", ".join(map(str, plan.seeds))}
     title = f"{config.table.title}, {config.scale.name}"
@@ -153,11 +157,14 @@ def _figures(
     config: ReproduceConfig, plan: Plan, found: Found
 ) -> Iterator[tuple[str, FigureSection]]:
     yield from _neuron_figures(plan, found)
-    if "table4" in config.table.tables:
-        yield from _gap_figure(found)
     places = {n: c.place for n, c in config.table.conditions.items() if c.place is not None}
-    if len(places) > 1:
-        yield from _gain_figures(config, found, places)
+    for metric in _DRAWN:
+        if metric not in found.results[PLAIN].metrics:
+            continue
+        if "table4" in config.table.tables:
+            yield from _gap_figure(found, metric)
+        if len(places) > 1:
+            yield from _gain_figures(config, found, places, metric)
 
 
 def _neuron_figures(plan: Plan, found: Found) -> Iterator[tuple[str, FigureSection]]:
@@ -179,8 +186,8 @@ def _neuron_figures(plan: Plan, found: Found) -> Iterator[tuple[str, FigureSecti
             yield sparsity_section(method, LABELS[method], shared, made=made)
 
 
-def _gap_figure(found: Found) -> Iterator[tuple[str, FigureSection]]:
-    points = gaps(found.results[PLAIN], BLEU_KEY)
+def _gap_figure(found: Found, metric: str) -> Iterator[tuple[str, FigureSection]]:
+    points = gaps(found.results[PLAIN], metric)
     if not any(points.values()):
         return
     panels = {
@@ -196,84 +203,56 @@ def _gap_figure(found: Found) -> Iterator[tuple[str, FigureSection]]:
         ]
         for side, of_side in points.items()
     }
+    heading = HEADINGS[metric]
     figure = named_points(
-        panels, across="dense − bilingual, BLEU", up="specialised − continue-dense, BLEU"
+        panels,
+        across=f"dense − bilingual, {heading}",
+        up=f"specialised − continue-dense, {heading}",
     )
+    worse, better = ("right", "below") if metric in LOWER_IS_BETTER else ("left", "above")
     yield (
-        "interference",
+        named("interference", metric),
         FigureSection(
-            "Interference and gain",
+            f"Interference and gain, {heading}",
             figure,
             "A point a language, means and deviations over the seeds that have all four models: "
-            "left of 0, sharing one model costs it BLEU; above 0, specialisation brings more than "
-            "continuing the dense model does.",
+            f"{worse} of 0, sharing one model makes it worse; {better} 0, specialisation brings "
+            "more than continuing the dense model does.",
         ),
     )
 
 
 def _gain_figures(
-    config: ReproduceConfig, found: Found, places: dict[str, str]
+    config: ReproduceConfig, found: Found, places: dict[str, str], metric: str
 ) -> Iterator[tuple[str, FigureSection]]:
     results = {name: found.results[name] for name in places if found.results[name].outcomes}
     if len(results) < 2:
         return
-    number = config.table.number
+    number, heading = config.table.number, HEADINGS[metric]
     axes: dict[str, dict[str, str]] = {number: places}
     if sparsities := _sparsities(found, list(results)):
         axes["masked neurons"] = sparsities
     for axis, of_condition in axes.items():
         there = {name: results[name] for name in results if name in of_condition}
-        gains = gain_curves(there, of_condition, BLEU_KEY)
+        gains = gain_curves(there, of_condition, metric)
         yield (
-            f"gain-by-{axis.replace(' ', '-')}",
+            named(f"gain-by-{axis.replace(' ', '-')}", metric),
             FigureSection(
-                f"Gain against {axis}",
-                swept_curves({"": gains.curves}, gains.values, key=axis, metric="Δ BLEU"),
-                f"BLEU over continue-dense, the mean over all directions; bars are deviations over "
-                f"seeds. {LABELS[CONTROL]} is 0.",
+                f"Gain against {axis}, {heading}",
+                swept_curves({"": gains.curves}, gains.values, key=axis, metric=f"Δ {heading}"),
+                f"{heading} over continue-dense, the mean over all directions; bars are deviations "
+                f"over seeds. {LABELS[CONTROL]} is 0.",
             ),
         )
 
 
 def _sparsities(found: Found, conditions: list[str]) -> dict[str, str]:
     """The masked share of the first method with masks, by condition; the mean over its seeds."""
-    shares = {}
+    by_condition = {}
     for name in conditions:
         for method in found.results[name].methods:
             if atlases := found.atlases(name, method):
                 mean = sum(map(masked_share, atlases)) / len(atlases)
-                shares[name] = f"{mean:.4f}"
+                by_condition[name] = f"{mean:.4f}"
                 break
-    return shares if len(set(shares.values())) > 1 else {}
-
-
-def _runs(found: Found) -> dict[str, str]:
-    """Every row with its run and the commit that began it, or why it has none."""
-    entries = {
-        f"{condition or 'as it is'}, {method}, seed {seed}": (
-            f"{folder.name}, commit {_first_commit(read_record(folder))}"
-        )
-        for (condition, method, seed), folder in found.folders.items()
-    }
-    for name, result in found.results.items():
-        for each in result.absent:
-            key = f"{name or 'as it is'}, {each.method}, seed {each.seed}"
-            entries[key] = f"missing: {each.reason}"
-    return entries
-
-
-def _first_commit(record: Mapping[str, Any]) -> str:
-    """That of the first attempt, which made the first stages."""
-    commit: str = record.get("resumed", [record])[0]["commit"]
-    return commit
-
-
-def _record(config: ReproduceConfig, plan: Plan, found: Found) -> dict[str, object]:
-    """The certificate of the page: that of the collection, and which runs it is made of."""
-    made = certificate(
-        command=command_line(),
-        config=config.model_dump(mode="json"),
-        seed=plan.seeds[0],
-        fingerprint=found.record.get("data_fingerprint"),
-    )
-    return made | {"finished": now(), "seeds": list(plan.seeds), "runs": _runs(found)}
+    return by_condition if len(set(by_condition.values())) > 1 else {}

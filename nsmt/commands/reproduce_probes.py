@@ -1,6 +1,7 @@
 """The table of probes: every finished run of a method, probed as `nsmt probe run=FOLDER` does.
 
 The dense model and continue-dense are in these runs, so those of continue-dense alone are left out.
+All runs of a seed have the same dense model, so what looks at it alone is asked of the first.
 What was measured of the same weights with the same settings is not measured again.
 """
 
@@ -9,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from nsmt.commands.compose import composed
-from nsmt.commands.probe import ProbeConfig, kept_probes, probe
+from nsmt.commands.probe import DENSE_ALONE, ProbeConfig, kept_probes, probe
 from nsmt.commands.reproduce_plan import PLAIN
 from nsmt.commands.reproduce_results import Found
 from nsmt.errors import ConfigurationError, DataError, NsmtError
@@ -39,8 +39,7 @@ def require_probe_words(words: tuple[str, ...]) -> None:
 def probe_runs(found: Found, words: tuple[str, ...]) -> dict[Row, str]:
     """Probe the runs that have not been; why those that cannot be are not, by row."""
     failed = {}
-    for row, folder in _runs(found):
-        config = _asked(folder, words)
+    for row, config in _asked(found, words):
         try:
             if len(kept_probes(config)) < len(set(config.probes)):
                 probe(config)
@@ -51,7 +50,7 @@ def probe_runs(found: Found, words: tuple[str, ...]) -> dict[Row, str]:
 
 def count_probed(found: Found, words: tuple[str, ...]) -> int:
     """How many of the methods' finished runs have all that is asked for."""
-    return sum(isinstance(_kept(folder, words), dict) for _, folder in _runs(found))
+    return sum(isinstance(_kept(config), dict) for _, config in _asked(found, words))
 
 
 def gather_probed(found: Found, words: tuple[str, ...], failed: Mapping[Row, str]) -> Probed:
@@ -61,8 +60,8 @@ def gather_probed(found: Found, words: tuple[str, ...], failed: Mapping[Row, str
     """
     trained = found.results[PLAIN]
     results, reasons = dict[tuple[str, str, int], Mapping[str, Any]](), dict(failed)
-    for row, folder in _runs(found):
-        kept = _kept(folder, words)
+    for row, config in _asked(found, words):
+        kept = _kept(config)
         if row in failed or isinstance(kept, str):
             reasons.setdefault(row, str(kept))
         else:
@@ -78,9 +77,8 @@ def gather_probed(found: Found, words: tuple[str, ...], failed: Mapping[Row, str
     return Probed(replace(trained, outcomes=tuple(outcomes), absent=tuple(absent)), results)
 
 
-def _kept(folder: Path, words: tuple[str, ...]) -> dict[ProbeName, dict[str, Any]] | str:
+def _kept(config: ProbeConfig) -> dict[ProbeName, dict[str, Any]] | str:
     """All that was asked for, or why it is not there."""
-    config = _asked(folder, words)
     try:
         kept = kept_probes(config)
     except NsmtError as error:
@@ -89,16 +87,16 @@ def _kept(folder: Path, words: tuple[str, ...]) -> dict[ProbeName, dict[str, Any
     return kept if len(kept) == len(set(config.probes)) else _MISSING
 
 
-def _runs(found: Found) -> Iterator[tuple[Row, Path]]:
-    """The finished runs of methods under the plain condition."""
+def _asked(found: Found, words: tuple[str, ...]) -> Iterator[tuple[Row, ProbeConfig]]:
+    """What `nsmt probe` would be told of each finished run of a method, the plain condition's."""
+    config, seen = _composed(words), set[int]()
     for (condition, method, seed), folder in found.folders.items():
-        if condition == PLAIN and method != CONTROL:
-            yield (method, seed), folder
-
-
-def _asked(folder: Path, words: tuple[str, ...]) -> ProbeConfig:
-    """What `nsmt probe run=FOLDER` would be told."""
-    return _composed(words).model_copy(update={"run": str(folder)})
+        if condition != PLAIN or method == CONTROL:
+            continue
+        # Empty where nothing else was asked for.
+        probes = tuple(n for n in config.probes if seed not in seen or n not in DENSE_ALONE)
+        seen.add(seed)
+        yield (method, seed), config.model_copy(update={"run": str(folder), "probes": probes})
 
 
 @cache

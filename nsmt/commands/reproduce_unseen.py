@@ -37,8 +37,8 @@ def require_judge(plan: Plan) -> None:
     settings = plan.scale.zero_shot
     data = plan.config(plan.plain, CONTROL, plan.seeds[0]).data
     languages = data.language_table()
-    directions = unseen_directions(settings.languages, languages, pivot=data.pivot)
-    judge_of(settings, languages, directions, pivot=data.pivot)
+    unseen_directions(settings.languages, languages, pivot=data.pivot)
+    judge_of(settings, languages, pivot=data.pivot)
 
 
 def evaluate_unseen(plan: Plan, found: Found) -> dict[Row, str]:
@@ -121,12 +121,18 @@ def _read(result: Reproduction, places: Sequence[Path]) -> Unseen:
                 f"{place} has other test sets than {places[0]}, or another identifier",
                 fix="delete the folder of the one that is out of date, and run the command again",
             )
-    sentences, left_out, references = first
-    return Unseen(result, tuple(map(Direction.parse, sentences)), left_out, references)
+    sentences, left_out, references, unidentified = first
+    directions = tuple(map(Direction.parse, sentences))
+    return Unseen(result, directions, left_out, references, unidentified)
 
 
-def _shared(place: Path) -> tuple[dict[str, int], tuple[str, ...], float | None]:
-    """Sentences by unseen direction, directions left out, and the references' off-target rate."""
+def _shared(
+    place: Path,
+) -> tuple[dict[str, int], tuple[str, ...], float | None, tuple[str, ...]]:
+    """Sentences by unseen direction, directions left out, and the references' off-target rate.
+
+    Last, the languages that were not identified, of which older evaluations had none.
+    """
     told = json.loads((place / EVERYTHING).read_text(encoding="utf-8"))
     entries: dict[str, Any] = told["directions"]
     unseen = {name: entry for name, entry in entries.items() if not entry["trained"]}
@@ -137,6 +143,7 @@ def _shared(place: Path) -> tuple[dict[str, int], tuple[str, ...], float | None]
         {name: entry["sentences"] for name, entry in unseen.items()},
         tuple(told["too_small"]),
         sum(rates) / len(rates) if rates else None,
+        tuple(told.get("unidentified", ())),
     )
 
 

@@ -54,7 +54,7 @@ from nsmt.models.checkpoint import load_checkpoint
 from nsmt.models.systems import CHECKPOINT, models_of
 from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.reporting.results_tables import comparison_resolution
-from nsmt.reporting.zero_shot_tables import REFERENCES
+from nsmt.reporting.zero_shot_tables import REFERENCES, unidentified_notes
 from nsmt.steering.translation_models import Steering
 from nsmt.training.schedule import IDENTIFICATION, STATISTICS
 
@@ -74,7 +74,11 @@ class Translated:
     def add(self, name: str, label: str, outputs: Mapping[Direction, TestOutput]) -> None:
         """What a system put out, with its off-target rate if there is a judge."""
         if self.judge is not None:
-            found = {d: self.judge(d, output.hypotheses) for d, output in outputs.items()}
+            found = {
+                direction: self.judge(direction, output.hypotheses)
+                for direction, output in outputs.items()
+                if self.judge.knows(direction.target)
+            }
             outputs = with_off_target(outputs, found, signature=self.judge.signature)
             self.found[name] = found
         self.outputs[name], self.labels[name] = outputs, label
@@ -82,7 +86,16 @@ class Translated:
     def judge_references(self, sets: TestSets) -> None:
         """The same of the references: the identifier's own error."""
         if self.judge is not None:
-            self.found[REFERENCES] = {d: self.judge(d, t.targets) for d, t in sets.texts.items()}
+            self.found[REFERENCES] = {
+                direction: self.judge(direction, text.targets)
+                for direction, text in sets.texts.items()
+                if self.judge.knows(direction.target)
+            }
+
+    def unidentified(self, sets: TestSets) -> list[str]:
+        """The languages of the directions that the identifier does not know."""
+        codes = dict.fromkeys(code for d in sets.texts for code in (d.source, d.target))
+        return [code for code in codes if self.judge is not None and not self.judge.knows(code)]
 
 
 def language_identifier(languages: Sequence[Language], required: Sequence[str]) -> Identifier:
@@ -101,9 +114,7 @@ def zero_shot(
     corpus, into = opened.corpus, opened.into
     directions = unseen_directions(settings.languages, corpus.languages, pivot=corpus.pivot)
     names, passed_over = chosen_systems(opened, settings.systems)
-    judge = judge_of(
-        settings, corpus.languages, directions, pivot=corpus.pivot, identifier_of=identifier_of
-    )
+    judge = judge_of(settings, corpus.languages, pivot=corpus.pivot, identifier_of=identifier_of)
     sets = sets_of(corpus, directions, settings)
     done = Translated(judge)
     either_way = _translated(opened, names, sets, done, into)
@@ -123,8 +134,9 @@ def zero_shot(
         if comparisons
         else measure(done.outputs, labels=done.labels, tokenizer=opened.config.test.tokenizer)
     )
-    measured = Measured(systems, done.found)
+    measured = Measured(systems, done.found, done.unidentified(sets))
     notes = _notes(sets, settings, either_way, passed_over, pivot=corpus.pivot)
+    notes += unidentified_notes(measured.unidentified, sets.unseen)
     notes += [comparison_resolution(each, [ZERO_SHOT], each.metrics) for each in comparisons]
     write_matrices(into, measured, sets, corpus, notes)
     write_everything(into, measured, sets, passed_over, pivot=corpus.pivot)
@@ -163,16 +175,16 @@ def chosen_systems(
 def judge_of(
     settings: UnseenSettings,
     languages: LanguageTable,
-    directions: Sequence[Direction],
+    required: Sequence[Direction] = (),
     *,
     pivot: str,
     identifier_of: IdentifierOf = language_identifier,
 ) -> Judge | None:
-    """What tells the languages of the directions; ConfigurationError where it does not know one."""
+    """What tells the languages; ConfigurationError if it does not know one of `required`."""
     if not settings.identify:
         return None
-    required = list(dict.fromkeys([*(d.source for d in directions), pivot]))
-    identifier = identifier_of(list(languages.values()), required)
+    codes = list(dict.fromkeys([*(d.source for d in required), pivot]))
+    identifier = identifier_of(list(languages.values()), codes)
     return Judge(identifier, min_letter_bytes=settings.min_letter_bytes)
 
 

@@ -50,14 +50,18 @@ class Measured:
     """What systems put out, their scores, and in which language they are."""
 
     systems: Sequence[SystemResult]
-    # By system, and of the references; empty without an identifier.
+    # By system, and of the references; empty without an identifier, and without directions into
+    # languages that it does not know.
     found: Mapping[str, Mapping[Direction, Found]]
+    unidentified: Sequence[str] = ()
 
 
 def summary(measured: Measured, sets: TestSets, corpus: Corpus, notes: Sequence[str]) -> Table:
     """A row a system, with means over the unseen directions."""
     rates = {
-        name: mean_rates([of_direction[d] for d in sets.unseen], pivot=corpus.pivot)
+        name: mean_rates(
+            [of_direction[d] for d in sets.unseen if d in of_direction], pivot=corpus.pivot
+        )
         for name, of_direction in measured.found.items()
     }
     return zero_shot_summary(
@@ -106,14 +110,18 @@ def _values(measured: Measured, *, pivot: str) -> dict[str, dict[str, dict[Direc
     """What the matrices show: [metric][system, or references][direction]."""
     values: dict[str, dict[str, dict[Direction, float]]] = {
         metric: {
-            system.name: {d: scores[metric] for d, scores in system.scores.items()}
+            system.name: {d: of[metric] for d, of in system.scores.items() if metric in of}
             for system in measured.systems
         }
         for metric in measured.systems[0].signatures
     }
     for metric in (OFF_TARGET_KEY, INTO_PIVOT, INTO_SOURCE) if measured.found else ():
         values[metric] = {
-            name: {d: found.rates(pivot=pivot)[metric] for d, found in of_direction.items()}
+            name: {
+                direction: rates[metric]
+                for direction, found in of_direction.items()
+                if metric in (rates := found.rates(pivot=pivot))
+            }
             for name, of_direction in measured.found.items()
         }
     return values
@@ -137,7 +145,7 @@ def write_everything(
     """Everything that was measured, by direction."""
 
     def judged(name: str, direction: Direction) -> dict[str, Any]:
-        if name not in measured.found:
+        if direction not in measured.found.get(name, {}):
             return {}
         found = measured.found[name][direction]
         return {"rates": found.rates(pivot=pivot), "languages": found.counts()}
@@ -149,6 +157,7 @@ def write_everything(
         "labels": {system.name: system.label for system in measured.systems},
         "too_small": {str(direction): count for direction, count in sets.too_small.items()},
         "passed_over": dict(passed_over),
+        "unidentified": list(measured.unidentified),
         "directions": {
             str(direction): {
                 "sentences": len(text),

@@ -17,8 +17,8 @@ Verdict = Literal["holds", "does not hold", "undecided"]
 MARGINS: Final = {BLEU_KEY: 0.5}
 # With two, an interval misses the truth in one or two of ten cases (nsmt/evaluation/seeds.py).
 LEAST_SEEDS: Final = 3
-_LOWER_IS_BETTER: Final = frozenset({NLL_KEY, OFF_TARGET_KEY})
-_KNOWN: Final = frozenset({BLEU_KEY, CHRF_KEY, COMET_KEY}) | _LOWER_IS_BETTER
+LOWER_IS_BETTER: Final = frozenset({NLL_KEY, OFF_TARGET_KEY})
+_KNOWN: Final = frozenset({BLEU_KEY, CHRF_KEY, COMET_KEY}) | LOWER_IS_BETTER
 
 
 def is_better(found: Difference | None, metric: str) -> Verdict:
@@ -37,7 +37,7 @@ def _above(found: Difference | None, metric: str, bar: float) -> Verdict:
     if found is None:
         return "undecided"
     low, high = found.low, found.high
-    if metric in _LOWER_IS_BETTER:
+    if metric in LOWER_IS_BETTER:
         low, high = -high, -low
     if low > bar:
         return "holds"

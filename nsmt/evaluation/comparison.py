@@ -20,6 +20,7 @@ from nsmt.evaluation.results import Comparison, SystemResult, TestOutput
 from nsmt.evaluation.scoring import DEFAULT_TOKENIZER, metrics, signature_of
 from nsmt.evaluation.significance import (
     NLL_KEY,
+    OFF_TARGET_KEY,
     Difference,
     Floats,
     SentenceStatistics,
@@ -212,6 +213,8 @@ def _result(
         signatures[NLL_KEY] = _NLL_SIGNATURE
     further = {key: m.signature for out in outputs.values() for key, m in out.further.items()}
     complete = {key for key in further if all(key in of_metric for of_metric in scores.values())}
+    # Some directions have none by their languages, in all systems alike.
+    complete |= {OFF_TARGET_KEY} & further.keys()
     signatures |= {key: text for key, text in further.items() if key in complete}
     return SystemResult(name, label, scores, signatures)
 
@@ -262,12 +265,16 @@ def _compare_with(
     for metric in (m for m in system.signatures if m in base.signatures):
         theirs, ours = drawn[base.name][metric], drawn[system.name][metric]
         observed = {
-            d: scores[metric] - base.scores[d][metric] for d, scores in system.scores.items()
+            d: scores[metric] - base.scores[d][metric]
+            for d, scores in system.scores.items()
+            if metric in scores and metric in base.scores[d]
         }
         resampled = {d: ours[d] - theirs[d] for d in observed}
         by_direction[metric] = {d: summarise(observed[d], resampled[d]) for d in observed}
         by_group[metric] = {
-            group.name: _mean_difference(group.directions, observed, resampled) for group in groups
+            group.name: _mean_difference(known, observed, resampled)
+            for group in groups
+            if (known := [d for d in group.directions if d in observed])
         }
     return by_direction, by_group
 

@@ -31,23 +31,32 @@ _LETTERS: Final = regex.compile(r"[\p{L}\p{M}]+")
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The language of each text of a direction, None where it was not judged."""
+    """The language of each text of a direction, None where it was not judged.
+
+    Texts in a source language that the identifier does not know were not told from others.
+    """
 
     direction: Direction
     languages: tuple[str | None, ...]
+    source_known: bool = True
 
     def off_target(self) -> list[bool]:
         """Whether each text is in another language than the target's."""
         return [code not in (None, self.direction.target) for code in self.languages]
 
     def rates(self, *, pivot: str) -> dict[str, float]:
-        """Percent of the texts off target, in the pivot, in the source language, and not judged."""
+        """Percent of the texts off target, in the pivot, in the source language, and not judged.
+
+        Without the source's where it is not known.
+        """
         counted = {
             OFF_TARGET_KEY: sum(self.off_target()),
             INTO_PIVOT: self.languages.count(pivot),
             INTO_SOURCE: self.languages.count(self.direction.source),
             NOT_JUDGED: self.languages.count(None),
         }
+        if not self.source_known:
+            del counted[INTO_SOURCE]
         return {name: 100 * count / len(self.languages) for name, count in counted.items()}
 
     def counts(self) -> dict[str, int]:
@@ -63,9 +72,14 @@ class Judge:
         self._known: dict[str, str | None] = {}
         self.signature = f"{identifier.signature}|min-letter-bytes:{min_letter_bytes}"
 
+    def knows(self, code: str) -> bool:
+        """Whether a text can be told to be in the language: without, it has no off-target rate."""
+        return code in self._identifier.languages
+
     def __call__(self, direction: Direction, texts: Iterable[str]) -> Found:
         """The language of each text."""
-        return Found(direction, tuple(self._language(text) for text in texts))
+        found = tuple(self._language(text) for text in texts)
+        return Found(direction, found, self.knows(direction.source))
 
     def _language(self, text: str) -> str | None:
         if text not in self._known:
@@ -85,9 +99,14 @@ def with_off_target(
     *,
     signature: str,
 ) -> dict[Direction, TestOutput]:
-    """The outputs of a system with their off-target rate as a metric to compare."""
+    """The outputs of a system with their off-target rate as a metric to compare.
+
+    Directions that are not in `found` have none.
+    """
     return {
-        direction: replace(
+        direction: output
+        if direction not in found
+        else replace(
             output,
             further={
                 **output.further,
@@ -102,6 +121,9 @@ def with_off_target(
 
 
 def mean_rates(found: Sequence[Found], *, pivot: str) -> dict[str, float]:
-    """The rates of several directions, each direction counting the same."""
-    of_each = [each.rates(pivot=pivot) for each in found]
-    return {name: sum(rates[name] for rates in of_each) / len(of_each) for name in of_each[0]}
+    """The rates of several directions, each direction that has one counting the same."""
+    of_each: dict[str, list[float]] = {}
+    for each in found:
+        for name, rate in each.rates(pivot=pivot).items():
+            of_each.setdefault(name, []).append(rate)
+    return {name: sum(rates) / len(rates) for name, rates in of_each.items()}

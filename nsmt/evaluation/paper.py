@@ -48,6 +48,14 @@ class PaperRow(Settings):
     values: tuple[float, ...]
 
 
+class PaperParameters(Settings):
+    """What a method adds to the parameters of a model, as it is printed."""
+
+    method: str
+    parameters: str
+    firmness: Firmness
+
+
 class PaperEfficiency(Settings):
     """A row of Table 3, as it is printed."""
 
@@ -90,6 +98,7 @@ class Paper(Settings):
     tiers: dict[str, tuple[str, ...]]
     not_recovered: dict[str, str]
     rows: tuple[PaperRow, ...]
+    table1_parameters: tuple[PaperParameters, ...]
     efficiency: tuple[PaperEfficiency, ...]
     layers: tuple[PaperLayers, ...]
     directions: dict[str, PaperDirection]

@@ -79,6 +79,14 @@ class SystemResult:
         known = [value for value in values if value is not None]
         return sum(known) / len(known) if known and len(known) == len(values) else None
 
+    def mean_of_known(self, metric: str, directions: Iterable[Direction]) -> float | None:
+        """The mean over those of the directions that have such a score; None without any.
+
+        For off-target rates, which exist into languages that the identifier knows.
+        """
+        known = [d for d in directions if metric in self.scores.get(d, {})]
+        return self.mean(metric, known)
+
 
 @dataclass(frozen=True, slots=True)
 class Comparison:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from nsmt.evaluation.groups import ALL, groups_of, tier_columns
-from nsmt.evaluation.paper import paper
+from nsmt.evaluation.paper import MARKS, PaperParameters, paper
 from nsmt.evaluation.seeds import SeedDifference
 from nsmt.languages import Direction
 from nsmt.methods import CONTROL, DENSE
@@ -24,12 +24,14 @@ from nsmt.reporting.sweep_tables import format_p, format_seed_difference, format
 from nsmt.reporting.table_notes import (
     format_gain,
     how_tested,
+    published_notes,
     reproduction_notes,
     seeds_shown,
     visible_note,
 )
 from nsmt.reporting.tables import MISSING, Table
 
+_ADDED: Final = "Δθ"
 # The order of the paper's Table 1, which is that of the sizes of IWSLT-14.
 TABLE_1_LANGUAGES: Final = ("fa", "pl", "ar", "he", "nl", "de", "it", "es")
 
@@ -72,6 +74,7 @@ def table1(
         name=named("table1", metric),
         title="Table 1",
         note=told + paper().not_recovered["table1"],
+        published=paper().table1_parameters,
     )
 
 
@@ -106,11 +109,23 @@ def language_order(result: Reproduction) -> list[str]:
 
 
 def score_tables(
-    result: Reproduction, metric: str, blocks: Blocks, *, name: str, title: str, note: str = ""
+    result: Reproduction,
+    metric: str,
+    blocks: Blocks,
+    *,
+    name: str,
+    title: str,
+    note: str = "",
+    published: Sequence[PaperParameters] = (),
 ) -> dict[str, Table]:
-    """Scores, both kinds of differences, single runs, and single directions, by name."""
+    """Scores, both kinds of differences, single runs, and single directions, by name.
+
+    Scores have a column of the added parameters that are `published`, if there are any.
+    """
     heading = f"{title}: {HEADINGS[metric]}"
-    tables = {name: _scores(result, metric, blocks, title=heading, note=note)}
+    notes = [*([note] if note else []), *published_notes([row.firmness for row in published])]
+    printed = {row.method: f"{row.parameters}{MARKS[row.firmness]}" for row in published}
+    tables = {name: _scores(result, metric, blocks, printed, title=heading, notes=notes)}
     for baseline, suffix in ((CONTROL, "gains"), (DENSE, "gains-dense")):
         against = f"{heading}, differences to {result.label(baseline)}"
         tables[f"{name}-{suffix}"] = _gains(result, metric, blocks, baseline, title=against)
@@ -123,24 +138,32 @@ def score_tables(
     return tables
 
 
-def _scores(result: Reproduction, metric: str, blocks: Blocks, *, title: str, note: str) -> Table:
+def _scores(
+    result: Reproduction,
+    metric: str,
+    blocks: Blocks,
+    printed: Mapping[str, str],
+    *,
+    title: str,
+    notes: Sequence[str],
+) -> Table:
+    """`printed` are the added parameters as they are published, by method."""
     rows = []
     for block, system, columns in _rows(result, blocks):
         found = [list(result.scores(system, metric, c.directions).values()) for c in columns]
         cells = [format_spread(values, metric) if values else MISSING for values in found]
-        rows.append(
-            [*block, result.label(system), _added(result, system), seeds_shown(found), *cells]
-        )
-    notes = [
+        added = [_added(result, system), *([printed.get(system, MISSING)] if printed else [])]
+        rows.append([*block, result.label(system), *added, seeds_shown(found), *cells])
+    every = [
         "Means over directions, then over seeds ± the deviation of the sample of seeds.",
-        "Δθ: parameters beyond those of the dense model, of all that a system is made of.",
-        *([note] if note else []),
+        f"{_ADDED}: parameters beyond those of the dense model, of all that a system is made of.",
+        *notes,
         *_visible(result, metric, blocks, CONTROL),
         *reproduction_notes(result, [metric]),
     ]
     head = _head(blocks)
-    head.insert(-1, "Δθ")
-    return Table(title, [*head, *_names(blocks)], rows, notes)
+    head[-1:-1] = [_ADDED, *([f"{_ADDED}, paper"] if printed else [])]
+    return Table(title, [*head, *_names(blocks)], rows, every)
 
 
 def _gains(

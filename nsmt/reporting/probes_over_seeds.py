@@ -68,6 +68,7 @@ def probed_tables(probed: Probed) -> dict[str, Table]:
         NAME: ("Probes: the bars", _bars),
         f"{NAME}-interventions": ("Probes: nll a target token under other masks", _interventions),
         f"{NAME}-family": ("Probes: overlap by layer and family", _family),
+        f"{NAME}-stability": ("Probes: overlap of sets from halves and replicas", _stability),
         f"{NAME}-gradients": ("Probes: cosine between directions' gradients", _gradients),
         f"{NAME}-transfer": ("Probes: a step on one direction, nll of the others", _transfer),
     }
@@ -206,6 +207,15 @@ def _family(results: Results, labels: Labels) -> Iterator[Measure]:
             name = "family correlation"
             yield Measure(name, model, place, tested["correlation"], "correlation")
             yield Measure(f"{name}, p", model, place, tested["p"], _P)
+
+
+def _stability(results: Results, labels: Labels) -> Iterator[Measure]:
+    """Of two halves' sets with each other, and of bootstrap replicas' with those of all text."""
+    for k, of_site in results.get("stability", {}).get("k", {}).items():
+        for site, found in of_site.items():
+            place, replicas = f"{site}, k = {k}", found["replicas"]["mean"]
+            yield Measure("IoU, halves", labels[DENSE], place, found["halves"], "IoU")
+            yield Measure("IoU, replicas and all", labels[DENSE], place, replicas, "IoU")
 
 
 def _gradients(results: Results, labels: Labels) -> Iterator[Measure]:

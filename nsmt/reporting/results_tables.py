@@ -76,7 +76,9 @@ def main_table(
     rows = []
     for system in row_order(comparison):
         means = [
-            format_score(system.mean(m, group.directions), m) for m in metrics for group in groups
+            format_score(system.mean_of_known(m, group.directions), m)
+            for m in metrics
+            for group in groups
         ]
         differences = [
             _group_difference(c, system, m, overall) for c in comparisons for m in metrics
@@ -99,7 +101,7 @@ def group_table(comparison: Comparison, metric: str, *, title: str | None = None
     for group in comparison.groups:
         cells = [group.name, str(len(group.directions))]
         for system in systems:
-            cells.append(format_score(system.mean(metric, group.directions), metric))
+            cells.append(format_score(system.mean_of_known(metric, group.directions), metric))
             if system.name != comparison.baseline:
                 cells.append(_group_difference(comparison, system, metric, group))
         rows.append(cells)
@@ -244,6 +246,7 @@ def comparison_resolution(
             for of_metric in comparison.by_group.values()
             if metric in of_metric
             for group in groups
+            if group in of_metric[metric]
         ]
         for metric in metrics
     }

@@ -17,6 +17,7 @@ from nsmt.reporting.results_tables import HEADINGS, format_score
 from nsmt.reporting.sweep_tables import format_seed_difference, format_spread
 from nsmt.reporting.table_notes import how_tested, reproduction_notes, seeds_shown, visible_note
 from nsmt.reporting.tables import MISSING, Table
+from nsmt.reporting.zero_shot_tables import unidentified_notes
 
 _NAME = "zero_shot"
 
@@ -26,22 +27,30 @@ class Unseen:
     """What the runs of a reproduction scored on directions that none of them was trained on.
 
     `left_out` are directions with too little text; `references` is the off-target rate of the
-    references in percent, None without an identifier.
+    references in percent, None without an identifier; into `unidentified` languages, which that
+    does not know, there is no such rate.
     """
 
     result: Reproduction
     directions: tuple[Direction, ...]
     left_out: tuple[str, ...]
     references: float | None
+    unidentified: tuple[str, ...] = ()
+
+    def having(self, metric: str) -> tuple[Direction, ...]:
+        """The directions that can have a metric."""
+        if metric != OFF_TARGET_KEY:
+            return self.directions
+        return tuple(d for d in self.directions if d.target not in self.unidentified)
 
 
 def unseen_tables(unseen: Unseen) -> dict[str, Table]:
     """One table of all metrics; and single runs and directions by metric."""
     result = unseen.result
     tables = {_NAME: _over_seeds(unseen)}
-    group = Group(ZERO_SHOT, unseen.directions, "zero-shot")
     for metric in _metrics(result):
         name, title = named(_NAME, metric), f"{ZERO_SHOT}: {HEADINGS[metric]}"
+        group = Group(ZERO_SHOT, unseen.having(metric), "zero-shot")
         tables[f"{name}-bootstrap"] = bootstrap_table(
             result, metric, title=f"{title}, every run by itself", columns=[group]
         )
@@ -56,10 +65,10 @@ def _over_seeds(unseen: Unseen) -> Table:
     metrics = _metrics(result)
     rows, every = list[list[str]](), list[SeedDifference | None]()
     for system in result.systems:
-        scores = [list(result.scores(system, m, directions).values()) for m in metrics]
+        scores = [list(result.scores(system, m, unseen.having(m)).values()) for m in metrics]
         cells = []
         for metric, values in zip(metrics, scores, strict=True):
-            found = result.tested(system, CONTROL, metric, directions)
+            found = result.tested(system, CONTROL, metric, unseen.having(metric))
             every.append(found)
             cells.append(format_spread(values, metric) if values else MISSING)
             cells.append(MISSING if found is None else format_seed_difference(found, metric))
@@ -70,8 +79,12 @@ def _over_seeds(unseen: Unseen) -> Table:
         f"Means over {len(directions)} directions without the pivot, then over seeds ± the "
         f"deviation of the sample of seeds. Δ: differences to {control} of the same seed.",
         how_tested(every),
-        *(visible_note(result, metric, [directions], name=ZERO_SHOT) for metric in metrics),
+        *(
+            visible_note(result, metric, [unseen.having(metric)], name=ZERO_SHOT)
+            for metric in metrics
+        ),
         *_about_text(unseen),
+        *unidentified_notes(unseen.unidentified, directions),
         *reproduction_notes(result, metrics),
     ]
     title = f"{ZERO_SHOT}: {len(directions)} directions that no system was trained on"

@@ -69,8 +69,8 @@ def zero_shot_summary(
     rows = [
         [
             system.label,
-            *(format_score(system.mean(metric, directions), metric) for metric in metrics),
-            *(format_score(rates[system.name][name], name) for name in further),
+            *(format_score(system.mean_of_known(metric, directions), metric) for metric in metrics),
+            *(format_score(rates[system.name].get(name), name) for name in further),
         ]
         for system in systems
     ]
@@ -80,6 +80,19 @@ def zero_shot_summary(
         rows.append([f"{REFERENCES}: the identifier's own error", *cells])
     signatures = [f"{HEADINGS[m]}: {text}" for m, text in systems[0].signatures.items()]
     return Table(title, columns, rows, [*notes, *signatures])
+
+
+def unidentified_notes(unidentified: Sequence[str], directions: Sequence[Direction]) -> list[str]:
+    """What rates leave out, if the identifier does not know some of the languages."""
+    if not unidentified:
+        return []
+    judged = sum(direction.target not in unidentified for direction in directions)
+    return [
+        f"The language identifier does not know {', '.join(unidentified)}: directions into them "
+        f"are translated and scored, but have no off-target rate, and means of rates are over the "
+        f"other {judged} of {len(directions)} directions. Output in them counts as another "
+        "language's, and in the source none of directions from them."
+    ]
 
 
 def _between(values: Mapping[Direction, float], source: str, target: str) -> list[float]:

@@ -5,7 +5,7 @@ import json
 import re
 
 import pytest
-from most_vowels import MostVowels
+from most_vowels import MostVowels, NoFrench
 
 from nsmt.commands import zero_shot as module
 from nsmt.commands.compose import composed
@@ -177,6 +177,34 @@ def test_an_evaluation_that_was_stopped_translates_what_is_missing(
     assert done[0] not in again
     kept, other = ((each / "results" / "zero_shot.json").read_text() for each in (found, results))
     assert json.loads(kept)["directions"] == json.loads(other)["directions"]
+
+
+def test_directions_into_a_language_that_is_not_identified_are_scored_without_a_rate(
+    finished_run, tmp_path
+):
+    config = configured(finished_run, f"output={tmp_path}/some", "eval.systems=[dense]")
+    into = zero_shot(config, config.eval, identifier_of=NoFrench)
+    told = json.loads((into / "results" / "zero_shot.json").read_text())
+    assert told["unidentified"] == ["fr"]
+    assert told["directions"].keys() == set(DIRECTIONS)
+    rates = {}
+    for direction, entry in told["directions"].items():
+        dense = entry["systems"]["dense"]
+        assert {"bleu", "chrf++", "nll"} <= dense["scores"].keys()
+        known = not direction.endswith("-fr")
+        assert (OFF_TARGET_KEY in dense["scores"]) is ("rates" in dense) is known
+        assert bool(entry["references"]) is known
+        if known:
+            assert ("into-source" in dense["rates"]) is not direction.startswith("fr-")
+            rates[direction] = dense["scores"][OFF_TARGET_KEY]
+    text = (into / "tables" / "summary.md").read_text()
+    assert "does not know fr" in text
+    assert "over the other 4 of 6 directions" in text
+    assert f"{sum(rates.values()) / 4:.2f}" in text
+    with (into / "tables" / f"matrix-{OFF_TARGET_KEY}-dense.csv").open(encoding="utf-8") as file:
+        rows = {row["source"]: row for row in csv.DictReader(file)}
+    assert {row["fr"] for row in rows.values()} == {"–"}
+    assert rows["de"]["nl"] == f"{rates['de-nl']:.2f}"
 
 
 def test_without_an_identifier_there_are_scores_alone(run_copy):

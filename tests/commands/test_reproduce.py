@@ -82,6 +82,15 @@ def test_conditions_train_their_own_base_unless_they_leave_it_as_it_is(tmp_path)
     )
 
 
+def test_all_of_the_paper_has_the_one_ablation_of_k():
+    paper, alone = (configured(name, "scale=smoke").table for name in ("paper", "k"))
+    assert list(paper.conditions) == [f"k-{k}" for k in (50, 70, 80, 90, 95, 98)]
+    parts = ("conditions", "condition_methods", "number")
+    assert [getattr(paper, part) for part in parts] == [getattr(alone, part) for part in parts]
+    assert paper.title != alone.title
+    assert {"table2", "k"} < set(paper.tables)
+
+
 def test_every_condition_of_the_study_has_random_masks_beside_the_method():
     plan = planned("study", "scale=smoke")
     assert [condition.methods for condition in plan.conditions[1:]] == [("random", NS)] * 3

@@ -3,6 +3,8 @@
 import csv
 import json
 import shutil
+from dataclasses import replace
+from pathlib import Path
 from statistics import mean, stdev
 
 import pytest
@@ -12,7 +14,9 @@ from nsmt.cli import main
 from nsmt.commands import probe as probing
 from nsmt.commands import reproduce as command
 from nsmt.commands.reproduce import output_folder
+from nsmt.commands.reproduce_plan import PLAIN, plan_of
 from nsmt.commands.reproduce_probes import (
+    _asked,
     count_probed,
     gather_probed,
     probe_runs,
@@ -23,12 +27,13 @@ from nsmt.errors import ConfigurationError, DataError
 from nsmt.methods import CONTROL
 
 QUICK = (
-    "probes=[interventions,gradients,transfer,family]",
+    "probes=[interventions,gradients,transfer,stability,family]",
     "interventions.bootstrap_samples=20",
     "interventions.random_seeds=[1]",
     "interventions.k=[70]",
     "gradients.tokens=60",
     "transfer.tokens=60",
+    "stability.replicas=3",
     "progress=false",
 )
 
@@ -74,7 +79,7 @@ def probed(plan):
 @pytest.mark.slow
 def test_every_run_of_a_method_is_probed_and_nothing_is_measured_twice(make_plan, measured):
     plan = make_plan(1, 2)
-    order = ["interventions", "gradients", "transfer", "family"]
+    order = ["interventions", "gradients", "transfer", "stability", "family"]
     assert probe_runs(gather(plan), QUICK) == {}
     assert measured == order * 2
     assert not (plan.base(1) / "probes").exists()
@@ -93,6 +98,21 @@ def test_every_run_of_a_method_is_probed_and_nothing_is_measured_twice(make_plan
     assert probed(plan) == 0
     assert probe_runs(gather(plan), QUICK) == {}
     assert measured == ["transfer", "interventions", "gradients", "transfer"]
+
+
+def test_what_looks_at_the_dense_model_alone_is_asked_of_one_run_a_seed(words):
+    config = configured(*words, f"methods=[{NS},random]", "seeds=[1,2]")
+    plan = plan_of(config)
+    rows = [(CONTROL, 1), (CONTROL, 2), (NS, 2), ("random", 1), ("random", 2)]
+    folders = {(PLAIN, method, seed): Path(f"{method}-{seed}") for method, seed in rows}
+    found = replace(gather(plan), folders=folders)
+    asked = {row: (config.run, list(config.probes)) for row, config in _asked(found, QUICK)}
+    shared = ["interventions", "gradients", "transfer"]
+    assert asked == {
+        (NS, 2): (f"{NS}-2", [*shared, "stability", "family"]),
+        ("random", 1): ("random-1", [*shared, "stability", "family"]),
+        ("random", 2): ("random-2", shared),
+    }
 
 
 @pytest.mark.slow
@@ -121,8 +141,8 @@ def test_the_numbers_of_each_seed_are_in_the_table(make_plan, words, capsys):
     assert (row["Mean"], row["Deviation"]) == (f"{mean(values):+.2e}", f"{stdev(values):.2e}")
     models = {row["Model"] for row in rows}
     assert models == {"dense", "continue-dense", "neuron specialisation"}
-    for name in ("probes", "probes-interventions", "probes-family", "probes-gradients"):
-        assert "Smallest visible difference" in (tables / f"{name}.md").read_text()
+    for end in ("", "-interventions", "-family", "-stability", "-gradients"):
+        assert "Smallest visible difference" in (tables / f"probes{end}.md").read_text()
 
 
 @pytest.mark.slow

@@ -7,52 +7,16 @@ from statistics import fmean, stdev
 
 import pytest
 from reproductions import NS, configured, planned
+from shifted_runs import OF_CONDITION, OF_METHOD, above, base_scores, finish
 
 from nsmt.cli import main
 from nsmt.commands.reproduce import output_folder
 from nsmt.commands.reproduce_plan import plan_of
 from nsmt.commands.reproduce_results import gather
 from nsmt.errors import DataError
-from nsmt.evaluation.resamples import Resamples
-from nsmt.evaluation.results import Comparison
 from nsmt.methods import CONTROL, DENSE, LABELS
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.overlap import masked_share
-
-# What scores of a run are above those of the one run that all are copies of.
-# The selection's own k is 95: that condition is the plain one.
-OF_CONDITION = {"": 0.0, "k-70": 10.0, "k-85": 20.0, "k-95": 0.0, "k-98": 40.0}
-OF_METHOD = {DENSE: 0.0, CONTROL: 0.0, NS: 2.0, "random": 1.0}
-
-
-def above(condition, system, seed):
-    """More by seed and condition, and a method has its own over the others by both."""
-    own = OF_METHOD[system] and OF_METHOD[system] + seed / 10 + OF_CONDITION[condition] / 100
-    return OF_CONDITION[condition] + seed + own
-
-
-def shift(folder, condition, seed):
-    """Change every BLEU score of a run's results, so that no two runs have the same."""
-    for path in (folder / "results").glob("*.json"):
-        plain = json.loads(path.read_text())
-        for system in plain["systems"]:
-            for scores in system["scores"].values():
-                scores["bleu"] += above(condition, system["name"], seed)
-        path.write_text(json.dumps(plain))
-
-
-def rename(folder, method):
-    """Have the run's method be another."""
-    (folder / NS).rename(folder / method)
-    record = json.loads((folder / "record.json").read_text())
-    record["stages"] = [method if name == NS else name for name in record["stages"]]
-    (folder / "record.json").write_text(json.dumps(record))
-    for path in (folder / "results").glob("*.json"):
-        path.write_text(path.read_text().replace(NS, method))
-    path = folder / "results" / "resamples.safetensors"
-    kept = Resamples.load(path)
-    values = {method if name == NS else name: of for name, of in kept.values.items()}
-    Resamples(values, kept.drawn).save(path)
 
 
 @pytest.fixture
@@ -61,29 +25,8 @@ def runs(finished_run, tmp_path):
     place = tmp_path / "runs"
     words = ("paper", "scale=smoke", f"methods=[random,{NS}]", f"paths.runs={place}")
     plan = planned(*words)
-    for condition in plan.conditions:
-        for method in {CONTROL, *condition.methods} if not condition.name else {NS}:
-            for seed in (1, 2):
-                folder = plan.folder(condition, method, seed)
-                if folder.exists():
-                    continue
-                shutil.copytree(finished_run, folder)
-                record = json.loads((folder / "record.json").read_text())
-                config = plan.config(condition, method, seed)
-                record["config"] = config.model_dump(mode="json")
-                (folder / "record.json").write_text(json.dumps(record))
-                if method == "random":
-                    rename(folder, method)
-                shift(folder, condition.name, seed)
+    finish(plan, finished_run)
     return words, plan, place
-
-
-def base_scores(finished_run):
-    """The means over all directions of the one run."""
-    text = (finished_run / "results" / f"against-{CONTROL}.json").read_text()
-    comparison = Comparison.from_json(text)
-    directions = comparison.directions
-    return {system.name: system.mean("bleu", directions) for system in comparison.systems}
 
 
 def read(path):
@@ -109,11 +52,18 @@ def test_finished_runs_are_collected_into_tables_figures_and_a_page(runs, capsys
     assert "table2-nll-paper" not in names
     assert {"iou-by-depth", "sparsity-by-layer"} <= names
     figures = {path.stem for path in (into / "figures").glob("*.svg")}
-    assert {"iou-heatmaps", "iou-by-depth", f"sparsity-{NS}", "gain-by-k"} <= figures
+    assert {
+        "iou-heatmaps",
+        "iou-by-depth",
+        f"sparsity-{NS}",
+        "gain-by-k",
+        "gain-by-k-nll",
+    } <= figures
     record = json.loads((into / "reproduction.json").read_text())
     assert record["seeds"] == [1, 2]
-    assert len(record["runs"]) == 3 * 2 + 4 * 2
-    assert all(f", commit {record['commit']}" in run for run in record["runs"].values())
+    assert len(record["runs"]) == 3 * 2 + 6 * 2
+    run = record["runs"][f"as it is, {NS}, seed 2"]
+    assert f"{run['run']}, commit {run['commit']}" in page
 
 
 def test_every_number_is_of_its_own_seed_method_and_condition(runs, finished_run):
@@ -142,7 +92,7 @@ def test_every_number_is_of_its_own_seed_method_and_condition(runs, finished_run
     assert over_random["Difference"] == "+1.00"
     found = gather(plan)
     assert {seed: round(v, 6) for seed, v in _above_random(found).items()} == {1: 1.0, 2: 1.0}
-    assert found.results["k-85"].tested(NS, CONTROL, "bleu", _directions(found)).sentences
+    assert found.results["k-80"].tested(NS, CONTROL, "bleu", _directions(found)).sentences
 
 
 def _directions(found):

@@ -13,7 +13,7 @@ from nsmt.data.identification import LanguageIdentifier
 from nsmt.errors import ConfigurationError, DataError
 from nsmt.evaluation.groups import groups_of
 from nsmt.evaluation.off_target import Found, Judge, letter_bytes, mean_rates, with_off_target
-from nsmt.evaluation.results import TestOutput
+from nsmt.evaluation.results import Comparison, TestOutput
 from nsmt.evaluation.significance import OFF_TARGET_KEY, Units, resample, share_statistics
 from nsmt.languages import Direction, LanguageTable
 
@@ -117,6 +117,42 @@ def test_systems_are_compared_in_off_target_rate_by_the_paired_bootstrap():
     assert gain.low < -25 < gain.high < 0
     same = comparison.by_direction["ours"][OFF_TARGET_KEY][FR_DE]
     assert (same.value, same.low, same.high, same.p) == (0, 0, 0, 1)
+
+
+def test_directions_into_an_unknown_language_have_no_rate_and_groups_are_of_the_others():
+    texts = ["en yes", "de ja"]
+    assert judge()(DE_FR, texts).rates(pivot="en").keys() >= {"into-source", "off-target"}
+    assert not judge().knows("ti")
+    unknown_source = judge()(Direction("ti", "fr"), texts).rates(pivot="en")
+    assert "into-source" not in unknown_source
+    assert unknown_source["off-target"] == 100.0
+    found = [judge()(DE_FR, texts), judge()(Direction("ti", "fr"), texts)]
+    assert mean_rates(found, pivot="en")["into-source"] == 50.0
+
+    references = ["eins zwei drei", "vier fünf sechs"] * 20
+    to_ti = Direction("de", "ti")
+    systems = {}
+    for name, codes in (("dense", ["en", "fr"] * 20), ("ours", ["fr", "fr"] * 20)):
+        plain = {d: TestOutput(references, references) for d in (DE_FR, to_ti)}
+        systems[name] = with_off_target(
+            plain, {DE_FR: Found(DE_FR, tuple(codes))}, signature="stand-in"
+        )
+        assert not systems[name][to_ti].further
+    comparison = compare_all(
+        systems,
+        baselines=["dense"],
+        groups=groups_of([DE_FR, to_ti], LanguageTable(["en", "de", "fr", "ti"]), pivot="en"),
+        samples=50,
+        meanings={d: [str(row) for row in range(40)] for d in (DE_FR, to_ti)},
+    )["dense"]
+    of_system = comparison.by_direction["ours"]
+    assert of_system[OFF_TARGET_KEY].keys() == {DE_FR}
+    assert of_system["bleu"].keys() == {DE_FR, to_ti}
+    assert comparison.by_group["ours"][OFF_TARGET_KEY]["Zero-shot"].value == -50
+    dense = comparison.systems[0]
+    assert dense.mean_of_known(OFF_TARGET_KEY, [DE_FR, to_ti]) == 50
+    assert dense.mean_of_known(OFF_TARGET_KEY, [to_ti]) is None
+    assert Comparison.from_json(comparison.to_json()) == comparison
 
 
 def test_a_rate_stands_beside_other_metrics():

@@ -7,7 +7,14 @@ from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.overlap import shares
 from nsmt.neurons.sites import Site
 from nsmt.reporting import neurons
-from nsmt.reporting.figures import Curve, save_figure, to_svg, training_curves
+from nsmt.reporting.figures import (
+    Curve,
+    NamedPoint,
+    named_points,
+    save_figure,
+    to_svg,
+    training_curves,
+)
 from nsmt.reporting.heatmaps import LabelledMatrix, iou_heatmaps
 
 CODES = ["de", "fr", "nl", "ar"]
@@ -88,3 +95,25 @@ def test_files_are_the_same_bytes_every_time(atlas, tmp_path):
 def test_curves_of_no_points_are_drawn_all_the_same():
     empty = Curve([], [])
     assert to_svg(training_curves({"dense": empty}, {"dense": empty}), salt="x").startswith("<?xml")
+
+
+def test_named_points_lie_where_they_are_with_bars_both_ways_and_their_names():
+    panels = {
+        "out": [NamedPoint("de", -1.0, 2.0, 0.25, 0.5), NamedPoint("ar", 3.0, -4.0, 0.0, 0.0)],
+        "into": [],
+    }
+    figure = named_points(panels, across="cost", up="gain")
+    first, second = figure.axes
+    assert [axes.get_title("left") for axes in figure.axes] == ["out", "into"]
+    assert [text.get_text() for text in first.texts] == ["de", "ar"]
+    assert [text.xy for text in first.texts] == [(-1.0, 2.0), (3.0, -4.0)]
+    german = first.containers[0]
+    assert german.lines[0].get_xydata().tolist() == [[-1.0, 2.0]]
+    ends = [segment.tolist() for bars in german.lines[2] for segment in bars.get_segments()]
+    assert ends == [[[-1.25, 2.0], [-0.75, 2.0]], [[-1.0, 1.5], [-1.0, 2.5]]]
+    assert (first.get_xlabel(), first.get_ylabel()) == ("cost", "gain")
+    assert not second.containers
+    for axes in figure.axes:
+        # The lines at 0.
+        across, up = (line.get_xydata().tolist() for line in axes.lines[:2])
+        assert [y for _, y in across] == [x for x, _ in up] == [0, 0]

@@ -167,7 +167,10 @@ def test_without_its_base_run_a_seed_has_the_baselines_of_another():
 def test_table_1_is_by_language_in_the_papers_order_with_a_block_a_side():
     tables = table1(result(NS), "bleu")
     table = tables["table1"]
-    assert list(table.columns) == ["Block", "System", "Δθ", "Seeds", "ar", "nl", "de", "Avg"]
+    assert list(table.columns) == [
+        *("Block", "System", "Δθ", "Δθ, paper", "Seeds"),
+        *("ar", "nl", "de", "Avg"),
+    ]
     assert [row["Block"] for row in rows(table)] == ["O2M"] * 3 + ["M2O"] * 3
     assert named(table, DENSE, Block="M2O")["ar"] == "15.50 ± 0.71"
     assert named(table, DENSE, Block="O2M")["Avg"] == "21.50 ± 0.71"
@@ -175,10 +178,24 @@ def test_table_1_is_by_language_in_the_papers_order_with_a_block_a_side():
     assert any("could not be recovered" in note for note in table.notes)
 
 
+def test_table_1_has_the_papers_parameters_with_their_firmness():
+    found = result(NS, "adapter_pair", "lass", RANDOM)
+    tables = table1(found, "bleu")
+    shown = {row["System"]: row["Δθ, paper"] for row in rows(tables["table1"])}
+    assert shown == {
+        **dict.fromkeys((LABELS[DENSE], LABELS[CONTROL], LABELS[RANDOM]), "–"),
+        LABELS["adapter_pair"]: "+67 %†",
+        LABELS["lass"]: "0 %†",
+        LABELS[NS]: "0 %†",
+    }
+    assert "†: recalled, not compared with the paper's text; not a fact" in notes(tables["table1"])
+    assert "Δθ, paper" not in table2(found, "bleu")["table2"].columns
+
+
 def test_table_1_shows_how_much_text_a_language_has():
     sizes = {"de": 160_000, "ar": 139_000}
     scores = table1(result(NS), "bleu", sizes=sizes)["table1"]
-    assert list(scores.columns)[4:] == ["ar (139,000)", "nl", "de (160,000)", "Avg"]
+    assert list(scores.columns)[5:] == ["ar (139,000)", "nl", "de (160,000)", "Avg"]
     assert "sentence pairs of training text with en" in notes(scores)
 
 

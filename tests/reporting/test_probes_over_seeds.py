@@ -64,6 +64,11 @@ def family(seed):
     }
 
 
+def stability(seed):
+    site = {"halves": 0.9 - 0.1 * seed, "replicas": {"mean": 0.7, "low": 0.6, "high": 0.8}}
+    return {"k": {"70 (overlap)": {"decoder.0": site}}, "replicas": 3}
+
+
 def gradients(method):
     def parts(value):
         means = {"same source": {"mean": value}, "related": {"mean": None}}
@@ -85,7 +90,9 @@ def probed(*seeds, methods=(NS, RANDOM)):
                 seed, penalty=0.1 * seed, swap=swap or 0.0
             )
             found["interventions", method, seed]["ratios"][1]["value"] = swap
-            found["family", method, seed] = family(seed)
+            if method == methods[0]:
+                found["family", method, seed] = family(seed)
+                found["stability", method, seed] = stability(seed)
             found["gradients", method, seed] = gradients(method)
     return Probed(result(*methods, seeds=seeds), found)
 
@@ -130,6 +137,16 @@ def test_the_dense_model_has_one_row_but_for_rows_that_masks_tell_apart():
     assert not [key for key in cosines if key[2] == "related"]
 
 
+def test_stability_of_sets_is_over_seeds_by_layer_and_k():
+    table = by_key(probed_tables(probed(1, 2, 3))["probes-stability"])
+    halves = table["IoU, halves", "dense", "decoder.0, k = 70 (overlap)"]
+    assert [halves[f"seed {seed}"] for seed in (1, 2, 3)] == ["0.800", "0.700", "0.600"]
+    assert (halves["Mean"], halves["Deviation"]) == ("0.700", "0.100")
+    assert halves["Half-width"] == f"{T2 * 0.1 / 3**0.5:.3f}"
+    replicas = table["IoU, replicas and all", "dense", "decoder.0, k = 70 (overlap)"]
+    assert (replicas["Mean"], replicas["Deviation"], replicas["Seeds"]) == ("0.700", "0.000", "3")
+
+
 def test_p_values_are_shown_by_seed_and_have_no_mean():
     table = by_key(probed_tables(probed(1, 2))["probes-family"])
     p = table["family correlation, p", "dense", "decoder.0"]
@@ -143,7 +160,7 @@ def test_p_values_are_shown_by_seed_and_have_no_mean():
 def test_every_table_says_how_small_a_difference_it_could_have_seen(seeds, said):
     tables = probed_tables(probed(*seeds))
     assert set(tables) == {
-        f"probes{end}" for end in ("", "-interventions", "-family", "-gradients")
+        f"probes{end}" for end in ("", "-interventions", "-family", "-stability", "-gradients")
     }
     for table in tables.values():
         (told,) = [note for note in table.notes if note.startswith("Smallest visible difference")]

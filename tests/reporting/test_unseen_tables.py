@@ -1,6 +1,7 @@
 """The table of unseen directions from made-up results, against values worked out by hand."""
 
 import math
+from dataclasses import replace
 
 from made_results import BILINGUAL, DIRECTIONS, HALF, NS, named, notes, result, variance_of_swing
 
@@ -43,6 +44,16 @@ def test_what_the_references_get_and_what_is_left_out_stand_below():
     told = notes(unseen_tables(unseen(NS, references=None, left_out=()))["zero_shot"])
     assert "references" not in told
     assert "Left out" not in told
+
+
+def test_languages_that_were_not_identified_are_named_with_what_rates_are_over():
+    found = replace(unseen(NS), unidentified=("ar",))
+    assert set(found.having("off-target")) == {d for d in DIRECTIONS if d.target != "ar"}
+    assert found.having("bleu") == found.directions
+    told = notes(unseen_tables(found)["zero_shot"])
+    assert "does not know ar" in told
+    assert "over the other 5 of 6 directions" in told
+    assert "does not know" not in notes(unseen_tables(unseen(NS))["zero_shot"])
 
 
 def test_single_runs_and_directions_have_tables_of_their_own():
