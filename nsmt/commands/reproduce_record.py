@@ -42,7 +42,8 @@ def run_entry(record: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, A
     packages are those of the last. Of the command, folders are left out (`paths.…`): they say where
     the run was kept.
     """
-    first, *later = [*record.get("resumed", ()), record]
+    attempts: list[Mapping[str, Any]] = [*record.get("resumed", []), record]
+    first, *later = attempts
     words = record["command"].split(" ")
     entry = {
         "commit": first["commit"],

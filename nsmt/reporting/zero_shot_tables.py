@@ -90,8 +90,8 @@ def unidentified_notes(unidentified: Sequence[str], directions: Sequence[Directi
     return [
         f"The language identifier does not know {', '.join(unidentified)}: directions into them "
         f"are translated and scored, but have no off-target rate, and means of rates are over the "
-        f"other {judged} of {len(directions)} directions. Output in them counts as another "
-        "language's, and in the source none of directions from them."
+        f"other {judged} of {len(directions)} directions. Text in such a language is taken for "
+        "another, so that directions from it have no share in the source."
     ]
 
 

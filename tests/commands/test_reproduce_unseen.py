@@ -2,12 +2,15 @@
 
 import csv
 import json
+from functools import partial
 
 import pytest
+from most_vowels import NoFrench
 from reproductions import NS, as_if_finished, configured, planned
 
 from nsmt.cli import main
 from nsmt.commands import reproduce as command
+from nsmt.commands import reproduce_unseen as unseen_of_runs
 from nsmt.commands import zero_shot as evaluation
 from nsmt.commands.reproduce import output_folder
 from nsmt.commands.reproduce_results import gather
@@ -126,6 +129,37 @@ def test_methods_with_weights_of_their_own_are_trained_and_evaluated_once(words)
     made = {path: path.stat().st_mtime_ns for place in places for path in place.rglob("*")}
     main(["reproduce", *words])
     assert {path: path.stat().st_mtime_ns for path in made} == made
+
+
+@pytest.mark.slow
+def test_rates_are_over_the_directions_into_languages_that_are_identified(
+    make_plan, words, monkeypatch
+):
+    monkeypatch.setattr(
+        unseen_of_runs, "zero_shot", partial(evaluation.zero_shot, identifier_of=NoFrench)
+    )
+    plan = make_plan(1, 2)
+    assert evaluate_unseen(plan, gather(plan)) == {}
+    found = gather_unseen(plan, gather(plan), {})
+    assert found.unidentified == ("fr",)
+    assert tuple(map(str, found.directions)) == UNSEEN
+    own = json.loads((evaluations(plan, NS, 1) / "results" / "zero_shot.json").read_text())
+    rates = [
+        entry["systems"][NS]["scores"]["off-target"]
+        for name, entry in own["directions"].items()
+        if not name.endswith("-fr")
+    ]
+    main(["reproduce", *words, "collect=true"])
+    tables = output_folder(configured(*words)) / "tables"
+    with (tables / "zero_shot.csv").open(encoding="utf-8", newline="") as file:
+        rows = {row["System"]: row for row in csv.DictReader(file)}
+    assert rows[LABELS[NS]]["off-target % ↓"] == f"{sum(rates) / 4:.2f} ± 0.00"
+    assert rows[LABELS[NS]]["Δ off-target % ↓"] != "–"
+    assert "does not know fr" in (tables / "zero_shot.md").read_text()
+    path = tables / "zero_shot-off-target-directions.csv"
+    ways = list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+    unknown = {row["Direction"] for row in ways if row["over seeds"] == "–"}
+    assert unknown == {"de-fr", "nl-fr"}
 
 
 def test_a_run_that_cannot_be_evaluated_is_named_and_the_others_are(make_plan):
