@@ -39,8 +39,8 @@ def run_entry(record: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, A
     """What a finished run's certificate says beyond that of the reproduction, `made`.
 
     The commit is that of the first attempt, which made the first stages; command, environment and
-    packages are those of the last. Of the command, folders are left out (`paths.…`): they say where
-    the run was kept.
+    packages are those of the last. Of the command, words of `paths.` are left out: they say
+    where the run was kept.
     """
     attempts: list[Mapping[str, Any]] = [*record.get("resumed", []), record]
     first, *later = attempts

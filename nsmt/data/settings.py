@@ -157,7 +157,10 @@ class CorpusSettings(Settings):
     @field_validator("max_train")
     @classmethod
     def _limits_known_pairs(cls, limits: dict[str, int], info: ValidationInfo) -> dict[str, int]:
-        pairs = info.data.get("pairs", ())
+        if "pairs" not in info.data:
+            # They are at fault themselves, which is said of them.
+            return limits
+        pairs = info.data["pairs"]
         # Either way round; what is no pair at all is not among them.
         known, named = ({p: tuple(sorted(p.split("-"))) for p in some} for some in (pairs, limits))
         if unknown := [pair for pair, codes in named.items() if codes not in known.values()]:

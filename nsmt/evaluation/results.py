@@ -17,7 +17,7 @@ import numpy.typing as npt
 from nsmt.errors import DataError
 from nsmt.evaluation.groups import Group
 from nsmt.evaluation.scoring import check_parallel
-from nsmt.evaluation.significance import Difference, SentenceStatistics
+from nsmt.evaluation.significance import OFF_TARGET_KEY, Difference, SentenceStatistics
 from nsmt.languages import Direction
 
 SCHEMA_VERSION = 1
@@ -74,18 +74,15 @@ class SystemResult:
     signatures: Mapping[str, str]
 
     def mean(self, metric: str, directions: Iterable[Direction]) -> float | None:
-        """The mean over directions, or None if one of them has no such score."""
+        """The mean over directions, or None if one of them has no such score.
+
+        Off-target rates alone exist only into languages that the identifier knows: they are over
+        those of the directions.
+        """
         values = [self.scores.get(direction, {}).get(metric) for direction in directions]
         known = [value for value in values if value is not None]
-        return sum(known) / len(known) if known and len(known) == len(values) else None
-
-    def mean_of_known(self, metric: str, directions: Iterable[Direction]) -> float | None:
-        """The mean over those of the directions that have such a score; None without any.
-
-        For off-target rates, which exist into languages that the identifier knows.
-        """
-        known = [d for d in directions if metric in self.scores.get(d, {})]
-        return self.mean(metric, known)
+        complete = len(known) == len(values) or metric == OFF_TARGET_KEY
+        return sum(known) / len(known) if known and complete else None
 
 
 @dataclass(frozen=True, slots=True)

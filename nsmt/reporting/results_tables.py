@@ -76,9 +76,7 @@ def main_table(
     rows = []
     for system in row_order(comparison):
         means = [
-            format_score(system.mean_of_known(m, group.directions), m)
-            for m in metrics
-            for group in groups
+            format_score(system.mean(m, group.directions), m) for m in metrics for group in groups
         ]
         differences = [
             _group_difference(c, system, m, overall) for c in comparisons for m in metrics
@@ -99,9 +97,10 @@ def group_table(comparison: Comparison, metric: str, *, title: str | None = None
     columns = ["Group", "Directions", *_system_columns(comparison, systems)]
     rows = []
     for group in comparison.groups:
-        cells = [group.name, str(len(group.directions))]
+        scored = [d for d in group.directions if metric in systems[0].scores.get(d, {})]
+        cells = [group.name, str(len(scored))]
         for system in systems:
-            cells.append(format_score(system.mean_of_known(metric, group.directions), metric))
+            cells.append(format_score(system.mean(metric, group.directions), metric))
             if system.name != comparison.baseline:
                 cells.append(_group_difference(comparison, system, metric, group))
         rows.append(cells)

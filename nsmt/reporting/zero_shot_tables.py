@@ -69,7 +69,7 @@ def zero_shot_summary(
     rows = [
         [
             system.label,
-            *(format_score(system.mean_of_known(metric, directions), metric) for metric in metrics),
+            *(format_score(system.mean(metric, directions), metric) for metric in metrics),
             *(format_score(rates[system.name].get(name), name) for name in further),
         ]
         for system in systems
@@ -90,8 +90,9 @@ def unidentified_notes(unidentified: Sequence[str], directions: Sequence[Directi
     return [
         f"The language identifier does not know {', '.join(unidentified)}: directions into them "
         f"are translated and scored, but have no off-target rate, and means of rates are over the "
-        f"other {judged} of {len(directions)} directions. Text in such a language is taken for "
-        "another, so that directions from it have no share in the source."
+        f"other {judged} of {len(directions)} directions. Output in one of them "
+        "counts as another language's, so for directions from it the share in the source is not "
+        "known."
     ]
 
 

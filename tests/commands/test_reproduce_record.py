@@ -23,7 +23,7 @@ RUN = {
 MADE = {**RUN, "command": "nsmt reproduce", "commit": "beef", "environment": {}, "started": "later"}
 
 
-def test_an_entry_has_commit_command_times_and_hardware_but_no_folders():
+def test_an_entry_has_commit_command_times_and_hardware_but_not_where_it_was_kept():
     assert run_entry(RUN, MADE) == {
         "commit": "c0ffee",
         "command": "nsmt train experiment=a seed=2 method=lass",

@@ -16,6 +16,8 @@ from nsmt.evaluation.off_target import Found, Judge, letter_bytes, mean_rates, w
 from nsmt.evaluation.results import Comparison, TestOutput
 from nsmt.evaluation.significance import OFF_TARGET_KEY, Units, resample, share_statistics
 from nsmt.languages import Direction, LanguageTable
+from nsmt.reporting.results_tables import group_table
+from nsmt.reporting.score_tables import summary_table
 
 DE_FR, FR_DE = Direction("de", "fr"), Direction("fr", "de")
 TABLE = LanguageTable(["en", "de", "fr"])
@@ -150,8 +152,13 @@ def test_directions_into_an_unknown_language_have_no_rate_and_groups_are_of_the_
     assert of_system["bleu"].keys() == {DE_FR, to_ti}
     assert comparison.by_group["ours"][OFF_TARGET_KEY]["Zero-shot"].value == -50
     dense = comparison.systems[0]
-    assert dense.mean_of_known(OFF_TARGET_KEY, [DE_FR, to_ti]) == 50
-    assert dense.mean_of_known(OFF_TARGET_KEY, [to_ti]) is None
+    assert dense.mean(OFF_TARGET_KEY, [DE_FR, to_ti]) == 50
+    assert dense.mean(OFF_TARGET_KEY, [to_ti]) is None
+    shown = summary_table(comparison, title="Scores")
+    (row,) = (row for row in shown.rows if row[0].startswith("off-target"))
+    assert row[1:3] == ["50.00", "0.00"]
+    (group,) = group_table(comparison, OFF_TARGET_KEY).rows
+    assert group[:3] == ["Zero-shot", "1", "50.00"]
     assert Comparison.from_json(comparison.to_json()) == comparison
 
 
