@@ -38,6 +38,7 @@ from nsmt.records import certificate, command_line
 # Whatever is still done after a signal, be it the rest of a table, is done in less.
 _PATIENCE_S = 300
 SIGNALS = (signal.SIGKILL, signal.SIGTERM)
+_END = "finished"
 TABLES = ("table2", "zero_shot", "probes")
 WORDS = (
     *("scale=smoke", "methods=[random,neuron_specialization]", "seeds=[1]"),
@@ -102,16 +103,21 @@ class Killer:
     def due(self, place: Path, run: subprocess.Popen[bytes], *, since: float) -> str | None:
         """Wait for the moment, and tell where it is; None if the command ended before."""
         names = list(self.seconds)
-        # Of what is still to come the next few, so that a table is killed many times.
-        wanted = self.rng.choice([*names[self.reached :][:3], "any"])
-        longest = sum(self.seconds.values()) if wanted == "any" else self.seconds[wanted]
+        # Of what is still to come the next few, so that a table is killed many times; or the end.
+        wanted = self.rng.choice([*[*names[self.reached :], _END][:3], "any"])
+        longest = self.seconds.get(wanted, sum(self.seconds.values()))
         delay, first = self.rng.uniform(0.0, longest), None
+
+        def passed(now: str) -> bool:
+            return now in names and wanted in names and names.index(now) > names.index(wanted)
+
         while run.poll() is None:
             now = phase(place, self.table, since=since)
-            if first is None and wanted in (now, "any"):
+            if first is None and (wanted in (now, "any") or passed(now)):
                 first = time.monotonic()
             if first is not None and time.monotonic() - first >= delay:
-                self.reached = max(self.reached, names.index(wanted) if wanted in names else 0)
+                if wanted in names:
+                    self.reached = names.index(wanted) + self.rng.choice((0, 1))
                 return now
             time.sleep(0.01)
         return None
