@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import fcntl
+import hashlib
 import json
 import os
 import re
@@ -206,6 +207,8 @@ def _content(path: Path, place: Path) -> Any:  # noqa: ANN401 -- whatever can be
         return [
             {key: value for key, value in row.items() if not key.endswith(TIMED)} for row in rows
         ]
+    if path.suffix == ".safetensors":
+        return _tensors(path)
     if path.suffix not in (".json", ".html"):
         return sha256(path)
     text = path.read_text(encoding="utf-8").replace(str(place), "PLACE")
@@ -214,6 +217,13 @@ def _content(path: Path, place: Path) -> Any:  # noqa: ANN401 -- whatever can be
         return text
     # A run that went on keeps what began it.
     return {key: value for key, value in json.loads(text).items() if key != "resumed"}
+
+
+def _tensors(path: Path) -> tuple[Any, str]:
+    """The header and the hash of the rest: the library orders metadata anew in every process."""
+    data = path.read_bytes()
+    end = 8 + int.from_bytes(data[:8], "little")
+    return json.loads(data[8:end]), hashlib.sha256(data[end:]).hexdigest()
 
 
 def _held(lock: Path) -> bool:
