@@ -62,8 +62,8 @@ def write_page(config: ReproduceConfig, plan: Plan, found: Found, *, into: Path)
     # What an earlier page had and this one has not would be taken for its own.
     for folder in ("tables", "figures") if (into / RECORD).is_file() else ():
         shutil.rmtree(into / folder, ignore_errors=True)
-    for folder in (into, into / "tables"):
-        remove_unfinished(folder)
+    for place in (into, into / "tables"):
+        remove_unfinished(place)
     save_tables(tables, into / "tables")
     for name, section in figures.items():
         save_figure(section.figure, into / "figures", name)
