@@ -78,7 +78,7 @@ def test_an_evaluation_that_was_killed_before_its_tables_is_not_done(words, fini
 def test_the_first_page_that_was_killed_leaves_nothing_half_written(words, finished_run, killed):
     words = ("table2", *words, "seeds=[1]", "collect=true")
     as_if_finished(words[:-2], [1], finished_run)
-    killed(reproduce_page, "_record", lambda: reproduce(configured(*words)))
+    killed(reproduce_page, "save_figure", lambda: reproduce(configured(*words)))
     folder = output_folder(configured(*words))
     leftover(folder / "tables")
     page = reproduce(configured(*words))
