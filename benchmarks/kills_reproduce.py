@@ -102,24 +102,27 @@ class Killer:
 
     def due(self, place: Path, run: subprocess.Popen[bytes], *, since: float) -> str | None:
         """Wait for the moment, and tell where it is; None if the command ended before."""
-        names = list(self.seconds)
-        # Of what is still to come the next few, so that a table is killed many times; or the end.
-        wanted = self.rng.choice([*[*names[self.reached :], _END][:3], "any"])
+        names = [name for name in self.seconds if not name.startswith("start of")]
+        # Of what is still to come the next two, so that a table is killed many times; or the end.
+        wanted = self.rng.choice([*[*names[self.reached :], _END][:2], "any"])
         longest = self.seconds.get(wanted, sum(self.seconds.values()))
-        delay, first = self.rng.uniform(0.0, longest), None
+        delay = self.rng.uniform(0.0, longest)
+        first, at = float("inf"), ""
 
         def passed(now: str) -> bool:
             return now in names and wanted in names and names.index(now) > names.index(wanted)
 
         while run.poll() is None:
             now = phase(place, self.table, since=since)
-            if first is None and (wanted in (now, "any") or passed(now)):
-                first = time.monotonic()
-            if first is not None and time.monotonic() - first >= delay:
+            if not at and (wanted in (now, "any") or passed(now)):
+                first, at = time.monotonic(), now
+            # What is quicker now than it was alone is killed at its end.
+            left = wanted in names and at not in ("", now)
+            if left or time.monotonic() - first >= delay:
                 if wanted in names:
                     self.reached = names.index(wanted) + self.rng.choice((0, 1))
                 return now
-            time.sleep(0.01)
+            time.sleep(0.005)
         return None
 
 
