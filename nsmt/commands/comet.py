@@ -40,8 +40,8 @@ def comet(config: EvaluateConfig, settings: CometSettings) -> Path:
         outputs[name] = with_comet(found, sources, program, cache=cache)
         _LOG.info("scored %s with COMET", name)
     comparisons = compare_systems(run, corpus, outputs, into=into)
-    keep(into, {}, comparisons[-1].systems, opened.certificate | {"comet": scored_by})
     keep_comparisons(into, comparisons)
+    keep(into, {}, comparisons[-1].systems, opened.certificate | {"comet": scored_by})
     return into
 
 

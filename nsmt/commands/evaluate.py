@@ -155,8 +155,8 @@ def _run(config: EvaluateConfig) -> Path:
         models=opened.folder,
         into=opened.into,
     )
-    keep(opened.into, {}, comparisons[-1].systems, opened.certificate)
     keep_comparisons(opened.into, comparisons)
+    keep(opened.into, {}, comparisons[-1].systems, opened.certificate)
     return opened.into
 
 

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 from pydantic import Field
 
-from nsmt.commands.config import PathSettings, RunConfig, ScoringSettings, recorded_config
+from nsmt.commands.config import (
+    PathSettings,
+    RunConfig,
+    ScoringSettings,
+    lock_of,
+    recorded_config,
+)
 from nsmt.commands.fit import recorded_corpus
 from nsmt.data.corpus import Corpus
 from nsmt.errors import ConfigurationError
@@ -20,6 +27,7 @@ from nsmt.evaluation.published import PublishedSettings
 from nsmt.evaluation.results import Comparison, SystemResult
 from nsmt.evaluation.scoring import require_tokenizer
 from nsmt.evaluation.zero_shot import ZeroShotSettings
+from nsmt.files import remove_unfinished
 from nsmt.models.decoding import DecodingSettings
 from nsmt.progress import result_console
 from nsmt.records import certificate, command_line, now, read_record, write_record
@@ -27,6 +35,7 @@ from nsmt.reporting.results_tables import comparison_tables
 from nsmt.reporting.score_tables import summary_table
 from nsmt.reporting.tables import Table, save_tables
 from nsmt.settings import Settings
+from nsmt.turns import taking_turns
 
 S = TypeVar("S", bound=Settings)
 EVALUATIONS = "evaluations"
@@ -128,6 +137,15 @@ def opened_run(config: EvaluateConfig) -> OpenedRun:
     return OpenedRun(folder, trained, run, corpus, into, record)
 
 
+@contextmanager
+def alone_at(run: Path, into: Path) -> Iterator[None]:
+    """Hold the lock of an evaluation of a run, and clear what killed ones left half-written."""
+    with taking_turns(lock_of(run, into.name)):
+        for folder in (into, *into.rglob("*/")):
+            remove_unfinished(folder)
+        yield
+
+
 def results_of(config: EvaluateConfig) -> tuple[Path, bool]:
     """Where the results of evaluating a run go, and if they are there, of the run as it is now."""
     folder, trained, run = _run_to_evaluate(config)
@@ -169,7 +187,7 @@ def keep(
     systems: Sequence[SystemResult],
     record: Mapping[str, Any],
 ) -> None:
-    """Write tables, scores and certificate, and show the tables."""
+    """Write tables, scores and, last, the certificate, and show the tables."""
     save_tables(tables, into / "tables")
     scores = {
         system.name: {str(direction): dict(found) for direction, found in system.scores.items()}

@@ -25,7 +25,7 @@ from nsmt.commands.probe_measures import (
     probe_transfer,
 )
 from nsmt.commands.probe_subject import Subject, opened
-from nsmt.files import replace_text
+from nsmt.files import remove_unfinished, replace_text
 from nsmt.languages import OTHER
 from nsmt.manifest import verified_manifest
 from nsmt.methods import DENSE
@@ -86,14 +86,18 @@ def probe(config: ProbeConfig) -> Path:
     subject = opened(folder, accelerator=config.accelerator, progress=config.progress)
     into = folder / FOLDER
     with taking_turns(lock_of(folder, "probe")):
+        for place in (into, into / "tables"):
+            remove_unfinished(place)
         for name in dict.fromkeys(config.probes):
             kept = kept_result(into / f"{name}.json", _key(subject, config, name), parts=_PARTS)
             again = kept is not None
             if kept is None:
                 kept = _measured(subject, config, name)
+            _show(name, kept, into, again=again)
+            if not again:
+                # Last: where it is, its tables and figures are.
                 text = json.dumps(kept, ensure_ascii=False, allow_nan=False)
                 replace_text(into / f"{name}.json", text + "\n")
-            _show(name, kept, into, again=again)
     console = result_console()
     console.print(f"results: {into.resolve()}", soft_wrap=True, highlight=False, markup=False)
     return into

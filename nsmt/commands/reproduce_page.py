@@ -17,7 +17,7 @@ from nsmt.evaluation.claims import LOWER_IS_BETTER
 from nsmt.evaluation.paper import paper
 from nsmt.evaluation.scoring import BLEU_KEY, CHRF_KEY
 from nsmt.evaluation.significance import COMET_KEY, NLL_KEY
-from nsmt.files import replace_text
+from nsmt.files import remove_unfinished, replace_text
 from nsmt.methods import CONTROL, LABELS, SPECIALISED
 from nsmt.neurons.overlap import masked_share, shares, shares_at
 from nsmt.progress import result_console
@@ -66,6 +66,8 @@ def write_page(config: ReproduceConfig, plan: Plan, found: Found, *, into: Path)
     # What an earlier page had and this one has not would be taken for its own.
     for folder in ("tables", "figures") if (into / RECORD).is_file() else ():
         shutil.rmtree(into / folder, ignore_errors=True)
+    for place in (into, into / "tables"):
+        remove_unfinished(place)
     save_tables(tables, into / "tables")
     for name, section in figures.items():
         save_figure(section.figure, into / "figures", name)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from nsmt.commands.evaluations import EvaluateConfig, results_of
+from nsmt.commands.evaluations import EvaluateConfig, alone_at, results_of
 from nsmt.commands.reproduce_plan import PLAIN, Plan
 from nsmt.commands.reproduce_results import Found, kept_scores
 from nsmt.commands.translations import TRANSLATIONS, link_translations
@@ -53,9 +53,10 @@ def evaluate_unseen(plan: Plan, found: Found) -> dict[Row, str]:
             base = found.folders.get((PLAIN, CONTROL, row[1]), folder)
             if base != folder:
                 theirs, _ = results_of(_asked(plan, base))
-                for name in (DENSE, CONTROL):
-                    # Kept only for what made them, so other models translate again.
-                    link_translations(theirs / TRANSLATIONS, name, into / TRANSLATIONS)
+                with alone_at(folder, into):
+                    for name in (DENSE, CONTROL):
+                        # Kept only for what made them, so other models translate again.
+                        link_translations(theirs / TRANSLATIONS, name, into / TRANSLATIONS)
             zero_shot(config, plan.scale.zero_shot)
         except NsmtError as error:
             failed[row] = f"{error.problem} (fix: {error.fix})"

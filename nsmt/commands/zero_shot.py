@@ -20,6 +20,7 @@ from nsmt.commands.config import RunConfig
 from nsmt.commands.evaluations import (
     EvaluateConfig,
     OpenedRun,
+    alone_at,
     keep,
     keep_comparisons,
     opened_run,
@@ -111,6 +112,12 @@ def zero_shot(
 ) -> Path:
     """Evaluate unseen directions; the folder of the results."""
     opened = opened_run(config)
+    with alone_at(opened.folder, opened.into):
+        _evaluate(opened, settings, identifier_of)
+    return opened.into
+
+
+def _evaluate(opened: OpenedRun, settings: ZeroShotSettings, identifier_of: IdentifierOf) -> None:
     corpus, into = opened.corpus, opened.into
     directions = unseen_directions(settings.languages, corpus.languages, pivot=corpus.pivot)
     names, passed_over = chosen_systems(opened, settings.systems)
@@ -140,9 +147,8 @@ def zero_shot(
     notes += [comparison_resolution(each, [ZERO_SHOT], each.metrics) for each in comparisons]
     write_matrices(into, measured, sets, corpus, notes)
     write_everything(into, measured, sets, passed_over, pivot=corpus.pivot)
-    keep(into, {"summary": summary(measured, sets, corpus, notes)}, systems, opened.certificate)
     keep_comparisons(into, comparisons)
-    return into
+    keep(into, {"summary": summary(measured, sets, corpus, notes)}, systems, opened.certificate)
 
 
 def chosen_systems(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from reproductions import NS, configured, planned
 
 from nsmt.cli import main
 from nsmt.commands.compose import composed
+from nsmt.commands.processes import descendants
 from nsmt.commands.reproduce import output_folder, reproduce_words
 from nsmt.commands.reproduce_results import gather
 from nsmt.errors import ConfigurationError
@@ -193,44 +195,79 @@ def made(runs):
     return {path: path.stat().st_mtime_ns for path in kept}
 
 
+# What is there as soon as a stage is reached, in their order; a signal; the status it ends with.
+MOMENTS = (
+    ("*/dense/checkpoint", signal.SIGTERM, 75),
+    ("*/translations/*/hyp.dense.txt", signal.SIGKILL, -9),
+    # In the middle of a row: the first of the second sweep trains its method.
+    ("*/random/metrics.csv", signal.SIGKILL, -9),
+    # All rows are there, and figures and page are not.
+    ("reproductions/*/tables/table2.csv", signal.SIGTERM, -15),
+)
+
+
+def at_work(process):
+    """Whether there is such a process; of one that has ended the words are gone."""
+    try:
+        return bool(Path(f"/proc/{process}/cmdline").read_bytes())
+    except OSError:
+        return False
+
+
+def killed(words, runs, *, at, by):
+    """The status of a reproduction that got a signal as soon as a file was there."""
+    process = start(words)
+    deadline = time.monotonic() + 600
+    while not any(runs.glob(at)) and time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    workers = descendants(process.pid)
+    process.send_signal(by)
+    process.communicate()
+    # Its job ends with it.
+    while any(map(at_work, workers)):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return process.returncode
+
+
+def stages_done(runs):
+    """The stages that were trained to their end, as often as logs tell of it."""
+    return [
+        (path.parent.name, stage)
+        for path in runs.glob("*/log.txt")
+        for stage in re.findall(r"(\w+): \d+ updates done", path.read_text(encoding="utf-8"))
+    ]
+
+
 @pytest.mark.slow
-def test_killed_and_run_again_a_reproduction_computes_nothing_twice(tmp_path, corpora):
+def test_killed_at_any_stage_and_run_again_a_reproduction_computes_nothing_twice(tmp_path, corpora):
     runs = tmp_path / "runs"
     words = ["reproduce", "table2", "scale=smoke", f"methods=[random,{NS}]", "seeds=[1,2]"]
     words += [f"paths.runs={runs}", f"paths.corpora={corpora}", "callbacks.progress=false"]
-    first = start(words)
-    deadline = time.monotonic() + 300
-    # In the middle of a row: the first of the second sweep trains its method.
-    while not list(runs.glob("*/random/metrics.csv")) and time.monotonic() < deadline:
-        assert first.poll() is None, first.communicate()
-        time.sleep(0.02)
-    first.send_signal(signal.SIGKILL)
-    first.wait()
-    # Its job ends with it.
-    time.sleep(2)
-    before = made(runs)
-    assert len([path for path in before if path.name == "record.json"]) >= 2
-    assert len(list(runs.glob("*/dense"))) < 6
-
-    again = start(words)
-    shown, errors = again.communicate(timeout=600)
-    assert again.returncode == 0, errors
-    after = made(runs)
-    assert {path: after[path] for path in before} == before
+    before = {}
+    for at, by, status in MOMENTS:
+        assert killed(words, runs, at=at, by=by) == status, at
+        after = made(runs)
+        assert {path: after[path] for path in before} == before, at
+        before = after
     assert len(list(runs.glob("smoke-*"))) == 6
-    tables = output_folder(configured(*words[1:])) / "tables"
-    table = (tables / "table2.csv").read_text().splitlines()
+    folder = output_folder(configured(*words[1:]))
+    assert not (folder / "report.html").exists()
+
+    last = start(words)
+    shown, errors = last.communicate(timeout=600)
+    assert last.returncode == 0, errors
+    assert shown.count("is finished already") == 6
+    assert made(runs) == before
+    assert len(stages_done(runs)) == len(set(stages_done(runs))) == 2 * (2 + 2)
+    table = (folder / "tables" / "table2.csv").read_text().splitlines()
     assert [line.split(",")[:3:2] for line in table[1:]] == [
         [label, "2"]
         for label in ("dense", "continue-dense", "random neurons", "neuron specialisation")
     ]
-    assert "missing" not in (tables / "table2.md").read_text()
-
-    third = start(words)
-    shown, errors = third.communicate(timeout=300)
-    assert third.returncode == 0, errors
-    assert shown.count("is finished already") == 6
-    assert made(runs) == after
+    assert "missing" not in (folder / "tables" / "table2.md").read_text()
+    assert (folder / "report.html").is_file()
 
 
 @pytest.mark.slow
