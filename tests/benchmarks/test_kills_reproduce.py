@@ -27,7 +27,7 @@ def script(disk):
 def run(tmp_path):
     """A run whose dense model is trained, identified and has translated."""
     folder = tmp_path / "runs" / "smoke-0"
-    files = ("dense/checkpoint/model.safetensors", "dense/metrics.csv", "identification/s")
+    files = ("dense/checkpoint/vocabulary.model", "dense/metrics.csv", "identification/s")
     for name in (*files, "translations/en-de/hyp.dense.txt"):
         write(folder / name, "x")
     write(folder / "translations" / "dense.json", '{"files": {"en-de/hyp.dense.txt": ""}}')
@@ -49,7 +49,7 @@ def test_what_was_finished_and_is_written_again_is_noticed(disk, tmp_path, run):
     before = disk.kept(tmp_path)
     write(run / NS / "metrics.csv", "gone on")
     disk.changed(before, disk.kept(tmp_path))
-    path = run / "dense" / "checkpoint" / "model.safetensors"
+    path = run / "dense" / "checkpoint" / "vocabulary.model"
     os.utime(path, ns=(1, 1))
     with pytest.raises(SystemExit, match=f"made again: \\['{path}'\\]"):
         disk.changed(before, disk.kept(tmp_path))
@@ -124,6 +124,19 @@ def test_outcomes_differ_in_numbers_and_not_in_times_and_places(disk, tmp_path):
         )
         found.append(disk.outcome(tmp_path / place))
     assert found[0] == found[1] != found[2]
+
+
+def test_tensors_differ_in_values_and_metadata_and_not_in_the_order_of_metadata(disk, tmp_path):
+    def content(told, values):
+        header = json.dumps({"__metadata__": told}).encode()
+        path = tmp_path / "x.safetensors"
+        path.write_bytes(len(header).to_bytes(8, "little") + header + values)
+        return disk._content(path, tmp_path)
+
+    one = content({"a": "1", "b": "2"}, b"values")
+    assert one == content({"b": "2", "a": "1"}, b"values")
+    assert one != content({"a": "1", "b": "3"}, b"values")
+    assert one != content({"a": "1", "b": "2"}, b"others")
 
 
 def test_a_command_that_waits_for_a_run_has_to_hear_a_signal(script):
