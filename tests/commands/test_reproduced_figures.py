@@ -12,7 +12,7 @@ from nsmt.commands.reproduce_page import _figures
 from nsmt.commands.reproduce_results import gather
 from nsmt.methods import CONTROL, DENSE
 from nsmt.neurons.atlas import NeuronAtlas
-from nsmt.reporting.neurons import masked_share
+from nsmt.neurons.overlap import masked_share
 from nsmt.reporting.paper_tables import named
 from nsmt.reporting.results_tables import HEADINGS
 
