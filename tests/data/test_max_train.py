@@ -8,61 +8,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from three_languages import PAIRS, Rows, corpus_settings, decided, kept_texts
 
-from nsmt.data.blocks import clean_pairs, cleaned_pair, columns, texts
-from nsmt.data.kept import drop_repeated, separate
-from nsmt.data.settings import CleaningSettings, SplitSettings
-from nsmt.data.sources.synthetic import SyntheticSettings
+from nsmt.data.settings import SplitSettings
 from nsmt.data.split import SPLITS
-from nsmt.data.tally import Tally
 from nsmt.data.text import recognition_key
-from nsmt.data.workers import Workers
 from nsmt.languages import Direction
 
-PAIRS = ("en-de", "fr-en", "de-fr")
-SIDES = {"en": 0, "de": 1, "fr": 2}
+# en-de has a test set of its own.
+GIVEN = {("en-de", "test"): [("a test", "ein Test", "un test")]}
 
 
-class Rows:
-    """A source of pairs that say rows of (en, de, fr); en-de has a test set of its own."""
-
-    def __init__(self, train):
-        self.rows = {"train": train, "test": [("a test", "ein Test", "un test")]}
-
-    def splits(self, pair):
-        return ("train", "test") if str(pair) == "en-de" else ("train",)
-
-    def read(self, pair, split):
-        for row in self.rows[split]:
-            yield row[SIDES[pair.source]], row[SIDES[pair.target]]
-
-
-def limited(**more):
-    more = {"pairs": PAIRS, "cleaning": CleaningSettings(steps=("whitespace", "empty"))} | more
-    return SyntheticSettings(source="synthetic", **more)
-
-
-def kept(rows, options):
+def kept(rows, **more):
     """What is kept of every pair and split, and the counts."""
-    tally, source = Tally(), Rows(rows)
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        with Workers(1) as workers:
-            clean_pairs(source, options, folder=folder, workers=workers, advance=lambda: None)
-        pairs = [cleaned_pair(folder, p, source.splits(p), tally) for p in options.parsed_pairs]
-        for cleaned in pairs:
-            drop_repeated(cleaned, tally)
-        separate(pairs, options, tally)
-        found = {(str(c.pair), name): _kept(c, name) for c in pairs for name in SPLITS}
-    return found, tally
-
-
-def _kept(cleaned, name):
-    found = []
-    for path, marked in zip(cleaned.blocks, cleaned.kept, strict=True):
-        (split,) = columns(path, "split")
-        found += zip(*texts(path, marked & (split == SPLITS.index(name))), strict=True)
-    return found
+    with tempfile.TemporaryDirectory() as folder:
+        pairs, tally = decided(Rows(rows, GIVEN), Path(folder), **more)
+        return {(str(c.pair), name): kept_texts(c, name) for c in pairs for name in SPLITS}, tally
 
 
 def slowly(rows, pair, limit):
@@ -88,10 +49,10 @@ LIMITS = st.dictionaries(st.sampled_from(PAIRS), st.integers(1, 12))
 @given(ROWS, LIMITS, st.integers(1, 5))
 def test_the_training_sentences_of_lowest_hash_stay_and_nothing_else_changes(rows, limits, more):
     split = SplitSettings(valid=0.2, test=0.2, max_valid=3)
-    whole, _ = kept(rows, limited(split=split))
-    smaller, tally = kept(rows, limited(split=split, max_train=limits))
+    whole, _ = kept(rows, split=split)
+    smaller, tally = kept(rows, split=split, max_train=limits)
     raised = {pair: limit + more for pair, limit in limits.items()}
-    larger, _ = kept(rows, limited(split=split, max_train=raised))
+    larger, _ = kept(rows, split=split, max_train=raised)
     for (pair, name), before in whole.items():
         if name == "train" and pair in limits:
             assert smaller[pair, name] == slowly(before, pair, limits[pair])
@@ -106,7 +67,7 @@ def test_the_training_sentences_of_lowest_hash_stay_and_nothing_else_changes(row
 
 def test_pairs_with_the_same_pivot_text_keep_the_same_sentences_of_it():
     rows = [(f"english {n}", f"deutsch {n}", f"francais {n}") for n in range(100)]
-    found, _ = kept(rows, limited(max_train={"en-de": 10, "fr-en": 30}))
+    found, _ = kept(rows, max_train={"en-de": 10, "fr-en": 30})
     english = {source for source, _ in found["en-de", "train"]}
     assert len(english) == 10
     assert english < {target for _, target in found["fr-en", "train"]}
@@ -127,12 +88,12 @@ def test_a_limited_corpus_has_so_many_sentences_and_the_held_out_text_of_the_who
 
 
 def test_without_limits_a_corpus_is_named_as_before_there_were_any():
-    assert "max_train" not in limited().identity()
-    assert limited(max_train={}).identity() == limited().identity()
+    assert "max_train" not in corpus_settings().identity()
+    assert corpus_settings(max_train={}).identity() == corpus_settings().identity()
 
 
 def test_a_pair_may_be_named_either_way_round():
-    one, other = (limited(max_train={pair: 5}) for pair in ("fr-en", "en-fr"))
+    one, other = (corpus_settings(max_train={pair: 5}) for pair in ("fr-en", "en-fr"))
     assert one.identity() == other.identity()
     assert one.identity()["max_train"] == {"fr-en": 5}
     assert other.train_limits == {Direction("fr", "en"): 5}
@@ -150,6 +111,6 @@ def test_a_pair_may_be_named_either_way_round():
 )
 def test_a_limit_that_fits_no_pair_is_named(limits, said):
     with pytest.raises(ValidationError) as caught:
-        limited(max_train=limits)
+        corpus_settings(max_train=limits)
     assert "max_train" in str(caught.value)
     assert said in str(caught.value)

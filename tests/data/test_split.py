@@ -7,15 +7,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from three_languages import Rows, decided, kept_texts
 
-from nsmt.data.blocks import clean_pairs, cleaned_pair, columns, number_of, texts
-from nsmt.data.kept import drop_repeated, separate
+from nsmt.data.blocks import number_of
 from nsmt.data.settings import CleaningSettings, SplitSettings
-from nsmt.data.sources.synthetic import SyntheticSettings
 from nsmt.data.split import SPLITS, HashSplit, HeldOut, pair_keys
-from nsmt.data.tally import Tally, report_table
+from nsmt.data.tally import report_table
 from nsmt.data.text import recognition_key
-from nsmt.data.workers import Workers
 from nsmt.languages import Direction
 
 EN_DE, EN_FR, DE_FR = (Direction.parse(text) for text in ("en-de", "en-fr", "de-fr"))
@@ -83,44 +81,6 @@ def test_pairs_without_the_pivot_are_recognised_by_either_side():
     held.add(DE_FR, *keyed("Eine Katze.", "Un chat."))
     assert held.covers(EN_FR, *keyed("A cat.", "Un chat."))
     assert not held.covers(EN_FR, *keyed("Un chat.", "Anything."))
-
-
-class Rows:
-    """A source of pairs that say rows of (en, de, fr): the same train for all of them."""
-
-    def __init__(self, train, given=None):
-        self.train, self.given = train, given or {}
-
-    def splits(self, pair):
-        return ("train", *(split for of_pair, split in self.given if of_pair == str(pair)))
-
-    def read(self, pair, split):
-        columns = {"en": 0, "de": 1, "fr": 2}
-        for row in self.train if split == "train" else self.given[str(pair), split]:
-            yield row[columns[pair.source]], row[columns[pair.target]]
-
-
-def decided(source, folder, **more):
-    """The pairs of a source after cleaning, deduplication and separation, and their counts."""
-    more = {"cleaning": CleaningSettings(steps=("whitespace", "empty"))} | more
-    options = SyntheticSettings(source="synthetic", pairs=("en-de", "fr-en", "de-fr"), **more)
-    tally = Tally()
-    with Workers(1) as workers:
-        clean_pairs(source, options, folder=folder, workers=workers, advance=lambda: None)
-    pairs = [cleaned_pair(folder, p, source.splits(p), tally) for p in options.parsed_pairs]
-    for cleaned in pairs:
-        drop_repeated(cleaned, tally)
-    separate(pairs, options, tally)
-    return pairs, tally
-
-
-def kept_texts(cleaned, name):
-    """The rows of a split that are kept."""
-    found = []
-    for path, kept in zip(cleaned.blocks, cleaned.kept, strict=True):
-        (split,) = columns(path, "split")
-        found += zip(*texts(path, kept & (split == SPLITS.index(name))), strict=True)
-    return found
 
 
 def keyed_rows(pairs, name):
