@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from three_languages import PAIRS, Rows, corpus_settings, decided, kept_texts
+from three_language_corpus import PAIRS, Rows, corpus_settings, decided, kept_texts
 
 from nsmt.data.settings import SplitSettings
 from nsmt.data.split import SPLITS

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from three_languages import Rows, decided, kept_texts
+from three_language_corpus import Rows, decided, kept_texts
 
 from nsmt.data.blocks import number_of
 from nsmt.data.settings import CleaningSettings, SplitSettings
