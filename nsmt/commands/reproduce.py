@@ -29,6 +29,7 @@ from nsmt.commands.reproduce_comet import (
 )
 from nsmt.commands.reproduce_page import write_page
 from nsmt.commands.reproduce_plan import (
+    AS_IT_IS,
     PLAIN,
     PROBED,
     ROOT,
@@ -147,6 +148,7 @@ def output_folder(config: ReproduceConfig) -> Path:
         "runs": _changed_identity(config),
         "methods": config.methods if config.methods != config.table.methods else None,
         "seeds": config.seeds if config.seeds != seeds else None,
+        "conditions": config.conditions,
         "table": of_table,
         "scale": of_scale,
     }
@@ -212,8 +214,10 @@ def _show_plan(config: ReproduceConfig, plan: Plan) -> None:
     out = result_console()
     out.print(f"{config.table.title} at scale {config.scale.name}", highlight=False)
     for name, result in found.results.items():
-        title = name or "as it is"
+        title = name or AS_IT_IS
         done, all_of_it = len(result.outcomes), len(result.outcomes) + len(result.absent)
+        if not all_of_it:
+            continue
         rows = ", ".join(result.systems)
         out.print(
             f"{title}: {done} of {all_of_it} runs are finished; rows {rows}; seeds "

@@ -10,7 +10,14 @@ from typing import Final
 
 from nsmt.commands.compose import composed
 from nsmt.commands.config import RunConfig
-from nsmt.commands.reproduce_plan import PLAIN, PROBED, UNSEEN, Plan, ReproduceConfig
+from nsmt.commands.reproduce_plan import (
+    AS_IT_IS,
+    PLAIN,
+    PROBED,
+    UNSEEN,
+    Plan,
+    ReproduceConfig,
+)
 from nsmt.commands.reproduce_record import reproduction_record, shown_runs
 from nsmt.commands.reproduce_results import Found
 from nsmt.evaluation.claims import LOWER_IS_BETTER
@@ -91,7 +98,7 @@ def write_page(config: ReproduceConfig, plan: Plan, found: Found, *, into: Path)
 
 def _tables(config: ReproduceConfig, found: Found) -> Iterator[tuple[str, Table]]:
     plain = found.results[PLAIN]
-    metrics = [metric for metric in _METRICS if metric in plain.metrics]
+    metrics = [metric for metric in _METRICS if metric in found.metrics]
     # First of all, what is decided.
     if {"table1", "table2"} & set(config.table.tables) and SPECIALISED in plain.methods:
         yield "claims", claims_table(plain, metrics)
@@ -139,9 +146,10 @@ def _efficiency(found: Found) -> dict[str, Table]:
 def _conditions(
     config: ReproduceConfig, found: Found, name: str, metrics: Sequence[str]
 ) -> Iterator[tuple[str, Table]]:
-    shown = {key or "as it is": result for key, result in found.results.items()}
+    # Those that are there for others to take over from have no rows.
+    shown = {key or AS_IT_IS: result for key, result in found.results.items() if result.methods}
     if name == "k":
-        shown = {key: found.results[key] for key in config.table.conditions}
+        shown = {key: shown[key] for key in config.table.conditions if key in shown}
     # Those that change neither the dense model nor the control have that of the base runs.
     given = [config.table.conditions.get(key) for key in shown]
     one_control = all(each is not None and each.changes is not None for each in given)
@@ -159,9 +167,10 @@ def _figures(
     config: ReproduceConfig, plan: Plan, found: Found
 ) -> Iterator[tuple[str, FigureSection]]:
     yield from _neuron_figures(plan, found)
-    places = {n: c.place for n, c in config.table.conditions.items() if c.place is not None}
+    given = {n: config.table.conditions.get(n) for n in found.results}
+    places = {n: c.place for n, c in given.items() if c is not None and c.place is not None}
     for metric in _DRAWN:
-        if metric not in found.results[PLAIN].metrics:
+        if metric not in found.metrics:
             continue
         if "table4" in config.table.tables:
             yield from _gap_figure(found, metric)

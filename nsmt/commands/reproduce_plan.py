@@ -7,6 +7,7 @@ both over from the base runs.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -27,8 +28,9 @@ from nsmt.methods import CONTROL, NOT_PROBED, SEEN_ONLY
 from nsmt.settings import Settings
 
 ROOT: Final = "train"
-# The condition that every table has: the scale's experiment as it is.
+# The condition that every table has, the scale's experiment as it is, and what it is called.
 PLAIN: Final = ""
+AS_IT_IS: Final = "as it is"
 TableName = Literal[
     "table1", "table2", "table3", "table4", "table11", "study", "k", "zero_shot", "probes"
 ]
@@ -98,6 +100,7 @@ class ReproduceConfig(Settings):
     scale: ScaleSettings
     methods: tuple[str, ...] | None = Field(None, description="rows; null: those of the table")
     seeds: tuple[Seed, ...] | None = Field(None, description="null: those of the table or scale")
+    conditions: tuple[str, ...] | None = Field(None, description="null: all of table and scale")
     collect: bool = Field(default=False, description="train nothing, read what is there")
     check: bool = Field(default=False, description="say what would be run, and end")
     comet: CometSettings = Field(description="scores every run, if an environment is given")
@@ -108,12 +111,16 @@ class ReproduceConfig(Settings):
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A condition with its rows in order; `methods` are those that this version has."""
+    """A condition with its rows in order; `methods` are those that this version has.
+
+    `base` says that it trains a dense model and a control of its own.
+    """
 
     name: str
     settings: ConditionSettings
     rows: tuple[str, ...]
     methods: tuple[str, ...]
+    base: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,13 +142,12 @@ class Plan:
         seeds = ",".join(map(str, self.seeds))
         for condition in self.conditions:
             common = self._words(condition)
-            shares = condition.settings.changes is not None
-            if not shares:
+            if condition.base:
                 yield [*common, f"method={CONTROL}", f"seed={seeds}"]
             if not condition.methods:
                 continue
             methods = f"method={','.join(condition.methods)}"
-            if not shares:
+            if condition.settings.changes is None:
                 yield [*common, f"seed={seeds}", methods]
                 continue
             # Every seed has a base run of its own to take over from.
@@ -181,21 +187,39 @@ def plan_of(config: ReproduceConfig) -> Plan:
     if config.methods is not None and (unknown := set(config.methods) - set(known)):
         # Said with the nearest right name.
         checked_overrides(ROOT, [f"method={name}" for name in sorted(unknown)], RunConfig)
-    wanted = {PLAIN: ConditionSettings()} | dict(table.conditions)
-    wanted |= dict(scale.study) if table.study else {}
+    wanted = _wanted(config)
+    # Those that leave the dense model and the control as they are take both from the plain one.
+    shared = any(settings.changes is not None for settings in wanted.values())
     conditions = []
-    for name, settings in wanted.items():
+    for name, settings in ({PLAIN: ConditionSettings()} | wanted).items():
         rows = table.methods if name == PLAIN else table.condition_methods
         if config.methods is not None:
             rows = tuple(m for m in config.methods if name == PLAIN or m in rows)
-        rows = tuple(row for row in dict.fromkeys(rows) if row != CONTROL)
+        rows = tuple(row for row in dict.fromkeys(rows) if row != CONTROL and name in wanted)
         if UNSEEN in table.tables:
             _require_able(rows, SEEN_ONLY, "no unseen direction can be translated by")
         if PROBED in table.tables:
             _require_able(rows, NOT_PROBED, "nothing can be probed in")
         there = tuple(row for row in rows if row in known)
-        conditions.append(Condition(name, settings, rows, there))
+        base = settings.changes is None and (name in wanted or shared)
+        conditions.append(Condition(name, settings, rows, there, base))
     return Plan(scale, tuple(conditions), tuple(sorted(set(seeds))), config.runs)
+
+
+def _wanted(config: ReproduceConfig) -> dict[str, ConditionSettings]:
+    """The conditions that are asked for, in the order of table and scale."""
+    named = {AS_IT_IS: ConditionSettings()} | dict(config.table.conditions)
+    named |= dict(config.scale.study) if config.table.study else {}
+    asked = named if config.conditions is None else config.conditions
+    if strangers := [name for name in asked if name not in named]:
+        near = difflib.get_close_matches(strangers[0], named, n=1)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        raise ConfigurationError(
+            f"no condition of {config.table.title} at scale {config.scale.name}: "
+            f"{', '.join(strangers)}",
+            fix=f"{hint}its conditions are {', '.join(named)}",
+        )
+    return {PLAIN if n == AS_IT_IS else n: of for n, of in named.items() if n in asked}
 
 
 @cache

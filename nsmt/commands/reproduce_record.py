@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from nsmt.commands.reproduce_plan import Plan, ReproduceConfig
+from nsmt.commands.reproduce_plan import AS_IT_IS, Plan, ReproduceConfig
 from nsmt.commands.reproduce_results import Found
 from nsmt.records import certificate, command_line, now, read_record
 
@@ -72,4 +72,4 @@ def shown_runs(record: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _row(condition: str, method: str, seed: int) -> str:
-    return f"{condition or 'as it is'}, {method}, seed {seed}"
+    return f"{condition or AS_IT_IS}, {method}, seed {seed}"

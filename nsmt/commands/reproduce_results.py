@@ -48,6 +48,11 @@ class Found:
     unseen: Unseen | None = None
     probed: Probed | None = None
 
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics of the first condition that has any run."""
+        return next((each.metrics for each in self.results.values() if each.outcomes), [])
+
     def training_pairs(self, pivot: str) -> dict[str, int]:
         """How many sentence pairs of training text each language has with the pivot."""
         sizes = self.record.get("preparation", {})
@@ -166,9 +171,7 @@ def gather(plan: Plan) -> Found:
 
 def _rows(plan: Plan, condition: Condition) -> Iterator[tuple[str, int, Path | Absence]]:
     """Every row of a condition with its run's folder, or why there can be none."""
-    # Conditions that share their base have no control runs of their own.
-    shares = condition.settings.changes is not None
-    for method in dict.fromkeys((() if shares else (CONTROL,)) + condition.methods):
+    for method in dict.fromkeys(((CONTROL,) if condition.base else ()) + condition.methods):
         for seed in plan.seeds:
             try:
                 yield method, seed, plan.folder(condition, method, seed)

@@ -84,6 +84,23 @@ def test_conditions_train_their_own_base_unless_they_leave_it_as_it_is(tmp_path)
     )
 
 
+def test_single_conditions_are_trained_with_the_base_runs_that_they_need(tmp_path):
+    narrow, shares = "narrow-24", "masks out of the pivot alone"
+    alone = planned("study", "scale=smoke", f"conditions=[{narrow}]")
+    assert [words[0] for words in alone.sweeps()] == ["experiment=[smoke/base,study/narrow_24]"] * 2
+    words = (f"conditions=[{narrow},{shares}]", f"methods=[{NS}]", f"paths.runs={tmp_path}")
+    plan = planned("study", "scale=smoke", *words)
+    base, *taken_over, own_base, own = plan.sweeps()
+    assert base == ["experiment=smoke/base", words[-1], f"method={CONTROL}", "seed=1,2"]
+    assert [words[-2:] for words in taken_over] == [[f"seed={s}", f"method={NS}"] for s in (1, 2)]
+    assert own_base[-2:] == [f"method={CONTROL}", "seed=1,2"]
+    assert own[-2:] == ["seed=1,2", f"method={NS}"]
+    found = gather(plan)
+    assert [len(result.absent) for result in found.results.values()] == [2, 2, 4]
+    as_it_is = list(planned("study", "scale=smoke", "conditions=[as it is]").sweeps())
+    assert as_it_is == list(planned("study", "scale=smoke").sweeps())[:2]
+
+
 def test_all_of_the_paper_has_the_one_ablation_of_k():
     paper, alone = (configured(name, "scale=smoke").table for name in ("paper", "k"))
     assert list(paper.conditions) == [f"k-{k}" for k in (50, 70, 80, 90, 95, 98)]
@@ -114,6 +131,7 @@ def test_all_seeds_of_a_row_have_folders_of_their_own_which_runs_would_use(tmp_p
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["conditions=[as it]"], "smoke: as it\n  fix: did you mean 'as it is'"),
         (["seed=3"], "choose by seeds="),
         (["method=random"], "choose by methods="),
         (["selection.k=1,2"], "is a sweep of its own"),
@@ -143,8 +161,9 @@ def test_the_output_is_named_by_what_changes_the_results(tmp_path):
     for word in (*same, "seeds=[1,2]"):
         assert output_folder(configured(*common, word)) == plain
     others = ("callbacks=early_stopping", "model.d_ff=64", "seeds=[1]", f"methods=[{NS}]")
-    changed = {output_folder(configured(*common, word)) for word in (*others, "table.title=X")}
-    assert len(changed - {plain}) == len(others) + 1
+    others += ("conditions=[as it is]", "table.title=X")
+    changed = {output_folder(configured(*common, word)) for word in others}
+    assert len(changed - {plain}) == len(others)
     paper = configured("paper", "scale=smoke", f"paths.runs={tmp_path}")
     assert output_folder(paper).name == "paper-smoke"
 

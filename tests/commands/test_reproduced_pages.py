@@ -95,6 +95,20 @@ def test_every_number_is_of_its_own_seed_method_and_condition(runs, finished_run
     assert found.results["k-80"].tested(NS, CONTROL, "bleu", _directions(found)).sentences
 
 
+def test_a_condition_alone_has_a_page_of_its_own(runs, finished_run):
+    place = runs[2]
+    words = ("k", "scale=smoke", "conditions=[k-80,k-98]", f"paths.runs={place}")
+    main(["reproduce", *words, "collect=true"])
+    into = output_folder(configured(*words))
+    rows = read(into / "tables" / "k.csv")
+    assert [row["Condition"] for row in rows] == ["k-80", "k-98"]
+    base = base_scores(finished_run)
+    assert rows[0]["control BLEU"].startswith(f"{base[CONTROL] + above('k-80', CONTROL, 1.5):.2f} ")
+    assert (into / "figures" / "gain-by-k.svg").is_file()
+    record = json.loads((into / "reproduction.json").read_text())
+    assert {name.partition(",")[0] for name in record["runs"]} == {"as it is", "k-80", "k-98"}
+
+
 def _directions(found):
     return found.results[""].directions
 
