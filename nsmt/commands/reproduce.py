@@ -58,6 +58,7 @@ from nsmt.commands.train import train
 from nsmt.errors import ConfigurationError, DataError, PreemptionError
 from nsmt.methods import CONTROL
 from nsmt.progress import result_console
+from nsmt.training.signals import StopSignal
 
 REPRODUCTIONS: Final = "reproductions"
 
@@ -83,8 +84,8 @@ def reproduce_words(words: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
 def reproduce(config: ReproduceConfig) -> Path | None:
     """Train what is missing, then write tables, figures and a page; the path of the page.
 
-    Exits with status 2 if rows failed, and with 75, before anything is collected, if the runs were
-    stopped by a signal.
+    Exits with status 2 if rows failed, and with 75, before there is a page, if a signal asked it to
+    stop.
     """
     plan = plan_of(config)
     if PROBED in config.table.tables:
@@ -102,9 +103,10 @@ def reproduce(config: ReproduceConfig) -> Path | None:
             f"no row of {config.table.title} has a finished run: " + "; ".join(_reasons(found)[:3]),
             fix="run the command without collect=true, or mend what the failed runs say",
         )
-    found, failed = _measured(config, plan, found)
+    with StopSignal().listening():
+        found, failed = _measured(config, plan, found)
+        page = write_page(config, plan, found, into=output_folder(config))
     status = FAILURE if failed else status
-    page = write_page(config, plan, found, into=output_folder(config))
     out = result_console()
     for reason in _reasons(found):
         out.print(reason, highlight=False, markup=False, soft_wrap=True)

@@ -13,7 +13,7 @@ from nsmt.commands.comet_results import latest_comet
 from nsmt.commands.evaluations import EvaluateConfig, results_of
 from nsmt.commands.reproduce_plan import Plan, ReproduceConfig
 from nsmt.commands.reproduce_results import Found
-from nsmt.errors import ConfigurationError, NsmtError
+from nsmt.errors import ConfigurationError, NsmtError, PreemptionError
 from nsmt.evaluation.comet import CometProgram
 from nsmt.methods import CONTROL
 
@@ -46,6 +46,8 @@ def score_with_comet(config: ReproduceConfig, plan: Plan, found: Found) -> list[
             into, finished = results_of(asked)
             if not (finished and latest_comet(folder) == into):
                 comet(asked, config.comet)
+        except PreemptionError:
+            raise
         except NsmtError as error:
             row = ", ".join(part for part in (condition, method, f"seed {seed}") if part)
             failed.append(f"not scored with COMET: {row}: {error.problem} (fix: {error.fix})")

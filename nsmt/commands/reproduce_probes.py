@@ -16,7 +16,7 @@ from nsmt.commands.compose import composed
 from nsmt.commands.probe import DENSE_ALONE, ProbeConfig, kept_probes, probe
 from nsmt.commands.reproduce_plan import PLAIN
 from nsmt.commands.reproduce_results import Found
-from nsmt.errors import ConfigurationError, DataError, NsmtError
+from nsmt.errors import ConfigurationError, DataError, NsmtError, PreemptionError
 from nsmt.methods import CONTROL
 from nsmt.probing.settings import ProbeName
 from nsmt.reporting.probes_over_seeds import Probed
@@ -43,6 +43,8 @@ def probe_runs(found: Found, words: tuple[str, ...]) -> dict[Row, str]:
         try:
             if len(kept_probes(config)) < len(set(config.probes)):
                 probe(config)
+        except PreemptionError:
+            raise
         except NsmtError as error:
             failed[row] = f"{error.problem} (fix: {error.fix})"
     return failed

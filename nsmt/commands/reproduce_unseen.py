@@ -19,7 +19,7 @@ from nsmt.commands.reproduce_results import Found, kept_scores
 from nsmt.commands.translations import TRANSLATIONS, link_translations
 from nsmt.commands.zero_shot import judge_of, zero_shot
 from nsmt.commands.zero_shot_report import EVERYTHING
-from nsmt.errors import DataError, NsmtError
+from nsmt.errors import DataError, NsmtError, PreemptionError
 from nsmt.evaluation.significance import OFF_TARGET_KEY
 from nsmt.evaluation.zero_shot import unseen_directions
 from nsmt.languages import Direction
@@ -58,6 +58,8 @@ def evaluate_unseen(plan: Plan, found: Found) -> dict[Row, str]:
                         # Kept only for what made them, so other models translate again.
                         link_translations(theirs / TRANSLATIONS, name, into / TRANSLATIONS)
             zero_shot(config, plan.scale.zero_shot)
+        except PreemptionError:
+            raise
         except NsmtError as error:
             failed[row] = f"{error.problem} (fix: {error.fix})"
     return failed
