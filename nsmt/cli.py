@@ -22,7 +22,6 @@ from nsmt.commands.help import example, help_of, overview
 from nsmt.commands.hydra_session import hydra_session
 from nsmt.commands.preflight import require_installed
 from nsmt.commands.registry import COMMANDS, Command, meant
-from nsmt.commands.sweep_launch import check_sweep, run_sweep
 
 __all__ = ["COMMANDS", "main"]
 
@@ -71,15 +70,18 @@ def _run(name: str, words: list[str]) -> None:
 
     with hydra_session(command.root) as session:
         shared = session.preview(overrides, sweep=True)
-        sweep = flags.multirun or shared.hydra.mode == RunMode.MULTIRUN
-        if sweep and flags.check:
-            check_sweep(name, session, given, shared, task)
-        elif sweep:
-            run_sweep(name, session, given, shared)
-        else:
+        if not flags.multirun and shared.hydra.mode != RunMode.MULTIRUN:
             require_one_run(overrides, fix="add -m for a sweep, or write key=[a,b] for a list")
             session.preview(overrides, sweep=False)
             session.run(task, overrides)
+            return
+        # It imports all that trains, which help and worker processes do without.
+        from nsmt.commands.sweep_launch import check_sweep, run_sweep
+
+        if flags.check:
+            check_sweep(name, session, given, shared, task)
+        else:
+            run_sweep(name, session, given, shared)
 
 
 def _show(name: str, command: Command, flags: Flags, given: list[str]) -> None:

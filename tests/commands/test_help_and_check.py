@@ -1,5 +1,8 @@
 """What a command says of itself, and configurations that are validated without being run."""
 
+import subprocess
+import sys
+
 import pytest
 
 from nsmt.cli import main
@@ -96,3 +99,8 @@ def test_a_check_of_a_search_begins_none(said, tmp_path):
     swept = ("hydra/sweeper=search", "optimizer.learning_rate=tag(log,interval(1e-4,1e-2))")
     assert "schedule    two_stage" in said("train", "-m", "--check", *words[:2], *swept, "seed=1,2")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_help_and_the_scripts_that_workers_import_load_nothing_that_trains():
+    seen = "import sys, nsmt.cli; nsmt.cli.main(['--help']); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", seen], check=True, stdout=subprocess.DEVNULL)
