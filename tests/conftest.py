@@ -5,6 +5,7 @@ Commands are imported where they are used: tests on a GPU run where Hydra is mis
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,12 @@ import torch
 
 if TYPE_CHECKING:
     from nsmt.commands.config import RunConfig
+
+# Processes that tests start would have a thread a core each, and wait for one another: two of them
+# at once took 1.6 times as long. And what they compute is compared to the bit.
+os.environ["OMP_NUM_THREADS"] = "1"
+# Before any library of the hub is imported: nothing here waits for a network.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -47,6 +54,14 @@ def small_config(tmp_path, corpora):
         return composed("train", [*small, *paths, *overrides], RunConfig)
 
     return compose
+
+
+@pytest.fixture
+def forked_ranks(monkeypatch):
+    """What this process trains on several ranks has them at once, without torchrun."""
+    from forked_ranks import run_ranks
+
+    monkeypatch.setattr("nsmt.commands.launch.run_ranks", run_ranks)
 
 
 @pytest.fixture(scope="session")

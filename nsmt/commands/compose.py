@@ -94,7 +94,7 @@ def checked_overrides(root: str, overrides: Sequence[str], schema: type[Settings
         raise ConfigurationError(
             _listed("the command line has", faults), fix="correct the overrides above"
         )
-    known = set(key_paths(schema))
+    known = key_paths(schema)
     return [
         f"++{text}"
         if override.type == OverrideType.CHANGE
@@ -145,7 +145,7 @@ def _override_faults(override: Override, root: str, schema: type[Settings]) -> I
     if key in groups:
         yield from _choice_faults(override, key, group_choices()[key])
         return
-    known = set(key_paths(schema)) | groups
+    known = key_paths(schema) | groups
     if key not in known and not _open_ended(schema, key.split(".")):
         near = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.5)
         hint = f"; did you mean '{near[0]}'?" if near else f"; see conf/{root}.yaml"
@@ -235,12 +235,17 @@ def _offered(root: str) -> set[str]:
     return {str(key).partition("@")[0] for entry in entries for key in entry}
 
 
-def key_paths(schema: type[BaseModel], prefix: str = "") -> Iterator[str]:
+@cache
+def key_paths(schema: type[BaseModel]) -> frozenset[str]:
     """Every dotted key of a schema, of all variants where there are several."""
+    return frozenset(_key_paths(schema, ""))
+
+
+def _key_paths(schema: type[BaseModel], prefix: str) -> Iterator[str]:
     for name, field in schema.model_fields.items():
         yield prefix + name
         for model in _models(field.annotation):
-            yield from key_paths(model, f"{prefix}{name}.")
+            yield from _key_paths(model, f"{prefix}{name}.")
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401 -- any type expression
@@ -282,9 +287,11 @@ def _describe(fault: Any, schema: type[Settings]) -> str:  # noqa: ANN401 -- pyd
     key = ".".join(str(part) for part in _without_tags(fault["loc"], schema))
     if fault["type"] == "extra_forbidden":
         siblings = [
-            path for path in key_paths(schema) if path.count(".") == key.count(".") and path != key
+            path
+            for path in sorted(key_paths(schema))
+            if path.count(".") == key.count(".") and path != key
         ]
-        if key in set(key_paths(schema)):
+        if key in key_paths(schema):
             return f"key '{key}' does not belong to the choice made for '{key.rpartition('.')[0]}'"
         near = difflib.get_close_matches(key, siblings, n=1, cutoff=0.5)
         hint = f"; did you mean '{near[0]}'?" if near else ""

@@ -11,9 +11,14 @@ from nsmt.commands.processes import die_with_parent
 
 
 def main() -> None:
-    """Read the configuration that the parent wrote and train."""
+    """Train, and end with the launcher."""
     # Before what takes seconds to import: a launcher that is killed meanwhile leaves nobody behind.
     die_with_parent(signal.SIGKILL, named="torch.distributed.run")
+    train_rank(Path(sys.argv[1]))
+
+
+def train_rank(path: Path) -> None:
+    """Read the configuration that the parent wrote and train."""
     from nsmt.commands.config import RunConfig
     from nsmt.commands.failure import reporting_failures
     from nsmt.commands.launch import prepared_corpus, train_here
@@ -25,7 +30,7 @@ def main() -> None:
     from nsmt.turns import taking_turns
 
     with reporting_failures():
-        config = RunConfig.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8"))
+        config = RunConfig.model_validate_json(path.read_text(encoding="utf-8"))
         # The parent sees what is missing; to torchrun, ranks that stop as asked are no failure.
         with suppress(PreemptionError), StopSignal().listening() as stop:
             if rank() > 0:

@@ -65,7 +65,7 @@ REPRODUCTIONS: Final = "reproductions"
 
 def reproduce_words(words: Sequence[str]) -> tuple[list[str], tuple[str, ...]]:
     """The command's own words, and those that go to every run; the first names the table."""
-    keys = set(key_paths(ReproduceConfig))
+    keys = key_paths(ReproduceConfig)
     own, handed_on = list[str](), list[str]()
     for place, word in enumerate(words):
         key, equals, _ = word.partition("=")

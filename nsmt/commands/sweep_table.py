@@ -206,7 +206,7 @@ def _of(run: FoundRun, key: str) -> str:
     if key in run.settings:
         return run.settings[key]
     known = _texts(flat(run.config.model_dump(mode="json")))
-    if key not in known and key in set(key_paths(RunConfig)):
+    if key not in known and key in key_paths(RunConfig):
         # It belongs to another choice, of a method or of data.
         return MISSING
     if key not in known:

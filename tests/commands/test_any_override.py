@@ -24,7 +24,7 @@ OTHERS = {
     "identify": ("checkpoint=nowhere", "corpus=nowhere"),
     "sweep table": ("sweep=nowhere",),
 }
-KEYS = sorted(set(key_paths(RunConfig)))
+KEYS = sorted(key_paths(RunConfig))
 FILES = sorted(conf_folder().rglob("*.yaml"))
 GROUPS = sorted({path.parent.relative_to(conf_folder()).as_posix() for path in FILES} - {"."})
 HYDRA = [
@@ -73,9 +73,7 @@ def calls_of_others():
     return st.sampled_from(sorted(OTHERS)).flatmap(
         lambda name: st.tuples(
             st.just(name),
-            st.lists(
-                words_of(sorted(set(key_paths(COMMANDS[name].schema)))), min_size=1, max_size=2
-            ),
+            st.lists(words_of(sorted(key_paths(COMMANDS[name].schema))), min_size=1, max_size=2),
         )
     )
 

@@ -12,8 +12,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from small_run import SMALL
+from small_run import SMALL, train_stages
 
+from nsmt.commands.compose import composed
+from nsmt.commands.config import RunConfig
 from nsmt.training.states import load_state, state_folder, updates_on_disk
 
 KILLED = (
@@ -37,12 +39,15 @@ def done_at_starts(place):
     return [int(done) for done in re.findall(r"updates begin, (\d+) are done", log.read_text())]
 
 
-def started(config_words, place, *, ranks):
+def all_words(config_words, place, *, ranks):
     words = [*SMALL, *config_words, f"paths.runs={place}/runs", f"paths.corpora={place}/corpora"]
-    words += ["trainer=ddp_sim", f"trainer.devices={ranks}"] if ranks > 1 else []
+    return words + (["trainer=ddp_sim", f"trainer.devices={ranks}"] if ranks > 1 else [])
+
+
+def started(config_words, place, *, ranks):
     script = Path(__file__).parents[2] / "train.py"
     return subprocess.Popen(
-        [sys.executable, str(script), *words],
+        [sys.executable, str(script), *all_words(config_words, place, ranks=ranks)],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -57,16 +62,26 @@ def left_alone(tmp_path_factory):
     def hash_of(ranks):
         if ranks not in seen:
             place = tmp_path_factory.mktemp("whole")
-            seen[ranks] = finished(started(KILLED, place, ranks=ranks), place)
+            seen[ranks] = trained_here(KILLED, place, ranks=ranks)
         return seen[ranks]
 
     return hash_of
+
+
+def trained_here(config_words, place, *, ranks):
+    """Train without a process of its own, to the end; the hash of the weights."""
+    assert train_stages(composed("train", all_words(config_words, place, ranks=ranks), RunConfig))
+    return hash_of_weights(place)
 
 
 def finished(run, place):
     """Wait for a run; the hash of its weights."""
     said = run.communicate()[0]
     assert run.returncode == 0, said
+    return hash_of_weights(place)
+
+
+def hash_of_weights(place):
     (manifest,) = place.glob("runs/*/dense/checkpoint/manifest.json")
     return json.loads(manifest.read_text())["model.safetensors"]
 
@@ -76,6 +91,7 @@ def finished(run, place):
     ("ranks", "number"),
     [(1, signal.SIGKILL), (1, signal.SIGTERM), (2, signal.SIGKILL), (2, signal.SIGUSR1)],
 )
+@pytest.mark.usefixtures("forked_ranks")
 def test_a_run_that_gets_a_signal_ends_as_one_that_does_not(tmp_path, left_alone, ranks, number):
     run = started(KILLED, tmp_path, ranks=ranks)
     until_states(run, tmp_path)
@@ -102,30 +118,31 @@ def until_states(run, place):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("keep", ["best", "ema"])
+@pytest.mark.usefixtures("forked_ranks")
 def test_sharded_weights_go_on_and_are_kept_as_they_were(tmp_path, keep):
     """States at validations, after which the root of the model is not as the optimiser has it."""
     words = (*KILLED, "trainer.strategy=fsdp", f"callbacks.keep={keep}")
     words += ("states.every=4", "schedule.dense.validate_every=4", "callbacks.ema_decay=0.9")
-    alone = finished(started(words, tmp_path / "alone", ranks=2), tmp_path / "alone")
+    alone = trained_here(words, tmp_path / "alone", ranks=2)
     run = started(words, tmp_path / "killed", ranks=2)
     until_states(run, tmp_path / "killed")
     run.terminate()
     assert run.wait() == PREEMPTED
-    again = started(words, tmp_path / "killed", ranks=2)
-    assert finished(again, tmp_path / "killed") == alone
+    assert trained_here(words, tmp_path / "killed", ranks=2) == alone
     assert done_at_starts(tmp_path / "killed")[-1] > 0
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_ranks")
 def test_a_run_goes_on_with_fewer_ranks(tmp_path):
     words = (*KILLED, "batch.per_update=4")
     places = {name: tmp_path / name for name in ("alone", "fewer")}
-    finished(started(words, places["alone"], ranks=1), places["alone"])
+    trained_here(words, places["alone"], ranks=1)
     run = started(words, places["fewer"], ranks=4)
     until_states(run, places["fewer"])
     run.terminate()
     assert run.wait() == PREEMPTED
-    finished(started(words, places["fewer"], ranks=2), places["fewer"])
+    trained_here(words, places["fewer"], ranks=2)
     assert done_at_starts(places["fewer"])[-1] > 0
     alone, fewer = (validated(place) for place in places.values())
     assert fewer == pytest.approx(alone, rel=1e-3)

@@ -1,5 +1,4 @@
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +12,6 @@ from nsmt.data.sources.huggingface import HuggingFaceSettings, HuggingFaceSource
 from nsmt.errors import ConfigurationError, DataError
 from nsmt.files import sha256
 from nsmt.languages import Direction
-
-# Before the library is imported: nothing here may reach the network.
-os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 CONF = Path(__file__).parents[2] / "conf" / "data" / "huggingface.yaml"
 EN_DE = Direction("en", "de")

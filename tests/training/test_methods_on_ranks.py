@@ -51,6 +51,7 @@ def moved(folder, stage):
         ("lass", ("method.dropout=0", "schedule.tuning.updates=2")),
     ],
 )
+@pytest.mark.usefixtures("forked_ranks")
 def test_ranks_with_different_directions_take_the_steps_of_one(small_config, method, own):
     """What belongs to a direction that a rank has not read has gradients there all the same."""
     words = (*SHORT, *own, f"method={method}", "batch.homogeneous=true")

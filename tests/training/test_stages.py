@@ -134,6 +134,7 @@ def test_smaller_micro_batches_give_the_gradient_of_the_same_update(small_config
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("strategy", "ranks"), [("ddp", 2), ("fsdp", 2), ("ddp", 4)])
+@pytest.mark.usefixtures("forked_ranks")
 def test_several_ranks_take_the_steps_of_one(small_config, strategy, ranks):
     words = (*DENSE, *EVERY_LOSS, "batch.per_update=4")
     launch = ("trainer=ddp_sim", f"trainer.devices={ranks}", f"trainer.strategy={strategy}")
@@ -148,6 +149,7 @@ def test_several_ranks_take_the_steps_of_one(small_config, strategy, ranks):
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+@pytest.mark.usefixtures("forked_ranks")
 def test_compiled_layers_of_two_ranks_take_the_steps_of_eager_ones(small_config, strategy):
     words = ("schedule=dense", "schedule.dense.updates=6", "schedule.dense.validate_every=3")
     words += ("callbacks.log_every=1", "model.dropout=0", "trainer=ddp_sim")
@@ -163,6 +165,7 @@ def test_compiled_layers_of_two_ranks_take_the_steps_of_eager_ones(small_config,
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_ranks")
 def test_packed_batches_read_in_the_background_by_two_ranks_train_as_well(small_config):
     words = ("batch.layout=packed", "trainer=ddp_sim", "trainer.background=true")
     padded, packed = small_config(*DENSE, *EVERY_LOSS), small_config(*DENSE, *EVERY_LOSS, *words)
@@ -251,6 +254,7 @@ def test_precision_follows_the_processor_and_says_so(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+@pytest.mark.usefixtures("forked_ranks")
 def test_two_ranks_find_exactly_the_neurons_of_one(small_config, finished_run, strategy):
     words = specialize(finished_run, "trainer=ddp_sim", f"trainer.strategy={strategy}")
     two = small_config(*words)
