@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from functools import partial
 from typing import Any, ClassVar
+
+
+def did_you_mean(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """To begin a fix with: the known word that is most like a wrong one; empty if none is.
+
+    `cutoff` is the least likeness, as of `difflib.get_close_matches`.
+    """
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
+    return f"did you mean '{near[0]}'? " if near else ""
 
 
 class NsmtError(Exception):

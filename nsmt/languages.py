@@ -9,13 +9,12 @@ section 4.1), with the same naming continued for the rest.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from nsmt.errors import ConfigurationError
+from nsmt.errors import ConfigurationError, did_you_mean
 from nsmt.settings import Settings
 
 # An ISO 639-1 or 639-3 code, with an optional ISO 15924 script as in FLORES: de, deu, deu_Latn.
@@ -242,8 +241,7 @@ def _describe(code: str, settings: LanguageSettings | None) -> Language:
     validate_code(code)
     known = CATALOGUE.get(code)
     if known is None and settings is None:
-        near = difflib.get_close_matches(code, CATALOGUE, n=1)
-        hint = f"did you mean '{near[0]}'? " if near else ""
+        hint = did_you_mean(code, CATALOGUE)
         raise ConfigurationError(
             f"unknown language code '{code}'",
             fix=f"{hint}describe an own language by data.languages.{code}.name and .family",

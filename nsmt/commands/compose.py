@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
@@ -20,7 +19,7 @@ from pydantic.fields import FieldInfo
 
 import nsmt
 from nsmt.commands.safety import unusable
-from nsmt.errors import ConfigurationError
+from nsmt.errors import ConfigurationError, did_you_mean
 from nsmt.settings import Settings, flat
 
 S = TypeVar("S", bound=Settings)
@@ -147,8 +146,8 @@ def _override_faults(override: Override, root: str, schema: type[Settings]) -> I
         return
     known = key_paths(schema) | groups
     if key not in known and not _open_ended(schema, key.split(".")):
-        near = difflib.get_close_matches(key, sorted(known), n=1, cutoff=0.5)
-        hint = f"; did you mean '{near[0]}'?" if near else f"; see conf/{root}.yaml"
+        near = did_you_mean(key, sorted(known), cutoff=0.5)
+        hint = f"; {near.rstrip()}" if near else f"; see conf/{root}.yaml"
         if others := [other for other in _roots() if key in _offered(other)]:
             hint = f"; it is a group of conf/{'.yaml, conf/'.join(others)}.yaml"
         yield f"unknown key '{key}'{hint}"
@@ -164,8 +163,8 @@ def _choice_faults(override: Override, group: str, options: Sequence[str]) -> It
         yield from _layer_faults(override, [choice for choice in chosen if choice in options])
     for choice in chosen:
         if choice not in options:
-            near = difflib.get_close_matches(choice, options, n=1)
-            hint = f"; did you mean '{near[0]}'?" if near else ""
+            near = did_you_mean(choice, options)
+            hint = f"; {near.rstrip()}" if near else ""
             hint = _base_and_method(group, choice) or hint
             yield f"{group}={choice} is not there{hint} (choices: {', '.join(options)})"
 
@@ -293,8 +292,8 @@ def _describe(fault: Any, schema: type[Settings]) -> str:  # noqa: ANN401 -- pyd
         ]
         if key in key_paths(schema):
             return f"key '{key}' does not belong to the choice made for '{key.rpartition('.')[0]}'"
-        near = difflib.get_close_matches(key, siblings, n=1, cutoff=0.5)
-        hint = f"; did you mean '{near[0]}'?" if near else ""
+        near = did_you_mean(key, siblings, cutoff=0.5)
+        hint = f"; {near.rstrip()}" if near else ""
         return f"unknown key '{key}'{hint}"
     if fault["type"] == "missing":
         return f"missing key '{key}'"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nsmt.errors import ConfigurationError
+from nsmt.errors import ConfigurationError, did_you_mean
 
 # Hydra's own that show something and end; and how many words follow each.
 _SHOWS = {
@@ -69,8 +68,7 @@ def read_words(words: Sequence[str]) -> tuple[Flags, list[str]]:
 
 def _unknown(word: str) -> ConfigurationError:
     known = [*_SWEEP, _CHECK, *_HELP, *_SHOWS]
-    near = difflib.get_close_matches(word, known, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
+    hint = did_you_mean(word, known)
     return ConfigurationError(
         f"unknown flag '{word}'", fix=f"{hint}the flags are {', '.join(known)}"
     )

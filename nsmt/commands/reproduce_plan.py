@@ -7,7 +7,6 @@ both over from the base runs.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -21,7 +20,7 @@ from nsmt.commands.compose import checked_overrides, composed, conf_folder
 from nsmt.commands.config import PathSettings, RunConfig
 from nsmt.commands.sweep_launch import quoted
 from nsmt.commands.train import decided
-from nsmt.errors import ConfigurationError
+from nsmt.errors import ConfigurationError, did_you_mean
 from nsmt.evaluation.comet import CometSettings
 from nsmt.evaluation.zero_shot import ZeroShotSettings
 from nsmt.methods import CONTROL, NOT_PROBED, SEEN_ONLY
@@ -100,7 +99,9 @@ class ReproduceConfig(Settings):
     scale: ScaleSettings
     methods: tuple[str, ...] | None = Field(None, description="rows; null: those of the table")
     seeds: tuple[Seed, ...] | None = Field(None, description="null: those of the table or scale")
-    conditions: tuple[str, ...] | None = Field(None, description="null: all of table and scale")
+    conditions: tuple[str, ...] | None = Field(
+        None, min_length=1, description="null: all of table and scale"
+    )
     collect: bool = Field(default=False, description="train nothing, read what is there")
     check: bool = Field(default=False, description="say what would be run, and end")
     comet: CometSettings = Field(description="scores every run, if an environment is given")
@@ -212,8 +213,7 @@ def _wanted(config: ReproduceConfig) -> dict[str, ConditionSettings]:
     named |= dict(config.scale.study) if config.table.study else {}
     asked = named if config.conditions is None else config.conditions
     if strangers := [name for name in asked if name not in named]:
-        near = difflib.get_close_matches(strangers[0], named, n=1)
-        hint = f"did you mean '{near[0]}'? " if near else ""
+        hint = did_you_mean(strangers[0], named)
         raise ConfigurationError(
             f"no condition of {config.table.title} at scale {config.scale.name}: "
             f"{', '.join(strangers)}",

@@ -7,7 +7,6 @@ target, and comparisons with the dense model and its continuation.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import logging
@@ -37,7 +36,7 @@ from nsmt.commands.zero_shot_report import (
 from nsmt.data.corpus import Corpus, encoded_table
 from nsmt.data.identification import Identifier, LanguageIdentifier
 from nsmt.data.pivot_join import unseen_texts
-from nsmt.errors import ConfigurationError, DataError
+from nsmt.errors import ConfigurationError, DataError, did_you_mean
 from nsmt.evaluation.comparison import measure
 from nsmt.evaluation.groups import ZERO_SHOT, groups_of
 from nsmt.evaluation.off_target import Found, Judge, with_off_target
@@ -162,8 +161,7 @@ def chosen_systems(
     stages: list[str] = opened.record["stages"]
     for name in chosen or ():
         if name not in stages:
-            near = difflib.get_close_matches(name, stages, n=1)
-            hint = f"did you mean '{near[0]}'? " if near else ""
+            hint = did_you_mean(name, stages)
             raise ConfigurationError(
                 f"{key}: {opened.folder} has no '{name}'",
                 fix=f"{hint}it has {', '.join(stages)}",

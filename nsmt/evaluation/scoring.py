@@ -7,7 +7,6 @@ and Table 11). A number without its signature means nothing, so none leaves this
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -20,7 +19,7 @@ from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.tokenizers import tokenizer_spm
 from sacrebleu.utils import SACREBLEU_DIR
 
-from nsmt.errors import ConfigurationError, DataError
+from nsmt.errors import ConfigurationError, DataError, did_you_mean
 
 BLEU_KEY: Final = "bleu"
 CHRF_KEY: Final = "chrf++"
@@ -62,8 +61,7 @@ def metrics(
     """The two sacreBLEU metrics; given references, their n-grams are counted once for all uses."""
     known = sorted(BLEU.TOKENIZERS)
     if tokenizer not in known:
-        near = difflib.get_close_matches(tokenizer, known, n=1)
-        hint = f"did you mean '{near[0]}'? " if near else ""
+        hint = did_you_mean(tokenizer, known)
         raise ConfigurationError(
             f"'{tokenizer}' is not a BLEU tokeniser of sacreBLEU",
             fix=f"{hint}use one of {', '.join(known)}",

@@ -9,7 +9,6 @@ which were trained with the sets of directions.
 
 from __future__ import annotations
 
-import difflib
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +16,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from nsmt.errors import CheckpointError, ConfigurationError
+from nsmt.errors import CheckpointError, ConfigurationError, did_you_mean
 from nsmt.evaluation.groups import table_order
 from nsmt.languages import Direction, Halves, LanguageTable
 from nsmt.models.checkpoint import TrainedModel
@@ -79,8 +78,7 @@ def unseen_directions(
     if chosen is not None:
         strangers = [code for code in chosen if code not in others]
         if strangers:
-            near = difflib.get_close_matches(strangers[0], others, n=1)
-            hint = f"did you mean '{near[0]}'? " if near else ""
+            hint = did_you_mean(strangers[0], others)
             raise ConfigurationError(
                 f"eval.languages: {', '.join(strangers)} cannot be evaluated",
                 fix=f"{hint}the corpus has, beside the pivot {pivot}: {', '.join(others)}",
