@@ -7,6 +7,7 @@ told of is tested with those (tests/commands).
 import multiprocessing
 import os
 import socket
+from multiprocessing.connection import wait
 from pathlib import Path
 
 _PROCESSES = multiprocessing.get_context("forkserver")
@@ -19,19 +20,33 @@ def run_ranks(command, *, environment, stop):
     (count,) = (word.partition("=")[2] for word in command if word.startswith("--nproc-per-node="))
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
-    told = {**environment, "TORCHELASTIC_RUN_ID": f"forked-{port}", "MASTER_ADDR": "127.0.0.1"}
-    told |= {"MASTER_PORT": port, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "GROUP_RANK": "0"}
+    told = {**os.environ, **environment, "TORCHELASTIC_RUN_ID": f"forked-{port}"}
+    told |= {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+        "WORLD_SIZE": count,
+        "LOCAL_WORLD_SIZE": count,
+        "GROUP_RANK": "0",
+    }
     ranks = [
         _PROCESSES.Process(
-            target=_train, args=({**told, "RANK": str(rank), "LOCAL_RANK": str(rank)}, command[-1])
+            target=_train,
+            args=({**told, "RANK": str(rank), "LOCAL_RANK": str(rank)}, command[-1]),
+            daemon=True,
         )
         for rank in range(int(count))
     ]
     for rank in ranks:
         rank.start()
-    for rank in ranks:
+    running, failed = {rank.sentinel: rank for rank in ranks}, 0
+    while running and not failed:
+        ended = [running.pop(sentinel) for sentinel in wait(list(running))]
+        failed = next((rank.exitcode for rank in ended if rank.exitcode), 0)
+    for rank in running.values():
+        # It would wait for the one that failed.
+        rank.kill()
         rank.join()
-    return max(abs(rank.exitcode) for rank in ranks)
+    return failed
 
 
 def _train(told, path):

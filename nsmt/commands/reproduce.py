@@ -38,6 +38,7 @@ from nsmt.commands.reproduce_plan import (
     ReproduceConfig,
     ScaleSettings,
     TableSettings,
+    asked_conditions,
     plan_of,
 )
 from nsmt.commands.reproduce_probes import (
@@ -97,15 +98,9 @@ def reproduce(config: ReproduceConfig) -> Path | None:
     if UNSEEN in config.table.tables and not config.collect:
         require_judge(plan)
     status = 0 if config.collect else _run(plan)
-    found = gather(plan)
-    if not any(result.outcomes for result in found.results.values()):
-        raise DataError(
-            f"no row of {config.table.title} has a finished run: " + "; ".join(_reasons(found)[:3]),
-            fix="run the command without collect=true, or mend what the failed runs say",
-        )
-    with StopSignal().listening():
-        found, failed = _measured(config, plan, found)
-        page = write_page(config, plan, found, into=output_folder(config))
+    with StopSignal().listening() as stop:
+        found, failed, page = _collect(config, plan)
+        stop.obey()
     status = FAILURE if failed else status
     out = result_console()
     for reason in _reasons(found):
@@ -114,6 +109,18 @@ def reproduce(config: ReproduceConfig) -> Path | None:
     if status:
         sys.exit(status)
     return page
+
+
+def _collect(config: ReproduceConfig, plan: Plan) -> tuple[Found, bool, Path]:
+    """What finished runs scored, whether measuring any of them failed, and the page."""
+    found = gather(plan)
+    if not any(result.outcomes for result in found.results.values()):
+        raise DataError(
+            f"no row of {config.table.title} has a finished run: " + "; ".join(_reasons(found)[:3]),
+            fix="run the command without collect=true, or mend what the failed runs say",
+        )
+    found, failed = _measured(config, plan, found)
+    return found, failed, write_page(config, plan, found, into=output_folder(config))
 
 
 def _measured(config: ReproduceConfig, plan: Plan, found: Found) -> tuple[Found, bool]:
@@ -150,7 +157,7 @@ def output_folder(config: ReproduceConfig) -> Path:
         "runs": _changed_identity(config),
         "methods": config.methods if config.methods != config.table.methods else None,
         "seeds": config.seeds if config.seeds != seeds else None,
-        "conditions": config.conditions,
+        "conditions": _fewer_conditions(config),
         "table": of_table,
         "scale": of_scale,
     }
@@ -160,6 +167,13 @@ def output_folder(config: ReproduceConfig) -> Path:
         text = json.dumps(told, sort_keys=True)
         name += f"-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
     return Path(config.paths.runs) / REPRODUCTIONS / name
+
+
+def _fewer_conditions(config: ReproduceConfig) -> list[str] | None:
+    """The conditions that are asked for, unless they are all that there are."""
+    asked = list(asked_conditions(config))
+    every = asked_conditions(config.model_copy(update={"conditions": None}))
+    return asked if len(asked) < len(every) else None
 
 
 def _chosen(group: str, settings: TableSettings | ScaleSettings) -> tuple[str, Any]:

@@ -17,6 +17,7 @@ from nsmt.commands.reproduce_plan import (
     UNSEEN,
     Plan,
     ReproduceConfig,
+    asked_conditions,
 )
 from nsmt.commands.reproduce_record import reproduction_record, shown_runs
 from nsmt.commands.reproduce_results import Found
@@ -102,8 +103,14 @@ def _tables(config: ReproduceConfig, found: Found) -> Iterator[tuple[str, Table]
     # First of all, what is decided.
     if {"table1", "table2"} & set(config.table.tables) and SPECIALISED in plain.methods:
         yield "claims", claims_table(plain, metrics)
+    # Else single conditions are asked for, and this one trained the dense model for them at most.
+    plain_asked = PLAIN in asked_conditions(config)
     for name in config.table.tables:
-        if name == "table1":
+        if name in ("k", "study"):
+            yield from _conditions(config, found, name, metrics)
+        elif not plain_asked:
+            continue
+        elif name == "table1":
             sizes = found.training_pairs(plain.pivot)
             for metric in metrics:
                 yield from table1(plain, metric, sizes=sizes).items()
@@ -126,8 +133,6 @@ def _tables(config: ReproduceConfig, found: Found) -> Iterator[tuple[str, Table]
         elif name == PROBED:
             assert found.probed is not None  # noqa: S101 -- gathered before
             yield from probed_tables(found.probed).items()
-        else:
-            yield from _conditions(config, found, name, metrics)
     measured = found.base_statistics()
     ks = dict.fromkeys(line.k for line in paper().layers)
     by_k = {k: shares_at(measured, k, pivot=plain.pivot) for k in ks}
@@ -150,6 +155,8 @@ def _conditions(
     shown = {key or AS_IT_IS: result for key, result in found.results.items() if result.methods}
     if name == "k":
         shown = {key: shown[key] for key in config.table.conditions if key in shown}
+    if not shown:
+        return
     # Those that change neither the dense model nor the control have that of the base runs.
     given = [config.table.conditions.get(key) for key in shown]
     one_control = all(each is not None and each.changes is not None for each in given)

@@ -100,7 +100,7 @@ class ReproduceConfig(Settings):
     methods: tuple[str, ...] | None = Field(None, description="rows; null: those of the table")
     seeds: tuple[Seed, ...] | None = Field(None, description="null: those of the table or scale")
     conditions: tuple[str, ...] | None = Field(
-        None, min_length=1, description="null: all of table and scale"
+        None, min_length=1, description="by the names that check=true lists; null: all of them"
     )
     collect: bool = Field(default=False, description="train nothing, read what is there")
     check: bool = Field(default=False, description="say what would be run, and end")
@@ -188,7 +188,7 @@ def plan_of(config: ReproduceConfig) -> Plan:
     if config.methods is not None and (unknown := set(config.methods) - set(known)):
         # Said with the nearest right name.
         checked_overrides(ROOT, [f"method={name}" for name in sorted(unknown)], RunConfig)
-    wanted = _wanted(config)
+    wanted = asked_conditions(config)
     # Those that leave the dense model and the control as they are take both from the plain one.
     shared = any(settings.changes is not None for settings in wanted.values())
     conditions = []
@@ -196,7 +196,14 @@ def plan_of(config: ReproduceConfig) -> Plan:
         rows = table.methods if name == PLAIN else table.condition_methods
         if config.methods is not None:
             rows = tuple(m for m in config.methods if name == PLAIN or m in rows)
-        rows = tuple(row for row in dict.fromkeys(rows) if row != CONTROL and name in wanted)
+        rows = tuple(row for row in dict.fromkeys(rows) if row != CONTROL)
+        if name not in wanted:
+            rows = ()
+        elif not rows and name != PLAIN and config.conditions is not None:
+            raise ConfigurationError(
+                f"no row of '{name}' is among methods=[{','.join(config.methods or ())}]",
+                fix=f"its rows are {', '.join(table.condition_methods)}",
+            )
         if UNSEEN in table.tables:
             _require_able(rows, SEEN_ONLY, "no unseen direction can be translated by")
         if PROBED in table.tables:
@@ -207,8 +214,11 @@ def plan_of(config: ReproduceConfig) -> Plan:
     return Plan(scale, tuple(conditions), tuple(sorted(set(seeds))), config.runs)
 
 
-def _wanted(config: ReproduceConfig) -> dict[str, ConditionSettings]:
-    """The conditions that are asked for, in the order of table and scale."""
+def asked_conditions(config: ReproduceConfig) -> dict[str, ConditionSettings]:
+    """The conditions that are asked for, in the order of table and scale.
+
+    ConfigurationError if there is none of a name.
+    """
     named = {AS_IT_IS: ConditionSettings()} | dict(config.table.conditions)
     named |= dict(config.scale.study) if config.table.study else {}
     asked = named if config.conditions is None else config.conditions

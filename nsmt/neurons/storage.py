@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from safetensors import safe_open
 from torch import Tensor
 
-from nsmt.errors import AtlasError
+from nsmt.errors import AtlasError, NsmtError
 from nsmt.files import replace_file
 from nsmt.settings import Settings
 from nsmt.tensors import save_tensors
@@ -56,6 +56,9 @@ def read_tensors(
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except FileNotFoundError:
         raise AtlasError(f"no file {path}", fix="run `nsmt identify` to make one") from None
+    except NsmtError:
+        # A signal that asks to stop.
+        raise
     except Exception as error:
         raise AtlasError(f"{path} cannot be read: {error}", fix="make it again") from error
     if header.get("format") != format_name:

@@ -132,6 +132,7 @@ def test_all_seeds_of_a_row_have_folders_of_their_own_which_runs_would_use(tmp_p
     ("words", "said"),
     [
         (["conditions=[as it]"], "smoke: as it\n  fix: did you mean 'as it is'"),
+        (["conditions=[]"], "at least 1 item"),
         (["seed=3"], "choose by seeds="),
         (["method=random"], "choose by methods="),
         (["selection.k=1,2"], "is a sweep of its own"),
@@ -143,6 +144,13 @@ def test_all_seeds_of_a_row_have_folders_of_their_own_which_runs_would_use(tmp_p
 def test_what_cannot_be_given_to_every_run_is_refused_by_name(words, said):
     with pytest.raises(ConfigurationError, match=said):
         planned("table2", "scale=smoke", *words)
+
+
+def test_conditions_without_a_row_are_refused_before_anything_is_trained():
+    words = ("k", "scale=smoke", "methods=[lass]")
+    assert not planned(*words).conditions[1].methods
+    with pytest.raises(ConfigurationError, match=r"no row of 'k-80' .*\n.* are neuron_special"):
+        planned(*words, "conditions=[k-80]")
 
 
 def test_misspelt_tables_and_missing_scales_are_told(capsys):
@@ -158,12 +166,16 @@ def test_the_output_is_named_by_what_changes_the_results(tmp_path):
     plain = output_folder(configured(*common))
     assert plain == tmp_path / "reproductions" / "table2-smoke"
     same = ("launcher=local", "callbacks.progress=false", "paths.corpora=x", "collect=true")
-    for word in (*same, "seeds=[1,2]"):
+    for word in (*same, "seeds=[1,2]", "conditions=[as it is]"):
         assert output_folder(configured(*common, word)) == plain
     others = ("callbacks=early_stopping", "model.d_ff=64", "seeds=[1]", f"methods=[{NS}]")
-    others += ("conditions=[as it is]", "table.title=X")
-    changed = {output_folder(configured(*common, word)) for word in others}
-    assert len(changed - {plain}) == len(others)
+    changed = {output_folder(configured(*common, word)) for word in (*others, "table.title=X")}
+    assert len(changed - {plain}) == len(others) + 1
+    some = {
+        output_folder(configured("k", *common[1:], f"conditions=[{names}]"))
+        for names in ("k-80,k-98", "k-98,k-80,k-80", "k-80")
+    }
+    assert len(some) == 2
     paper = configured("paper", "scale=smoke", f"paths.runs={tmp_path}")
     assert output_folder(paper).name == "paper-smoke"
 

@@ -11,6 +11,7 @@ from nsmt.commands import reproduce as command
 from nsmt.commands import reproduce_comet, reproduce_probes, reproduce_unseen
 from nsmt.commands.reproduce import output_folder
 from nsmt.errors import PreemptionError
+from nsmt.neurons import storage
 
 
 @pytest.mark.parametrize(
@@ -20,6 +21,8 @@ from nsmt.errors import PreemptionError
         ("probes", reproduce_probes, "probe"),
         ("table11", reproduce_comet, "comet"),
         ("table2", command, "write_page"),
+        # Whatever goes wrong there is told as a file that cannot be read, but for this.
+        ("table2", storage, "safe_open"),
     ],
 )
 def test_a_signal_ends_what_is_measured_of_runs(

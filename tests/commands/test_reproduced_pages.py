@@ -109,6 +109,32 @@ def test_a_condition_alone_has_a_page_of_its_own(runs, finished_run):
     assert {name.partition(",")[0] for name in record["runs"]} == {"as it is", "k-80", "k-98"}
 
 
+def test_where_no_base_run_is_needed_none_is_looked_for(finished_run, tmp_path):
+    place = f"paths.runs={tmp_path}/runs"
+    words = ("study", "scale=smoke", "conditions=[narrow-24]", f"methods=[{NS}]", place)
+    plan = planned(*words)
+    (narrow,) = (each for each in plan.conditions if each.name)
+    for seed in plan.seeds:
+        for method in (CONTROL, NS):
+            shutil.copytree(finished_run, plan.folder(narrow, method, seed))
+    main(["reproduce", *words, "collect=true"])
+    tables = output_folder(configured(*words)) / "tables"
+    (row,) = read(tables / "study.csv")
+    base = base_scores(finished_run)
+    assert (row["Condition"], row["Seeds"]) == ("narrow-24", "2")
+    assert row["control BLEU"] == f"{base[CONTROL]:.2f} ± 0.00"
+    assert "as it is" not in (tables / "study.md").read_text()
+
+
+def test_tables_of_the_condition_as_it_is_are_not_made_where_others_are_asked_for(runs):
+    place = f"paths.runs={runs[2]}"
+    for asked, lacking in (("k-80", "table2"), ("as it is", "k")):
+        words = ("paper", "scale=smoke", f"conditions=[{asked}]", place)
+        main(["reproduce", *words, "collect=true"])
+        names = {path.stem for path in (output_folder(configured(*words)) / "tables").iterdir()}
+        assert {"table2", "k"} - names == {lacking}
+
+
 def _directions(found):
     return found.results[""].directions
 
