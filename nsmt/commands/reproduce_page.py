@@ -158,8 +158,8 @@ def _conditions(
     if not shown:
         return
     # Those that change neither the dense model nor the control have that of the base runs.
-    given = [config.table.conditions.get(key) for key in shown]
-    one_control = all(each is not None and each.changes is not None for each in given)
+    given = {key: config.table.conditions.get(key) for key in shown}
+    one_control = [n for n, c in given.items() if n == AS_IT_IS or (c and c.changes is not None)]
     title = "Where does it pay?" if name == "study" else f"Gain against {config.table.number}"
     for metric in metrics:
         yield (

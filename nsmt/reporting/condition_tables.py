@@ -8,7 +8,7 @@ rows together (`nsmt.evaluation.seeds.pooled`), and the variance over sentences 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,11 +39,11 @@ def conditions_table(
     metric: str,
     *,
     title: str,
-    one_control: bool = False,
+    one_control: Collection[str] = (),
 ) -> Table:
     """A row a condition and method: the control's score and the gains over it.
 
-    `one_control` says that all conditions have the same control, so that their rows err together.
+    `one_control` names conditions that have the same control, so that their rows err together.
     """
     by_group = {name: _by_group(result) for name, result in conditions.items()}
     pools = {
@@ -112,18 +112,17 @@ def _pool(
     metric: str,
     group: str,
     *,
-    one_control: bool,
+    one_control: Collection[str],
 ) -> Pooled | None:
     """The variance over seeds of all rows."""
-    rows = [
-        [
-            list(result.differences(system, CONTROL, metric, by_group[name][group]).values())
-            for system in result.methods
-        ]
-        for name, result in conditions.items()
-        if group in by_group[name]
-    ]
-    return pooled([[row for of_condition in rows for row in of_condition]] if one_control else rows)
+    by_control: dict[str, list[list[float]]] = {}
+    for name, result in conditions.items():
+        if group in by_group[name]:
+            by_control.setdefault("" if name in one_control else name, []).extend(
+                list(result.differences(system, CONTROL, metric, by_group[name][group]).values())
+                for system in result.methods
+            )
+    return pooled(by_control.values())
 
 
 def _bootstrap(

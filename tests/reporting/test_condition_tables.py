@@ -38,8 +38,13 @@ def test_two_seeds_have_the_variance_of_all_rows():
     assert named(table, NS, Condition="a")["gain All"] == f"+0.65 {ends}*"
     assert f"{freedom:.1f} degrees of freedom" in notes(table)
     assert "Smallest visible difference" in notes(table)
-    alone = conditions_table(conditions, "bleu", title="t", one_control=True)
+    alone = conditions_table(conditions, "bleu", title="t", one_control=("a", "b"))
     assert "2.0 degrees of freedom" in notes(alone)
+    some = conditions_table(
+        conditions | {"c": result(NS)}, "bleu", title="t", one_control=("a", "b")
+    )
+    # Three rows with one control, 3 x 1.5, and one with its own.
+    assert f"{16 / 5.5:.1f} degrees of freedom" in notes(some)
 
 
 @pytest.mark.parametrize(("updates", "said"), [({}, True), ({NS: 80}, False)])
