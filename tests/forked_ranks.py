@@ -32,20 +32,21 @@ def run_ranks(command, *, environment, stop):
         _PROCESSES.Process(
             target=_train,
             args=({**told, "RANK": str(rank), "LOCAL_RANK": str(rank)}, command[-1]),
-            daemon=True,
         )
         for rank in range(int(count))
     ]
     for rank in ranks:
         rank.start()
     running, failed = {rank.sentinel: rank for rank in ranks}, 0
-    while running and not failed:
-        ended = [running.pop(sentinel) for sentinel in wait(list(running))]
-        failed = next((rank.exitcode for rank in ended if rank.exitcode), 0)
-    for rank in running.values():
-        # It would wait for the one that failed.
-        rank.kill()
-        rank.join()
+    try:
+        while running and not failed:
+            ended = [running.pop(sentinel) for sentinel in wait(list(running))]
+            failed = next((rank.exitcode for rank in ended if rank.exitcode), 0)
+    finally:
+        for rank in running.values():
+            # It would wait for the one that failed.
+            rank.kill()
+            rank.join()
     return failed
 
 
