@@ -160,7 +160,7 @@ def allowed(number: signal.Signals, *, when: str, whom: str) -> set[int]:
         return {2, PREEMPTED}
     if number == signal.SIGKILL:
         return {-number}
-    # Between runs, and in what the command does itself, all that is written is written whole.
+    # Between runs, and when its page is just written, a signal ends it as any other process.
     return {PREEMPTED} if when in HEARD else {PREEMPTED, -number}
 
 
