@@ -45,8 +45,9 @@ WORDS = (
     *("callbacks.progress=false", "states.every=7"),
 )
 PROBE_WORDS = (f"probes=[{','.join(PROBES)}]", "gradients.tokens=60", "progress=false")
-# Where the command waits for a run, and passes a signal on to it.
+# Where the command waits for a run, and passes a signal on to it, or measures runs itself.
 HEARD = ("dense training", "identification", "continue-dense training", "method training")
+HEARD += ("zero-shot", "probe")
 
 
 def command(place: Path, table: str) -> list[str]:

@@ -142,6 +142,7 @@ def test_tensors_differ_in_values_and_metadata_and_not_in_the_order_of_metadata(
 def test_a_command_that_waits_for_a_run_has_to_hear_a_signal(script):
     asked = {"when": "method training", "whom": "the command"}
     assert script.allowed(signal.SIGTERM, **asked) == {75}
+    assert script.allowed(signal.SIGTERM, when="probe", whom="the command") == {75}
     assert script.allowed(signal.SIGKILL, **asked) == {-9}
     assert -15 in script.allowed(signal.SIGTERM, when="page", whom="the command")
     assert 0 not in script.allowed(signal.SIGTERM, when="page", whom="a worker")
