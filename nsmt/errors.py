@@ -13,7 +13,7 @@ def did_you_mean(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str
 
     `cutoff` is the least likeness, as of `difflib.get_close_matches`.
     """
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=cutoff)
     return f"did you mean '{near[0]}'? " if near else ""
 
 
