@@ -19,6 +19,7 @@ from nsmt.commands.resume import begin, check_resume, take_over
 from nsmt.commands.score import score_systems
 from nsmt.data.corpus import Corpus
 from nsmt.data.encode import given_vocabulary
+from nsmt.data.prepare import given_corpus
 from nsmt.data.sources import make_source
 from nsmt.data.split import SPLITS
 from nsmt.errors import ConfigurationError, DataError
@@ -206,7 +207,8 @@ def _batch_faults(config: RunConfig, *, longest: int) -> list[str]:
 
 def show_check(config: RunConfig) -> None:
     """Look for the inputs, build the model without memory and say what a run would do."""
-    make_source(config.data)
+    if given_corpus(config.data) is None:
+        make_source(config.data)
     given = given_vocabulary(config.data)
     vocabulary = given.size if given is not None else config.data.vocabulary.size
     with torch.device("meta"):

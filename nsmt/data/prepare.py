@@ -62,6 +62,8 @@ def prepare(
     Raises:
         DataError: inputs that are missing or broken, or nothing left to train on.
     """
+    if (given := given_corpus(settings)) is not None:
+        return given
     source = make_source(settings)
     check_cleaning(settings)
     with _room_on(downloads, key="paths.downloads"):
@@ -80,6 +82,31 @@ def prepare(
     # Left by a process that ended just after it had put the corpus in place.
     shutil.rmtree(_work(folder), ignore_errors=True)
     return Corpus.open(folder)
+
+
+def given_corpus(settings: DataSettings) -> Corpus | None:
+    """The corpus that `data.prepared` names, if it names one: no input is looked for.
+
+    Other libraries may have made it: what it was trained on is told by its fingerprint.
+
+    Raises:
+        DataError: there is none, or it was prepared with other settings.
+    """
+    if settings.prepared is None:
+        return None
+    corpus = Corpus.open(Path(settings.prepared).expanduser())
+    theirs, ours = corpus.report["settings"], settings.identity()
+    other = sorted(key for key in theirs | ours if theirs.get(key) != ours.get(key))
+    vocabulary = given_vocabulary(settings)
+    if vocabulary is not None and vocabulary.fingerprint != corpus.vocabulary.fingerprint:
+        other.append("vocabulary.model")
+    if other:
+        raise DataError(
+            f"the corpus {corpus.folder} was prepared with other settings:"
+            f" {', '.join(f'data.{key}' for key in other)}",
+            fix="give the settings it was prepared with, or leave out data.prepared",
+        )
+    return corpus
 
 
 def check_cleaning(settings: DataSettings) -> None:

@@ -153,6 +153,9 @@ class CorpusSettings(Settings):
     workers: Count | None = Field(
         None, description="processes that clean and encode; null: one a core"
     )
+    prepared: str | None = Field(
+        None, description="a corpus of these settings, prepared elsewhere, to use as it is"
+    )
 
     @field_validator("max_train")
     @classmethod
@@ -230,7 +233,7 @@ class CorpusSettings(Settings):
     def identity(self) -> dict[str, Any]:
         """What decides the prepared bytes, as plain JSON: neither paths nor sampling."""
         exclude: dict[str, Any] = dict.fromkeys(
-            ("temperature", "curriculum", "workers", "max_train", *self.places), True
+            ("temperature", "curriculum", "workers", "prepared", "max_train", *self.places), True
         )
         # A vocabulary that is given is told by its content.
         exclude |= {"valid_set": {"root"}, "test_set": {"root"}, "vocabulary": {"model"}}
