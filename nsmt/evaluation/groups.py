@@ -2,8 +2,8 @@
 
 O2M is one-to-many (pivot→X) and M2O many-to-one (X→pivot), as in Table 2 of Neuron
 Specialization; the pivot is English there and a parameter here. Tiers and families are those of
-the language that is not the pivot, in the order of the language table. Directions without the
-pivot are zero-shot and enter no other group.
+the language that is not the pivot, families in the order of the language table. Directions without
+the pivot are zero-shot and enter no other group.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ Side = Literal["O2M", "M2O", "Avg"]
 ALL = "All"
 ZERO_SHOT = "Zero-shot"
 _SIDES: tuple[Side, ...] = ("O2M", "M2O", "Avg")
+_TIERS = ("High", "Med", "Low")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,10 @@ def groups_of(
     paired = [direction for direction in ordered if _involves(direction, pivot)]
     groups = [Group(ALL, tuple(paired), "all")]
     groups += [Group(side, _on_side(paired, side, pivot), "side") for side in _SIDES[:2]]
-    groups += _by_property(paired, languages, pivot, "tier", lambda entry: entry.tier)
-    groups += _by_property(paired, languages, pivot, "family", lambda entry: entry.family)
+    tiers = tiers_of(languages, pivot=pivot)
+    families = list(dict.fromkeys(each.family for each in languages.values() if each.code != pivot))
+    groups += _by_property(paired, languages, pivot, "tier", tiers, lambda entry: entry.tier)
+    groups += _by_property(paired, languages, pivot, "family", families, lambda each: each.family)
     zero_shot = tuple(direction for direction in ordered if not _involves(direction, pivot))
     groups.append(Group(ZERO_SHOT, zero_shot, "zero-shot"))
     return [group for group in groups if group.directions]
@@ -64,17 +67,22 @@ def tier_columns(
     """
     ordered = table_order(directions, languages, pivot=pivot)
     paired = [direction for direction in ordered if _involves(direction, pivot)]
-    tiers = dict.fromkeys(entry.tier for entry in languages.values() if entry.code != pivot)
     blocks = {
         tier: [d for d in paired if _language(d, languages, pivot).tier == tier]
-        for tier in tiers
-        if tier is not None
+        for tier in tiers_of(languages, pivot=pivot)
     } | {ALL: paired}
     return [
         TierColumn(block, side, _on_side(members, side, pivot))
         for block, members in blocks.items()
         for side in _SIDES
     ]
+
+
+def tiers_of(languages: LanguageTable, *, pivot: str) -> list[str]:
+    """The resource tiers, most text first: High, Med, Low as in the paper, then others as found."""
+    found = dict.fromkeys(entry.tier for entry in languages.values() if entry.code != pivot)
+    named = [tier for tier in found if tier is not None]
+    return [tier for tier in _TIERS if tier in named] + [t for t in named if t not in _TIERS]
 
 
 def table_order(
@@ -109,13 +117,12 @@ def _by_property(
     languages: LanguageTable,
     pivot: str,
     kind: GroupKind,
+    names: Sequence[str],
     read: Callable[[Language], str | None],
 ) -> list[Group]:
-    names = dict.fromkeys(read(entry) for entry in languages.values() if entry.code != pivot)
     return [
         Group(name, tuple(d for d in paired if read(_language(d, languages, pivot)) == name), kind)
         for name in names
-        if name is not None
     ]
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Final
 
-from nsmt.evaluation.groups import Group
+from nsmt.evaluation.groups import Group, tiers_of
 from nsmt.evaluation.paper import MARKS, Firmness, PaperRow, paper
 from nsmt.evaluation.seeds import Spread, spread
 from nsmt.languages import Direction
@@ -126,7 +126,7 @@ def interference_languages(result: Reproduction) -> list[str]:
     codes = result.codes
     if result.of_paper:
         return [code for code in paper().columns["table4"] if code in codes]
-    tiers = list(dict.fromkeys(entry.tier for entry in result.languages.values() if entry.tier))
+    tiers = tiers_of(result.languages, pivot=result.pivot)
     place = {tier: number for number, tier in enumerate(tiers)}
     return sorted(codes, key=lambda code: place.get(result.languages[code].tier or "", len(place)))
 

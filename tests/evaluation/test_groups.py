@@ -52,6 +52,23 @@ def test_columns_of_table_2_are_tiers_and_all_by_side():
     assert len(columns[-1].directions) == 8
 
 
+def test_tiers_come_from_the_most_text_to_the_least_whichever_language_is_first():
+    tiers = {"ar": "Med", "de": "High", "es": "Tiny", "fa": "Low", "en": "Pivot"}
+    table = LanguageTable(
+        list(tiers), {code: LanguageSettings(tier=tier) for code, tier in tiers.items()}
+    )
+    directions = pivot_directions(table, pivot="en")
+    assert [c.block for c in tier_columns(directions, table, pivot="en")[::3]] == [
+        "High",
+        "Med",
+        "Low",
+        "Tiny",
+        "All",
+    ]
+    groups = groups_of(directions, table, pivot="en")
+    assert [g.name for g in groups if g.kind == "tier"] == ["High", "Med", "Low", "Tiny"]
+
+
 def test_language_unknown_to_the_table_is_named():
     with pytest.raises(ConfigurationError, match="known of tr"):
         table_order(parse("en-tr"), LANGUAGES, pivot="en")
