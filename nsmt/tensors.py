@@ -18,8 +18,12 @@ def save_tensors(
     path: Path, tensors: Mapping[str, Tensor], *, metadata: dict[str, str] | None = None
 ) -> None:
     """Write a file; what the system refuses is an OSError, as with any other file."""
+    path.touch()
+    mode = path.stat().st_mode
     try:
         safetensors.torch.save_file(dict(tensors), str(path), metadata=metadata)
+        # What the library writes, nobody but the owner may read: others share runs by their group.
+        path.chmod(mode)
     except SafetensorError as error:
         if (found := _ERROR.search(str(error))) is None:
             raise
