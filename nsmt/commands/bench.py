@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
@@ -26,11 +26,10 @@ from nsmt.models.settings import ModelSettings
 from nsmt.progress import result_console
 from nsmt.records import certificate, command_line
 from nsmt.reporting.tables import Table
-from nsmt.settings import Settings
+from nsmt.settings import Count, Settings
 from nsmt.training.settings import TrainerSettings
 from nsmt.training.trainer import device_of, on_machine, set_machine
 
-Positive = Annotated[int, Field(ge=1)]
 # Benchmarks that prepare corpora of their own.
 _ON_TEXT = ("prepare", "load")
 
@@ -44,12 +43,12 @@ class BenchConfig(Settings):
     batch: BatchSettings
     decoding: DecodingSettings
     trainer: TrainerSettings
-    repetitions: Positive
-    pairs: Positive = Field(100_000, description="for prepare and load: sentence pairs made")
-    sentences: Positive = Field(500, description="for decode: sentences of the test set")
-    updates: Positive = Field(100, description="for decode: updates that make a model to decode")
-    rounds: Positive = Field(3, description="for decode: how often everybody translates")
-    peer_batches: tuple[Positive, ...] = Field(
+    repetitions: Count
+    pairs: Count = Field(100_000, description="for prepare and load: sentence pairs made")
+    sentences: Count = Field(500, description="for decode: sentences of the test set")
+    updates: Count = Field(100, description="for decode: updates that make a model to decode")
+    rounds: Count = Field(3, description="for decode: how often everybody translates")
+    peer_batches: tuple[Count, ...] = Field(
         (16, 64), min_length=1, description="for decode: the peer's batch sizes; its best counts"
     )
     output: str | None = Field(None, description="a JSON file for the result and its certificate")

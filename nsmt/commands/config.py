@@ -22,7 +22,7 @@ from nsmt.methods import AnyMethod
 from nsmt.models.decoding import DecodingSettings
 from nsmt.models.settings import ModelSettings
 from nsmt.neurons.selection import Percent, SelectionSettings
-from nsmt.settings import Settings
+from nsmt.settings import Count, Settings
 from nsmt.training.settings import (
     STANDS_FOR,
     CallbackSettings,
@@ -36,7 +36,6 @@ from nsmt.training.settings import (
 )
 from nsmt.training.trainer import packs
 
-Positive = Annotated[int, Field(ge=1)]
 # Settings of the trainer that say who computes, not what.
 _HANDS = {"devices", "num_nodes", "strategy", "threads", "background"}
 
@@ -62,7 +61,7 @@ class PathSettings(Settings):
 class ScoringSettings(Settings):
     """How the test sets are scored and compared."""
 
-    bootstrap_samples: Positive = Field(1000, description="paired bootstrap resamples")
+    bootstrap_samples: Count = Field(1000, description="paired bootstrap resamples")
     seed: int = 12345
     tokenizer: Tokenizer = Field(
         DEFAULT_TOKENIZER, description="of BLEU, by sacreBLEU; flores200 is spBLEU"

@@ -34,9 +34,7 @@ from nsmt.reporting.html import (
     render_report,
 )
 from nsmt.reporting.tables import Table, save_tables
-from nsmt.settings import Settings
-
-Positive = Annotated[int, Field(ge=1)]
+from nsmt.settings import Count, Settings
 
 
 class StatsConfig(Settings):
@@ -45,7 +43,7 @@ class StatsConfig(Settings):
     corpus: str = Field(description="the folder of a prepared corpus")
     temperatures: tuple[Temperature, ...] = Field((1.0, 2.0, 5.0), min_length=1)
     verify: bool = Field(default=True, description="compare every file with its checksum first")
-    batch_tokens: tuple[Positive, ...] = Field((2048, 4096, 7680), min_length=1)
+    batch_tokens: tuple[Count, ...] = Field((2048, 4096, 7680), min_length=1)
     output: str | None = Field(None, description="folder for tables and a page; null: print only")
     progress: bool = True
 
@@ -56,7 +54,7 @@ class SampleConfig(Settings):
     corpus: str = Field(description="the folder of a prepared corpus")
     direction: str | None = Field(None, description="as in de-en; null: the first one")
     split: Literal["train", "valid", "test"] = "train"
-    number: Positive = 3
+    number: Count = 3
     seed: Annotated[int, Field(ge=0)] = 0
 
 

@@ -22,23 +22,22 @@ from nsmt.errors import ConfigurationError, DataError, TrainingError
 from nsmt.files import replace_text
 from nsmt.progress import result_console
 from nsmt.records import read_record
-from nsmt.settings import Settings
+from nsmt.settings import Count, Settings
 
 JOURNAL: Final = "optuna.journal"
 RESULT: Final = "search.json"
 # How a trial without a result ended, as the study knows it; those without a word failed.
 _ENDED: Final = "ended"
 _STOPPED, _FAILED, _HOPELESS = "stopped", "failed", TrainingError.__name__
-Positive = Annotated[int, Field(ge=1)]
 Launch = Callable[[Sequence[Mapping[str, str]], int], list[Any]]
 
 
 class SearchSettings(Settings):
     """conf/hydra/sweeper/search.yaml, without the class that Hydra needs."""
 
-    n_trials: Positive = Field(description="results in the end, earlier ones included")
-    n_jobs: Positive = Field(1, description="trials proposed at a time, for launchers side by side")
-    patience: Positive = Field(5, description="failures in a row before the search ends")
+    n_trials: Count = Field(description="results in the end, earlier ones included")
+    n_jobs: Count = Field(1, description="trials proposed at a time, for launchers side by side")
+    patience: Count = Field(5, description="failures in a row before the search ends")
     metric: str = Field("valid/nll", description="a column of metrics.csv")
     stage: str | None = Field(None, description="of which stage; null: a run's last")
     best: bool = Field(default=True, description="its best value, or its last")

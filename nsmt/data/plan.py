@@ -25,7 +25,7 @@ from nsmt.data.sampling import draws, exact_counts, proportions
 from nsmt.data.settings import MixSettings
 from nsmt.errors import ConfigurationError
 from nsmt.languages import Direction
-from nsmt.settings import Settings
+from nsmt.settings import Count, Settings
 
 # The tag and </s> that frame every sentence.
 FRAME: Final = 2
@@ -46,10 +46,10 @@ class BatchSettings(Settings):
     tokens: Annotated[int, Field(ge=8)] = Field(
         4096, description="positions of one micro-batch's larger side, padding included"
     )
-    per_update: Annotated[int, Field(ge=1)] = Field(
+    per_update: Count = Field(
         1, description="micro-batches of one update, over all ranks and accumulation"
     )
-    round_to: Annotated[int, Field(ge=1)] | None = Field(
+    round_to: Count | None = Field(
         None,
         description="lengths of padded batches are rounded up to a multiple of it: fewer shapes; "
         "None: 8 on a GPU, 1 elsewhere",

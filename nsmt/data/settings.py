@@ -14,10 +14,8 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from nsmt.data.evaluation_settings import EvaluationSetSettings
 from nsmt.errors import ConfigurationError
 from nsmt.languages import Direction, LanguageSettings, LanguageTable, both_ways
-from nsmt.settings import Settings
+from nsmt.settings import Count, Settings, Share
 
-Count = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0, lt=1)]
 Temperature = Annotated[
     float, Field(ge=1, description="p ~ n^(1/T): 1 as found, larger is flatter")
 ]

@@ -29,7 +29,7 @@ from nsmt.evaluation.results import FurtherMetric, TestOutput
 from nsmt.evaluation.significance import COMET_KEY, SentenceStatistics
 from nsmt.files import replace_text, sha256
 from nsmt.languages import Direction
-from nsmt.settings import Settings
+from nsmt.settings import Count, Settings
 
 _LOG = logging.getLogger(__name__)
 DEFAULT_MODEL: Final = "Unbabel/wmt22-comet-da"
@@ -61,7 +61,7 @@ class CometSettings(Settings):
         DEFAULT_MODEL, description="a name of the Hugging Face Hub, or a checkpoint's file (.ckpt)"
     )
     gpus: Annotated[int, Field(ge=0)] = Field(0, description="how many; 0: the CPU")
-    batch_size: Annotated[int, Field(ge=1)] = 16
+    batch_size: Count = 16
 
 
 @dataclass(frozen=True, slots=True)

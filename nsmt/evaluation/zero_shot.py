@@ -24,9 +24,7 @@ from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.by_language import factorised, merged
 from nsmt.neurons.selection import SelectionSettings, keep_all
 from nsmt.neurons.statistics import ActivationStatistics
-from nsmt.settings import Settings
-
-Count = Annotated[int, Field(ge=1)]
+from nsmt.settings import Count, Settings
 
 
 class UnseenSettings(Settings):

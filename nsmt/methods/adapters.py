@@ -20,7 +20,7 @@ from nsmt.languages import OTHER, Direction, Language, LanguageTable
 from nsmt.methods.base import Evidence, Method
 from nsmt.methods.treatments import Adapted
 from nsmt.models.adapters import AdapterSettings
-from nsmt.models.settings import Count
+from nsmt.models.settings import Size
 
 
 class AdapterMethod(Method):
@@ -32,7 +32,7 @@ class AdapterMethod(Method):
     }
     not_probed: ClassVar = "its directions have weights of their own, and no neurons"
     name: Literal["adapter_pair", "adapter_family"] = "adapter_pair"
-    bottleneck: Count = Field(256, description="width of an adapter")
+    bottleneck: Size = Field(256, description="width of an adapter")
 
     def refusal(
         self, directions: Sequence[Direction], languages: LanguageTable, *, pivot: str

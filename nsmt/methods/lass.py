@@ -16,8 +16,8 @@ from pydantic import Field
 from nsmt.languages import Direction
 from nsmt.methods.base import Evidence, Method
 from nsmt.methods.treatments import WeightMasked
-from nsmt.models.settings import Share
 from nsmt.models.weight_masks import Scope
+from nsmt.settings import Share
 
 
 class Lass(Method):

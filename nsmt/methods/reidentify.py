@@ -7,7 +7,7 @@ direction's neurons at k = 70, in a prototype of ours).
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -16,6 +16,7 @@ from nsmt.methods.treatments import Masked, Tightening
 from nsmt.neurons.atlas import NeuronAtlas
 from nsmt.neurons.selection import loosened, select
 from nsmt.neurons.statistics import ActivationStatistics
+from nsmt.settings import Count
 
 
 class Reidentify(Method):
@@ -26,7 +27,7 @@ class Reidentify(Method):
 
     labels: ClassVar = {"reidentify": "specialisation, measured again"}
     name: Literal["reidentify"] = "reidentify"
-    rounds: Annotated[int, Field(ge=1)] = Field(5, description="how often neurons are identified")
+    rounds: Count = Field(5, description="how often neurons are identified")
 
     def treatment(self, evidence: Evidence) -> Masked:
         """The masks of the first round, and how to make the next ones."""

@@ -32,7 +32,7 @@ from nsmt.errors import AdapterError
 from nsmt.languages import Direction, Halves
 from nsmt.models.linear import linear
 from nsmt.models.masks import Permits, direction_in
-from nsmt.models.settings import Count, ModelSettings
+from nsmt.models.settings import ModelSettings, Size
 from nsmt.settings import Settings
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ _BLOCK = 256
 class AdapterSettings(Settings):
     """The shape of adapters."""
 
-    bottleneck: Count = 256
+    bottleneck: Size = 256
 
 
 class Adapters(nn.Module):

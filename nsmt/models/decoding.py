@@ -26,7 +26,7 @@ from nsmt.models.cache import DecoderCache
 from nsmt.models.loss import not_numbers
 from nsmt.models.masks import SiteMasks
 from nsmt.models.transformer import Transformer
-from nsmt.settings import Settings
+from nsmt.settings import Count, Settings
 
 # Hears which sentences of the batch the rows of the next steps are, where some are done.
 Follow = Callable[[np.ndarray], None]
@@ -35,11 +35,11 @@ Follow = Callable[[np.ndarray], None]
 class DecodingSettings(Settings):
     """How to search; the paper's values are the defaults."""
 
-    beam: Annotated[int, Field(ge=1)] = 5
+    beam: Count = 5
     length_penalty: float = 1.0
     max_length_factor: Annotated[float, Field(ge=0)] = 0.0
-    max_length_extra: Annotated[int, Field(ge=1)] = 200
-    batch_sentences: Annotated[int, Field(ge=1)] = 64
+    max_length_extra: Count = 200
+    batch_sentences: Count = 64
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from nsmt.settings import Settings
+from nsmt.settings import Settings, Share
 
-Share = Annotated[float, Field(ge=0, lt=1)]
 # Beyond, a slip of the keyboard would build layers until memory ends.
 Layers = Annotated[int, Field(ge=1, le=1000)]
-Count = Annotated[int, Field(ge=1, le=2**20)]
+Size = Annotated[int, Field(ge=1, le=2**20)]
 
 
 class ModelSettings(Settings):
@@ -19,13 +18,13 @@ class ModelSettings(Settings):
 
     encoder_layers: Layers
     decoder_layers: Layers
-    d_model: Count = Field(description="width of the residual stream")
-    d_ff: Count = Field(description="neurons of a feed-forward layer")
-    heads: Count
+    d_model: Size = Field(description="width of the residual stream")
+    d_ff: Size = Field(description="neurons of a feed-forward layer")
+    heads: Size
     dropout: Share = 0.1
     attention_dropout: Share = 0.0
     activation_dropout: Share = 0.0
-    max_positions: Count = Field(256, description="longest sequence, tag and </s> included")
+    max_positions: Size = Field(256, description="longest sequence, tag and </s> included")
     share_embeddings: Literal["none", "decoder", "all"] = Field(
         "decoder", description="tie the output projection to the decoder's, or all, embeddings"
     )

@@ -14,14 +14,13 @@ from nsmt.neurons.statistics import ActivationStatistics
 from nsmt.settings import Settings
 
 LanguageRule = Literal["lape", "lave", "probability", "difference", "cumulative", "random"]
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class LanguageSelectionSettings(Settings):
     """A rule and how many neurons it takes."""
 
     rule: LanguageRule = "lape"
-    rate: Share = Field(
+    rate: Annotated[float, Field(ge=0, le=1)] = Field(
         0.01, description="of all neurons: the union of languages (lape, lave) or of each language"
     )
     percentile: Annotated[float, Field(gt=0, le=1)] = Field(

@@ -7,12 +7,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from nsmt.neurons.selection import Percent
-from nsmt.settings import Settings
+from nsmt.settings import Count, Settings
 
 ProbeName = Literal["interventions", "gradients", "transfer", "stability", "family"]
 PROBES: tuple[ProbeName, ...] = ("interventions", "gradients", "transfer", "stability", "family")
 
-Positive = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0)]
 
 
@@ -21,14 +20,14 @@ class InterventionSettings(Settings):
 
     k: tuple[Percent, ...] = Field((85.0, 70.0), description="further k of the dense model's masks")
     random_seeds: tuple[Seed, ...] = Field((1, 2, 3), min_length=1, description="one draw each")
-    bootstrap_samples: Positive = Field(1000, description="paired resamples of the test sets")
+    bootstrap_samples: Count = Field(1000, description="paired resamples of the test sets")
     seed: Seed = 12345
 
 
 class GradientSettings(Settings):
     """Gradients of directions on their validation sets."""
 
-    tokens: Positive = Field(4096, description="target tokens of each direction")
+    tokens: Count = Field(4096, description="target tokens of each direction")
     memory_gib: Annotated[float, Field(gt=0)] = Field(
         4.0, description="gradients of all directions kept at a time; smaller means more passes"
     )
@@ -52,7 +51,7 @@ class StabilitySettings(Settings):
 class FamilySettings(Settings):
     """Overlap within and between language families."""
 
-    permutations: Positive = Field(
+    permutations: Count = Field(
         9999, description="of the languages, drawn at random; all of them if they are no more"
     )
     seed: Seed = 1

@@ -13,7 +13,7 @@ from typing import Annotated
 import torch
 from pydantic import Field
 
-from nsmt.settings import Settings
+from nsmt.settings import Count, Settings
 from nsmt.steering.loading import LanguageModel
 
 # Puts a batch's rows under intervention; rows are positions in the list of prompts.
@@ -24,13 +24,13 @@ class DecodingSettings(Settings):
     """How text is made, of any length."""
 
     repetition_penalty: Annotated[float, Field(gt=0)] = 1.1
-    batch: Annotated[int, Field(ge=1)] = Field(16, description="prompts at once")
+    batch: Count = Field(16, description="prompts at once")
 
 
 class GenerationSettings(DecodingSettings):
     """How text is made, and how much of it."""
 
-    max_new_tokens: Annotated[int, Field(ge=1)] = 256
+    max_new_tokens: Count = 256
 
 
 def generate(

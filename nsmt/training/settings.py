@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from nsmt.data.plan import BatchSettings
 from nsmt.models.loss import LossKind
-from nsmt.settings import Settings
+from nsmt.settings import Count, Settings, Share
 
 # What is trained: stages of the run, and single models of a method, with the stages for which they
 # stand in.
@@ -17,9 +17,6 @@ StageKey = Literal["dense", "specialise", "separate", "tuning"]
 STANDS_FOR: Final[Mapping[StageKey, StageKey]] = {"separate": "dense", "tuning": "specialise"}
 # last: as they are. best: on validation. average: of the last validations. ema: of all updates.
 Keep = Literal["last", "best", "average", "ema"]
-
-Positive = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class OptimizerSettings(Settings):
@@ -43,21 +40,19 @@ class OptimizerSettings(Settings):
 class StageSettings(Settings):
     """One stretch of training with an optimiser and learning-rate schedule of its own."""
 
-    updates: Positive
-    validate_every: Positive = Field(500, description="updates between validations")
+    updates: Count
+    validate_every: Count = Field(500, description="updates between validations")
     learning_rate: Annotated[float, Field(gt=0)] | None = Field(
         None, description="peak of this stage; None takes optimizer.learning_rate"
     )
     warmup_updates: Annotated[int, Field(ge=0)] | None = Field(
         None, description="warm-up of this stage; None takes optimizer.warmup_updates"
     )
-    patience: Positive | None = Field(
-        None, description="of this stage; None takes callbacks.patience"
-    )
+    patience: Count | None = Field(None, description="of this stage; None takes callbacks.patience")
     tokens: Annotated[int, Field(ge=8)] | None = Field(
         None, description="of a micro-batch of this stage; None takes batch.tokens"
     )
-    per_update: Positive | None = Field(
+    per_update: Count | None = Field(
         None, description="micro-batches of one update; None takes batch.per_update"
     )
 
@@ -73,13 +68,13 @@ class PartSettings(Settings):
     None takes what the stage has that it stands in for, warm-up included, or what the run has.
     """
 
-    updates: Positive | None = None
-    validate_every: Positive | None = None
+    updates: Count | None = None
+    validate_every: Count | None = None
     learning_rate: Annotated[float, Field(gt=0)] | None = None
     warmup_updates: Annotated[int, Field(ge=0)] | None = None
-    patience: Positive | None = None
+    patience: Count | None = None
     tokens: Annotated[int, Field(ge=8)] | None = Field(None, description="of a micro-batch")
-    per_update: Positive | None = Field(None, description="micro-batches of one update")
+    per_update: Count | None = Field(None, description="micro-batches of one update")
 
     def of(self, stage: StageSettings) -> StageSettings:
         """The settings of one of these models; `stage` is what it stands in for."""
@@ -146,8 +141,8 @@ class TrainerSettings(Settings):
     """Where and how fast: what is handed to Lightning's Trainer."""
 
     accelerator: Literal["cpu", "gpu"] = "cpu"
-    devices: Positive = Field(1, description="ranks on each node")
-    num_nodes: Positive = 1
+    devices: Count = Field(1, description="ranks on each node")
+    num_nodes: Count = 1
     strategy: Literal["ddp", "fsdp"] = Field(
         "ddp", description="of several ranks; fsdp: each keeps a part of the weights (FSDP2)"
     )
@@ -171,7 +166,7 @@ class TrainerSettings(Settings):
     loss: LossKind = Field(
         "chunked", description="how: own chunks, torch's linear_cross_entropy, Liger-Kernel"
     )
-    threads: Positive | None = Field(None, description="CPU threads a rank; None lets torch choose")
+    threads: Count | None = Field(None, description="CPU threads a rank; None lets torch choose")
 
     @property
     def world(self) -> int:
@@ -202,8 +197,8 @@ class CallbackSettings(Settings):
     """What watches a stage."""
 
     progress: bool = True
-    log_every: Positive = Field(50, description="updates between lines of metrics.csv")
-    patience: Positive | None = Field(
+    log_every: Count = Field(50, description="updates between lines of metrics.csv")
+    patience: Count | None = Field(
         None, description="validations without improvement before a stage ends early"
     )
     keep: Keep = Field(
@@ -211,15 +206,15 @@ class CallbackSettings(Settings):
         description="the weights a stage ends with: its last, best on validation, the average of "
         "its last validations, or an exponential moving average",
     )
-    average: Positive = Field(5, description="for keep=average: validations")
+    average: Count = Field(5, description="for keep=average: validations")
     ema_decay: Share = Field(0.999, description="for keep=ema: what is kept at each update")
 
 
 class StateSettings(Settings):
     """When the state of a stage is written, and which states are kept."""
 
-    every: Positive = Field(1000, description="updates between states")
-    keep_last: Positive = Field(2, description="the newest states, to fall back on")
+    every: Count = Field(1000, description="updates between states")
+    keep_last: Count = Field(2, description="the newest states, to fall back on")
     keep_best: Annotated[int, Field(ge=0)] = Field(
         0, description="further ones, the best on validation of those taken at a validation"
     )
@@ -237,7 +232,7 @@ class DivergenceSettings(Settings):
     spike: Annotated[float, Field(gt=1)] = Field(
         10.0, description="an update whose norm is so many times the usual one is written down"
     )
-    patience: Positive = Field(5, description="updates skipped in a row before the roll-back")
+    patience: Count = Field(5, description="updates skipped in a row before the roll-back")
     rollbacks: Annotated[int, Field(ge=0)] = Field(
         2, description="how often a stage goes back to its newest state before it ends"
     )

@@ -6,8 +6,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from nsmt.commands.language_steps.subject import Count
-from nsmt.settings import Settings
+from nsmt.settings import Count, Settings
 
 
 class ExcerptSettings(Settings):

@@ -8,10 +8,10 @@ from typing import Any
 from pydantic import Field
 from rich.progress import Progress
 
-from nsmt.commands.language_steps.subject import Add, Count, Subject, once
+from nsmt.commands.language_steps.subject import Add, Subject, once
 from nsmt.data.monolingual import paragraphs, part_of
 from nsmt.errors import DataError
-from nsmt.settings import Settings
+from nsmt.settings import Count, Settings
 from nsmt.steering.interventions import LanguageNeurons
 
 

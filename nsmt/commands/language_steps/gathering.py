@@ -28,12 +28,12 @@ from rich.progress import Progress
 from torch import distributed
 
 from nsmt.commands.language_steps.excerpt import require_a_context
-from nsmt.commands.language_steps.subject import Add, Count, Subject, one_at_a_time, short_digest
+from nsmt.commands.language_steps.subject import Add, Subject, one_at_a_time, short_digest
 from nsmt.data.monolingual import text_digest
 from nsmt.errors import AtlasError, DataError
 from nsmt.neurons.moments import Moment
 from nsmt.neurons.statistics import ActivationStatistics
-from nsmt.settings import Settings
+from nsmt.settings import Count, Settings
 from nsmt.steering.gathering import Contexts, gather
 from nsmt.training.snapshot import of_first_rank
 

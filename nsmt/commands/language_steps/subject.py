@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import Field
 from rich.progress import TaskID
 
 from nsmt.commands.kept_result import kept_result
@@ -26,7 +25,6 @@ from nsmt.steering.interventions import NOISY, Change, LanguageNeurons
 from nsmt.steering.loading import LanguageModel
 from nsmt.turns import taking_turns
 
-Count = Annotated[int, Field(ge=1)]
 # Adds a bar.
 Add = Callable[..., TaskID]
 # Raised whenever the same weights, text and settings give other results.

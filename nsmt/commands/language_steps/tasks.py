@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import Field
 from rich.progress import Progress
 
-from nsmt.commands.language_steps.subject import Add, Count, Subject, once
+from nsmt.commands.language_steps.subject import Add, Subject, once
 from nsmt.errors import ConfigurationError, DataError
 from nsmt.evaluation.language_models.tasks import (
     TASKS,
@@ -24,7 +24,7 @@ from nsmt.evaluation.language_models.tasks import (
 )
 from nsmt.evaluation.language_models.tasks_hub import HubSets, hub_examples
 from nsmt.languages import CATALOGUE
-from nsmt.settings import Settings
+from nsmt.settings import Count, Settings
 from nsmt.steering.generation import DecodingSettings, GenerationSettings, generate
 from nsmt.steering.interventions import Change, LanguageNeurons
 from nsmt.steering.steered import steered

@@ -38,7 +38,7 @@ from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 from pydantic import Field
 from sacremoses import MosesTokenizer
 
-from nsmt.data.settings import CorpusName, CorpusSettings, Count
+from nsmt.data.settings import CorpusName, CorpusSettings
 from nsmt.data.sources.archives import extract
 from nsmt.data.sources.contents import content_hashes
 from nsmt.data.sources.lines import locate, read_aligned, read_lines
@@ -48,6 +48,7 @@ from nsmt.errors import DataError
 from nsmt.files import replace_folder
 from nsmt.languages import Direction
 from nsmt.progress import each, step
+from nsmt.settings import Count
 from nsmt.turns import taking_turns
 
 LICENCE = "TED talks: CC BY-NC-ND"

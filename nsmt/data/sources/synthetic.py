@@ -17,8 +17,9 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from nsmt.data.settings import CorpusName, CorpusSettings, Count
+from nsmt.data.settings import CorpusName, CorpusSettings
 from nsmt.languages import Direction, Language
+from nsmt.settings import Count
 
 _CONSONANTS, _VOWELS = "bdfgklmnprstvz", "aeiou"
 _SHARED_SHARE = 0.5
