@@ -7,12 +7,13 @@ them to the configuration of a whole run. Pydantic checks them all at once (docs
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+ABSENT: Final = "nothing"
 
 
 class Settings(BaseModel):
@@ -21,6 +22,18 @@ class Settings(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, protected_namespaces=(), allow_inf_nan=False
     )
+
+
+def changes(
+    before: Mapping[str, Any], now: Mapping[str, Any], *, prefix: str = ""
+) -> dict[str, tuple[Any, Any]]:
+    """The dotted keys of nested settings whose values differ, in order, with both values."""
+    old, new = dict(flat(before, prefix)), dict(flat(now, prefix))
+    return {
+        key: (old.get(key, ABSENT), new.get(key, ABSENT))
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    }
 
 
 def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

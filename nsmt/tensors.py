@@ -17,7 +17,11 @@ _ERROR = re.compile(r"os error (\d+)")
 def save_tensors(
     path: Path, tensors: Mapping[str, Tensor], *, metadata: dict[str, str] | None = None
 ) -> None:
-    """Write a file; what the system refuses is an OSError, as with any other file."""
+    """Write a file; what the system refuses is an OSError, as with any other file.
+
+    Who may read it is for the umask to say, as with any other file. A failure leaves what there is:
+    write within `nsmt.files`' replacements.
+    """
     path.touch()
     mode = path.stat().st_mode
     try:

@@ -18,7 +18,7 @@ from nsmt.benchmarks.training import bench_train
 from nsmt.commands.config import PathSettings
 from nsmt.data.corpus import Corpus
 from nsmt.data.plan import BatchSettings
-from nsmt.data.prepare import folder_name, given_corpus, prepare
+from nsmt.data.prepare import folder_name, prepare
 from nsmt.data.sources import DataSettings, make_source
 from nsmt.errors import ConfigurationError
 from nsmt.models.decoding import DecodingSettings
@@ -124,8 +124,11 @@ def _on_corpus(config: BenchConfig, corpus: Corpus) -> Iterator[Figures]:
 
 def _text(config: BenchConfig) -> str:
     """What the corpus of these settings and inputs is called."""
-    if (given := given_corpus(config.data)) is not None:
-        return given.folder.name
+    if config.data.prepared is not None:
+        raise ConfigurationError(
+            f"what={config.what} measures the text of a source, and data.prepared has none",
+            fix="leave out data.prepared",
+        )
     source = make_source(config.data)
     source.settle(Path(config.paths.downloads))
     return folder_name(config.data, source)

@@ -18,7 +18,7 @@ from nsmt.files import link_file, remove_unfinished, replace_folder
 from nsmt.methods import CONTROL, DENSE, ContinueDense
 from nsmt.models.systems import CHECKPOINT
 from nsmt.records import RECORD, read_record
-from nsmt.settings import flat
+from nsmt.settings import changes
 from nsmt.training.branches import MASKS_FOUND
 from nsmt.training.schedule import IDENTIFICATION
 from nsmt.training.states import STATES
@@ -153,16 +153,14 @@ def _require_alike(config: RunConfig, other: Path) -> None:
             fix=f"name a folder that holds {RECORD}",
         )
     theirs = begun_config(other, record).identity()
-    before, now = dict(flat(theirs)), dict(flat(config.identity()))
     allowed = list(config.resume_changes)
     if "method" in allowed:
         # They are there in runs of their methods alone.
         allowed += ["schedule.separate", "schedule.tuning"]
     changed = [
-        f"  - {key}: {before.get(key, 'not there')} then, {now.get(key, 'not there')} now"
-        for key in sorted(before.keys() | now.keys())
-        if before.get(key) != now.get(key)
-        and not any(key == each or key.startswith(f"{each}.") for each in allowed)
+        f"  - {key}: {before} then, {now} now"
+        for key, (before, now) in changes(theirs, config.identity()).items()
+        if not any(key == each or key.startswith(f"{each}.") for each in allowed)
     ]
     if changed:
         raise ConfigurationError(

@@ -19,7 +19,7 @@ from nsmt.commands.resume import begin, check_resume, take_over
 from nsmt.commands.score import score_systems
 from nsmt.data.corpus import Corpus
 from nsmt.data.encode import given_vocabulary
-from nsmt.data.prepare import given_corpus
+from nsmt.data.given import given_corpus
 from nsmt.data.sources import make_source
 from nsmt.data.split import SPLITS
 from nsmt.errors import ConfigurationError, DataError
@@ -207,10 +207,7 @@ def _batch_faults(config: RunConfig, *, longest: int) -> list[str]:
 
 def show_check(config: RunConfig) -> None:
     """Look for the inputs, build the model without memory and say what a run would do."""
-    if given_corpus(config.data) is None:
-        make_source(config.data)
-    given = given_vocabulary(config.data)
-    vocabulary = given.size if given is not None else config.data.vocabulary.size
+    vocabulary = _vocabulary_size(config)
     with torch.device("meta"):
         model = Transformer(config.model, vocabulary_size=vocabulary, pad=0)
     parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -228,6 +225,15 @@ def show_check(config: RunConfig) -> None:
         f"{_batches(config)} tokens an update",
     ]
     result_console().print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+
+
+def _vocabulary_size(config: RunConfig) -> int:
+    """That of a corpus or vocabulary that is given, else as set; the inputs are looked for."""
+    if (corpus := given_corpus(config.data)) is not None:
+        return corpus.vocabulary.size
+    make_source(config.data)
+    given = given_vocabulary(config.data)
+    return given.size if given is not None else config.data.vocabulary.size
 
 
 def _updates(config: RunConfig) -> str:

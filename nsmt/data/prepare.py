@@ -25,6 +25,7 @@ from nsmt.data.blocks import CleanedPair, clean_pairs, cleaned_pair
 from nsmt.data.cleaning import Cleaner
 from nsmt.data.corpus import MANIFEST, REPORT, SCHEMA, VERSION, Corpus, token_type
 from nsmt.data.encode import encode_pairs, given_vocabulary, make_vocabulary, write_tables
+from nsmt.data.given import given_corpus
 from nsmt.data.identification import identifier_codes
 from nsmt.data.kept import drop_repeated, separate
 from nsmt.data.sources import DataSettings, ParallelSource, make_source
@@ -82,31 +83,6 @@ def prepare(
     # Left by a process that ended just after it had put the corpus in place.
     shutil.rmtree(_work(folder), ignore_errors=True)
     return Corpus.open(folder)
-
-
-def given_corpus(settings: DataSettings) -> Corpus | None:
-    """The corpus that `data.prepared` names, if it names one: no input is looked for.
-
-    Other libraries may have made it: what it was trained on is told by its fingerprint.
-
-    Raises:
-        DataError: there is none, or it was prepared with other settings.
-    """
-    if settings.prepared is None:
-        return None
-    corpus = Corpus.open(Path(settings.prepared).expanduser())
-    theirs, ours = corpus.report["settings"], settings.identity()
-    other = sorted(key for key in theirs | ours if theirs.get(key) != ours.get(key))
-    vocabulary = given_vocabulary(settings)
-    if vocabulary is not None and vocabulary.fingerprint != corpus.vocabulary.fingerprint:
-        other.append("vocabulary.model")
-    if other:
-        raise DataError(
-            f"the corpus {corpus.folder} was prepared with other settings:"
-            f" {', '.join(f'data.{key}' for key in other)}",
-            fix="give the settings it was prepared with, or leave out data.prepared",
-        )
-    return corpus
 
 
 def check_cleaning(settings: DataSettings) -> None:
@@ -242,6 +218,7 @@ def _require_training_text(pair: Direction, settings: DataSettings, tally: Tally
 def _report(
     settings: DataSettings, source: ParallelSource, vocabulary: Vocabulary, tally: Tally
 ) -> dict[str, Any]:
+    given = given_vocabulary(settings)
     return {
         "schema": "nsmt.preparation",
         "version": VERSION,
@@ -250,7 +227,11 @@ def _report(
         "inputs": source.identity(),
         "libraries": _libraries(settings),
         "licences": source.licences(),
-        "vocabulary": {"size": vocabulary.size, "fingerprint": vocabulary.fingerprint},
+        "vocabulary": {
+            "size": vocabulary.size,
+            "fingerprint": vocabulary.fingerprint,
+            "given": None if given is None else given.fingerprint,
+        },
         "pairs": {str(pair): tally.as_json(pair) for pair in settings.parsed_pairs},
     }
 

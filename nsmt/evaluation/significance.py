@@ -6,9 +6,10 @@ paired by construction. The resamples are those that sacreBLEU draws from the sa
 
 The p-value is two-sided, from the differences shifted to the null hypothesis: the share of
 resamples in which |d - mean(d)| reaches the difference observed. It agrees with the interval
-printed beside it. sacreBLEU's own paired test takes absolute values before it centres, which is
-one-sided in all but name: it calls a true null significant at 0.05 in about one case of ten, and
-gives identical systems the smallest p there is.
+printed beside it, percentiles of the resamples, but at the edge, where they lean to one side or
+their mean is not the difference observed. sacreBLEU's own paired test takes absolute values
+before it centres, which is one-sided in all but name: it calls a true null significant at 0.05 in
+about one case of ten, and gives identical systems the smallest p there is.
 
 Shapes: S resamples, N sentences, K sufficient statistics of a metric.
 """

@@ -51,6 +51,14 @@ def test_benchmarks_of_data_measure(what, tmp_path, monkeypatch):
     assert figures[expected[what]] > 0
 
 
+@pytest.mark.parametrize("what", ["prepare", "load"])
+def test_benchmarks_of_a_source_refuse_a_corpus_that_has_none(what, tmp_path, monkeypatch, capsys):
+    words = [word for word in SMALL if word.startswith("data")]
+    with pytest.raises(SystemExit):
+        nsmt(monkeypatch, "bench", f"what={what}", *words, f"data.prepared={tmp_path}")
+    assert f"what={what} measures the text of a source" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "figure"),

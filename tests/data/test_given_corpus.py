@@ -1,11 +1,13 @@
 """A corpus that was prepared elsewhere, named by `data.prepared`."""
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 
 from nsmt.data import prepare as preparation
+from nsmt.data.corpus import REPORT
 from nsmt.data.settings import CleaningSettings, VocabularySettings
 from nsmt.data.sources.files import FilesSettings
 from nsmt.errors import DataError
@@ -53,34 +55,60 @@ def test_it_is_the_same_corpus_to_a_run(run, own_files, moved):
 
 
 @pytest.mark.parametrize(
-    ("changed", "key"),
+    ("changed", "said"),
     [
-        ({"cleaning": CleaningSettings(min_words=2)}, "data.cleaning"),
-        ({"directions": ("en-de",)}, "data.directions"),
-        ({"max_train": {"en-de": 1}}, "data.max_train"),
+        ({"cleaning": CleaningSettings(min_words=2)}, r"data.cleaning.min_words: 1 there, 2 here"),
+        ({"directions": ("en-de",)}, r"data.directions: None there, \['en-de'\] here"),
+        ({"max_train": {"en-de": 1}}, r"data.max_train.en-de: nothing there, 1 here"),
     ],
 )
-def test_other_settings_than_it_was_prepared_with_are_refused(run, own_files, moved, changed, key):
-    with pytest.raises(DataError, match=f"other settings: {key}\n"):
+def test_other_settings_than_it_was_prepared_with_are_refused(run, own_files, moved, changed, said):
+    with pytest.raises(DataError, match=f"other settings:\n  - {said}\n  fix"):
         run(own_files.model_copy(update={"prepared": str(moved)} | changed))
 
 
 def test_another_vocabulary_than_its_own_is_refused(run, synthetic, own_files, moved, tmp_path):
     run(synthetic).vocabulary.save(tmp_path / "other.model")
     vocabulary = own_files.vocabulary.model_copy(update={"model": str(tmp_path / "other.model")})
-    with pytest.raises(DataError, match=r"other settings: data\.vocabulary\.model"):
+    with pytest.raises(DataError, match=r"data\.vocabulary\.model: trained there"):
         run(own_files.model_copy(update={"prepared": str(moved), "vocabulary": vocabulary}))
 
 
-def test_a_given_vocabulary_is_told_by_its_content(run, own_files, tmp_path):
-    run(own_files).vocabulary.save(tmp_path / "a.model")
-    given = own_files.model_copy(
-        update={"vocabulary": VocabularySettings(model=str(tmp_path / "a.model"))}
+def test_a_given_vocabulary_is_told_by_its_content_and_is_no_trained_one(run, own_files, tmp_path):
+    trained = run(own_files).vocabulary
+    for name in ("a.model", "b.model"):
+        trained.save(tmp_path / name)
+    one, same, none = (
+        own_files.model_copy(update={"vocabulary": own_files.vocabulary.model_copy(update=model)})
+        for model in (
+            {"model": str(tmp_path / "a.model")},
+            {"model": str(tmp_path / "b.model")},
+            {"model": None},
+        )
     )
-    folder = run(given).folder
-    assert run(given.model_copy(update={"prepared": str(folder)})).folder == folder
+    prepared = {"prepared": str(run(one).folder)}
+    assert str(run(same.model_copy(update=prepared)).folder) == prepared["prepared"]
+    with pytest.raises(DataError, match=r"data\.vocabulary\.model: \w+ there, trained here"):
+        run(none.model_copy(update=prepared))
 
 
-def test_what_is_no_corpus_is_refused(run, own_files, tmp_path):
-    with pytest.raises(DataError, match="nowhere"):
+def test_a_corpus_from_before_that_was_written_down_has_a_trained_vocabulary(run, own_files, moved):
+    report = json.loads((moved / REPORT).read_text("utf-8"))
+    del report["vocabulary"]["given"]
+    text = json.dumps(report)
+    # As large as the manifest says.
+    (moved / REPORT).write_text(text.ljust((moved / REPORT).stat().st_size), "utf-8")
+    assert run(own_files.model_copy(update={"prepared": str(moved)})).folder == moved
+
+
+def test_what_is_no_whole_corpus_is_refused(run, own_files, moved, tmp_path):
+    with pytest.raises(DataError, match=r"data\.prepared: .*nowhere(.|\n)*copy the whole"):
         run(own_files.model_copy(update={"prepared": str(tmp_path / "nowhere")}))
+    next(moved.glob("train.*.ids.npy")).unlink()
+    with pytest.raises(DataError, match=r"data\.prepared: .*incomplete(.|\n)*copy the whole"):
+        run(own_files.model_copy(update={"prepared": str(moved)}))
+
+
+def test_a_folder_of_home_is_found(run, own_files, moved, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert run(own_files.model_copy(update={"prepared": f"~/{moved.name}"})).folder == moved

@@ -152,6 +152,11 @@ def test_table_4_sets_systems_beside_bilingual_models():
     assert point.gain.deviation == pytest.approx(0.1 / 2**0.5)
 
 
+def test_table_4_begins_with_the_languages_of_most_text():
+    found = result(BILINGUAL, NS, tiers={"de": "Med", "nl": "Low", "ar": "High"})
+    assert list(table4(found, "bleu")["table4"].columns)[3:] == ["ar", "de", "nl"]
+
+
 def test_a_point_is_over_the_seeds_that_have_all_its_models():
     found = result(BILINGUAL, NS, seeds=(1, 2, 3))
     kept = [o for o in found.outcomes if (o.method, o.seed) != (BILINGUAL, 3)]
