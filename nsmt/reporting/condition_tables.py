@@ -146,7 +146,7 @@ def _resolution(
 ) -> str:
     """Over all rows and conditions, the means over all directions."""
     found = [
-        widths_of(result, metric, [by_group[name].get(ALL, ())], pool=pool)
+        widths_of(result, metric, [by_group[name].get(ALL, ())], systems=result.methods, pool=pool)
         for name, result in conditions.items()
     ]
     lacking = next((text for widths, text in found if widths), "")

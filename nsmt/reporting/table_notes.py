@@ -61,13 +61,16 @@ def widths_of(
     ways: Sequence[Sequence[Direction]],
     *,
     baseline: str = CONTROL,
+    systems: Sequence[str] | None = None,
     pool: Pooled | None = None,
 ) -> tuple[list[float], str]:
-    """Half widths of all rows' differences to a baseline on some means, and what they lack.
+    """Half widths of rows' differences to a baseline on some means, and what they lack.
 
-    Of one seed, those that its sentences alone give, which are less than the truth.
+    Rows are all systems but the baseline, unless a table has those of `systems` alone. Of one seed,
+    widths are those that its sentences alone give, which are less than the truth.
     """
-    others = [system for system in result.systems if system != baseline]
+    shown = result.systems if systems is None else systems
+    others = [system for system in shown if system != baseline]
     tested = [
         result.tested(system, baseline, metric, way, pool=pool) for system in others for way in ways
     ]

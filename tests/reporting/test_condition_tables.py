@@ -1,6 +1,7 @@
 """Gains under several conditions, against values worked out by hand."""
 
 import math
+import re
 
 import pytest
 from made_results import NS, RANDOM, named, notes, result, rows, variance_of_swing
@@ -45,6 +46,13 @@ def test_two_seeds_have_the_variance_of_all_rows():
     )
     # Three rows with one control, 3 x 1.5, and one with its own.
     assert f"{16 / 5.5:.1f} degrees of freedom" in notes(some)
+
+
+def test_what_could_be_seen_is_said_of_the_rows_that_are_shown():
+    # The dense model's difference swings more, and has no row.
+    table = conditions_table({"a": result(NS)}, "bleu", title="t")
+    low, high = map(float, re.findall(r"[+-][\d.]+", rows(table)[0]["gain All"])[1:])
+    assert f"BLEU {(high - low) / 2:.2f}." in notes(table)
 
 
 @pytest.mark.parametrize(("updates", "said"), [({}, True), ({NS: 80}, False)])
