@@ -8,12 +8,15 @@ compared, as that is what the other machine had: its fingerprint tells one text 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from nsmt.data.corpus import Corpus
 from nsmt.data.encode import given_vocabulary
 from nsmt.data.sources import DataSettings
 from nsmt.errors import DataError
 from nsmt.settings import changes
+
+_TRAINED: Final = "trained"
 
 
 def given_corpus(settings: DataSettings) -> Corpus | None:
@@ -32,10 +35,10 @@ def given_corpus(settings: DataSettings) -> Corpus | None:
             fix=f"copy the whole corpus to {settings.prepared}, or correct the path",
         ) from None
     changed = changes(corpus.report["settings"], settings.identity(), prefix="data.")
-    vocabulary = given_vocabulary(settings)
-    ours = vocabulary.fingerprint if vocabulary is not None else "trained"
+    vocabulary, found = given_vocabulary(settings), corpus.report["vocabulary"]
+    ours = vocabulary.fingerprint if vocabulary is not None else _TRAINED
     # Corpora from before it was written down have one that was trained on their text.
-    theirs = corpus.report["vocabulary"].get("given") or "trained"
+    theirs = found["fingerprint"] if found.get("given", False) else _TRAINED
     changed |= changes({"model": theirs}, {"model": ours}, prefix="data.vocabulary.")
     if changed:
         lines = (f"  - {key}: {there} there, {here} here" for key, (there, here) in changed.items())

@@ -218,7 +218,6 @@ def _require_training_text(pair: Direction, settings: DataSettings, tally: Tally
 def _report(
     settings: DataSettings, source: ParallelSource, vocabulary: Vocabulary, tally: Tally
 ) -> dict[str, Any]:
-    given = given_vocabulary(settings)
     return {
         "schema": "nsmt.preparation",
         "version": VERSION,
@@ -230,7 +229,7 @@ def _report(
         "vocabulary": {
             "size": vocabulary.size,
             "fingerprint": vocabulary.fingerprint,
-            "given": None if given is None else given.fingerprint,
+            "given": settings.vocabulary.model is not None,
         },
         "pairs": {str(pair): tally.as_json(pair) for pair in settings.parsed_pairs},
     }
