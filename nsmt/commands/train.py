@@ -207,7 +207,10 @@ def _batch_faults(config: RunConfig, *, longest: int) -> list[str]:
 
 def show_check(config: RunConfig) -> None:
     """Look for the inputs, build the model without memory and say what a run would do."""
-    vocabulary = _vocabulary_size(config)
+    if given_corpus(config.data) is None:
+        make_source(config.data)
+    given = given_vocabulary(config.data)
+    vocabulary = given.size if given is not None else config.data.vocabulary.size
     with torch.device("meta"):
         model = Transformer(config.model, vocabulary_size=vocabulary, pad=0)
     parameters = sum(parameter.numel() for parameter in model.parameters())
@@ -225,15 +228,6 @@ def show_check(config: RunConfig) -> None:
         f"{_batches(config)} tokens an update",
     ]
     result_console().print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
-
-
-def _vocabulary_size(config: RunConfig) -> int:
-    """That of a corpus or vocabulary that is given, else as set; the inputs are looked for."""
-    if (corpus := given_corpus(config.data)) is not None:
-        return corpus.vocabulary.size
-    make_source(config.data)
-    given = given_vocabulary(config.data)
-    return given.size if given is not None else config.data.vocabulary.size
 
 
 def _updates(config: RunConfig) -> str:

@@ -42,10 +42,13 @@ def test_commands_open_it(small_config, elsewhere, capsys):
     assert f"corpus: {elsewhere}" in capsys.readouterr().out
 
 
-def test_a_check_builds_the_model_with_its_vocabulary(small_config, elsewhere, capsys):
-    show_check(small_config(f"data.prepared={elsewhere}"))
-    size = prepared_corpus(small_config(f"data.prepared={elsewhere}")).vocabulary.size
-    assert f"vocabulary {size:,}" in capsys.readouterr().out
+def test_a_check_looks_for_it_and_for_no_input(small_config, elsewhere, monkeypatch, capsys):
+    monkeypatch.setattr("nsmt.commands.train.make_source", pytest.fail)
+    config = small_config(f"data.prepared={elsewhere}")
+    show_check(config)
+    # Learned or given, a vocabulary has the size that the settings say.
+    assert prepared_corpus(config).vocabulary.size == config.data.vocabulary.size
+    assert f"vocabulary {config.data.vocabulary.size:,}" in capsys.readouterr().out
 
 
 def test_a_check_tells_that_it_is_not_there(small_config, tmp_path):
